@@ -1,0 +1,26 @@
+import { globSync, readFileSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { defineConfig } from 'vitest/config'
+
+/** Which files a run takes: `test` everything that shares servers, `chaos` what breaks servers of its own, `long` what takes minutes. */
+const suite = process.env['PLATFORM_SUITE'] ?? 'test'
+const separate = ['chaos', 'long']
+const include = separate.includes(suite) ? [`src/**/*.${suite}.test.ts`] : ['src/**/*.test.ts']
+const exclude = separate.includes(suite) ? [] : separate.map((name) => `src/**/*.${name}.test.ts`)
+
+const packageName = (file: string) => (JSON.parse(readFileSync(file, 'utf8')) as { name: string }).name
+
+export default defineConfig({
+  ssr: { resolve: { conditions: ['@platform/source', 'module', 'node', 'development|production'] } },
+  oxc: { decorator: { legacy: true, emitDecoratorMetadata: true } },
+  test: {
+    testTimeout: 30_000,
+    hookTimeout: 120_000,
+    maxWorkers: 2,
+    projects: globSync('{packages,examples}/*/package.json').map((file) => ({
+      extends: true as const,
+      root: dirname(file),
+      test: { name: packageName(file), include, exclude },
+    })),
+  },
+})
