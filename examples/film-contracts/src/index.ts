@@ -1,0 +1,2 @@
+export { type CleaningReport, cleanFilms, type Film, type RawFilm, readFilms } from './films.ts'
+export { orderFulfilled, orderPlaced, orderRejected, stockChanged } from './messages.ts'
