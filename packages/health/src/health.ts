@@ -1,0 +1,127 @@
+import type { RequestListener } from 'node:http'
+import type { CheckReport, Report, Status } from './check.ts'
+import { type CheckLoop, startCheckLoop } from './check-loop.ts'
+import { HealthError } from './errors.ts'
+import { fetchHandler, nodeHandler } from './http.ts'
+import { observeChecks } from './instrumentation.ts'
+import { type HealthOptions, resolveOptions } from './options.ts'
+
+export type HealthState = 'starting' | 'ready' | 'draining' | 'stopped'
+
+export interface Health {
+  /** Passes whenever it can be answered: a dependency must never get a process killed. A blocked event loop shows as the prober's timeout. */
+  liveness(): Report
+  /** Fails unless the state is `ready` and every critical check passes; warns for shared ones. Reads memory only. */
+  readiness(): Report & { readonly state: HealthState }
+  /** Fails until the state was `ready` once, passes ever after. */
+  startup(): Report
+  /** Driven by `@platform/service`; by hand without it. Moves forward only. */
+  setState(state: HealthState): void
+  /** For node:http. Paths /live /ready /started. */
+  handler: RequestListener
+  /** For Request → Response. */
+  fetchHandler(request: Request): Response
+  /** Resolves when every critical check has passed once. */
+  ready(options?: { signal?: AbortSignal }): Promise<void>
+  /** Rejects with ERR_HEALTH_NOT_READY when readiness fails, resolves to a warning when it warns. */
+  check(options?: { signal?: AbortSignal }): Promise<void | { status: 'warn'; message: string }>
+  stats(): { state: HealthState; pass: number; warn: number; fail: number }
+  close(options?: { timeoutMs?: number }): Promise<void>
+  [Symbol.asyncDispose](): Promise<void>
+}
+
+const order: readonly HealthState[] = ['starting', 'ready', 'draining', 'stopped']
+
+export function createHealth(options: HealthOptions): Health {
+  const { checks, logger } = resolveOptions(options)
+  const waiters = new Set<() => void>()
+  const loops: CheckLoop[] = checks.map((check) => startCheckLoop(check, logger, () => waiters.forEach((wake) => wake())))
+  const unobserve = observeChecks(() => loops.map((loop) => [loop.check.name, loop.report().status] as const))
+  let state: HealthState = 'starting'
+  let started = false
+  let closing: Promise<void> | undefined
+
+  function reports(): Record<string, CheckReport> {
+    return Object.fromEntries(loops.map((loop) => [loop.check.name, loop.report()]))
+  }
+
+  function failing(shown: Readonly<Record<string, CheckReport>>): string[] {
+    return loops.filter(({ check }) => check.kind === 'critical' && shown[check.name]?.status === 'fail').map(({ check }) => check.name)
+  }
+
+  function readiness(): Report & { readonly state: HealthState } {
+    const shown = reports()
+    const unwell = loops.some(({ check }) => check.kind !== 'optional' && shown[check.name]?.status !== 'pass')
+    const status: Status = state !== 'ready' || failing(shown).length > 0 ? 'fail' : unwell ? 'warn' : 'pass'
+    return { status, state, checks: shown }
+  }
+
+  const probes = {
+    liveness: (): Report => ({ status: 'pass', checks: {} }),
+    readiness,
+    startup: (): Report => ({ status: started ? 'pass' : 'fail', checks: {} }),
+  }
+
+  function ready({ signal }: { signal?: AbortSignal } = {}): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const finish = (settle: () => void) => {
+        waiters.delete(look)
+        signal?.removeEventListener('abort', aborted)
+        settle()
+      }
+      const aborted = () => finish(() => reject(signal?.reason))
+      const look = () => {
+        if (closing) finish(() => reject(new HealthError('ERR_HEALTH_CLOSED', 'health was closed')))
+        else if (failing(reports()).length === 0) finish(resolve)
+      }
+      if (signal?.aborted) return reject(signal.reason)
+      signal?.addEventListener('abort', aborted)
+      waiters.add(look)
+      look()
+    })
+  }
+
+  function close({ timeoutMs = 1_000 }: { timeoutMs?: number } = {}): Promise<void> {
+    closing ??= (async () => {
+      unobserve()
+      let timer: NodeJS.Timeout | undefined
+      const late = new Promise<void>((resolve) => {
+        timer = setTimeout(resolve, timeoutMs)
+      })
+      await Promise.race([Promise.all(loops.map((loop) => loop.stop())), late])
+      clearTimeout(timer)
+    })()
+    waiters.forEach((wake) => wake())
+    return closing
+  }
+
+  return {
+    ...probes,
+    handler: nodeHandler(probes),
+    fetchHandler: fetchHandler(probes),
+    setState(next) {
+      if (!order.includes(next)) throw new HealthError('ERR_HEALTH_OPTION', `setState: state must be one of ${order.join(', ')}`)
+      if (order.indexOf(next) <= order.indexOf(state)) return
+      logger?.debug({ from: state, to: next }, 'health state changed')
+      state = next
+      for (const loop of loops) loop.setDamping(state === 'ready')
+      if (state !== 'ready') return
+      started = true
+      for (const loop of loops) if (loop.report().status !== 'pass') loop.runNow()
+    },
+    ready,
+    async check() {
+      const { status, checks: shown } = readiness()
+      if (status === 'fail') throw new HealthError('ERR_HEALTH_NOT_READY', `not ready (state ${state})`, { failing: failing(shown) })
+      if (status === 'warn') return { status: 'warn', message: 'a check is not well' }
+      return undefined
+    },
+    stats() {
+      const counts = { pass: 0, warn: 0, fail: 0 }
+      for (const loop of loops) counts[loop.report().status] += 1
+      return { state, ...counts }
+    },
+    close,
+    [Symbol.asyncDispose]: () => close(),
+  }
+}
