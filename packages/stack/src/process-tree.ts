@@ -1,0 +1,94 @@
+import { execFileSync } from 'node:child_process'
+import { readdirSync, readFileSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+
+interface ProcessRow {
+  pid: number
+  parent: number
+  group: number
+}
+
+/**
+ * The living processes of a server: its leader, the leader's group and all their descendants, ancestors first. A process group alone is not
+ * enough: every PostgreSQL backend leads a session of its own.
+ */
+export function processTree(leader: number): number[] {
+  const rows = listProcesses()
+  const members = new Set<number>()
+  for (const row of rows) if (row.pid === leader || row.group === leader) members.add(row.pid)
+  for (let grown = true; grown; ) {
+    grown = false
+    for (const row of rows) {
+      if (members.has(row.parent) && !members.has(row.pid)) {
+        members.add(row.pid)
+        grown = true
+      }
+    }
+  }
+  return [...members].sort((a, b) => (a === leader ? -1 : b === leader ? 1 : a - b))
+}
+
+/** Stopping the leader first keeps it from starting further processes; the second look finds those begun in between. */
+export function signalTree(leader: number, signal: NodeJS.Signals): void {
+  const first = processTree(leader)
+  for (const pid of first) send(pid, signal)
+  for (const pid of processTree(leader)) if (!first.includes(pid)) send(pid, signal)
+}
+
+/** Resolves when nothing of the server is left alive, or after five seconds of trying. */
+export async function killTree(leader: number, known: readonly number[] = processTree(leader)): Promise<void> {
+  // Descendants of a dead leader lose their place in the tree, so those known before it dies are watched by pid.
+  for (const pid of known) send(pid, 'SIGKILL')
+  for (let attempt = 0; attempt < 500; attempt++) {
+    const left = [...processTree(leader), ...known.filter(isAlive)]
+    if (left.length === 0) return
+    for (const pid of left) send(pid, 'SIGKILL')
+    await sleep(10)
+  }
+}
+
+/** False for a zombie too: it runs nothing and holds nothing. */
+export function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM'
+  }
+  return process.platform !== 'linux' || readRow(pid) !== undefined
+}
+
+function send(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
+  }
+}
+
+function listProcesses(): ProcessRow[] {
+  if (process.platform !== 'linux') return listByPs()
+  return readdirSync('/proc').flatMap((name) => {
+    const row = /^\d+$/.test(name) ? readRow(Number(name)) : undefined
+    return row ? [row] : []
+  })
+}
+
+function readRow(pid: number): ProcessRow | undefined {
+  let stat: string
+  try {
+    stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
+  } catch {
+    return undefined
+  }
+  // The command stands in parentheses and may hold any character, so fields are counted from its end.
+  const [state, parent, group] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  return state === 'Z' || state === 'X' ? undefined : { pid, parent: Number(parent), group: Number(group) }
+}
+
+function listByPs(): ProcessRow[] {
+  const table = execFileSync('ps', ['-A', '-o', 'pid=,ppid=,pgid=,state='], { encoding: 'utf8' })
+  return table.split('\n').flatMap((line) => {
+    const [pid, parent, group, state] = line.trim().split(/\s+/)
+    return state === undefined || state.startsWith('Z') ? [] : [{ pid: Number(pid), parent: Number(parent), group: Number(group) }]
+  })
+}
