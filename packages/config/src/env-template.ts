@@ -1,0 +1,23 @@
+import type { ConfigDefinition } from './define-config.ts'
+import { expectedOf, type Field } from './fields.ts'
+import { variableName } from './names.ts'
+import { assertPrefix } from './sources/env.ts'
+
+/** The text of an `.env.example`: what must be set stands open, what has a default or may be absent is commented out, secrets are empty. */
+export function envTemplate(definition: Pick<ConfigDefinition<unknown>, 'fields'>, options: { prefix: string }): string {
+  assertPrefix(options.prefix)
+  return definition.fields.map((field) => entry(field, options.prefix)).join('\n')
+}
+
+function entry(field: Field, prefix: string): string {
+  const name = variableName(prefix, field.path)
+  const kind = field.secret ? `secret: ${expectedOf(field)}, or its file in ${name}_FILE` : expectedOf(field)
+  const lines = [...(field.description?.split('\n') ?? []), `${kind}${field.required ? ' (required)' : ''}`].map((line) => `# ${line}`)
+  const value = `${name}=${field.defaultValue === undefined ? '' : variableText(field.defaultValue)}`
+  return `${[...lines, field.required ? value : `# ${value}`].join('\n')}\n`
+}
+
+function variableText(value: unknown): string {
+  const text = typeof value === 'string' ? value : (JSON.stringify(value) ?? '')
+  return /^[\w./:@%+,-]*$/.test(text) ? text : `'${text}'`
+}

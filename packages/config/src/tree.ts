@@ -1,0 +1,69 @@
+import type { Tree } from './source.ts'
+
+const forbidden = new Set(['__proto__', 'constructor', 'prototype'])
+const maxDepth = 64
+
+export function isPlainObject(value: unknown): value is Record<string, unknown> {
+  if (typeof value !== 'object' || value === null) return false
+  const prototype: unknown = Object.getPrototypeOf(value)
+  return prototype === Object.prototype || prototype === null
+}
+
+export interface Leaf {
+  readonly path: readonly string[]
+  readonly value: unknown
+}
+
+export interface Inspection {
+  readonly leaves: readonly Leaf[]
+  /** Paths that hold a key which could reach a prototype, or that are nested without end. */
+  readonly rejected: readonly { path: readonly string[]; expected: string }[]
+}
+
+/** Takes a tree apart into copies of its leaves (arrays are leaves: they replace, they do not merge). */
+export function inspectTree(tree: Tree): Inspection {
+  const leaves: Leaf[] = []
+  const rejected: { path: readonly string[]; expected: string }[] = []
+  const isAllowed = (path: readonly string[]): boolean => {
+    if (path.length > maxDepth) rejected.push({ path: path.slice(0, 8), expected: `at most ${maxDepth} levels` })
+    else if (forbidden.has(path.at(-1) ?? '')) rejected.push({ path, expected: 'another key: this one is never accepted' })
+    else return true
+    return false
+  }
+  const copy = (value: unknown, path: readonly string[]): unknown => {
+    const inner = (child: unknown, key: string) => (isAllowed([...path, key]) ? copy(child, [...path, key]) : undefined)
+    if (Array.isArray(value)) return value.map((child, index) => inner(child, String(index)))
+    if (!isPlainObject(value)) return value
+    return Object.fromEntries(Object.entries(value).map(([key, child]) => [key, inner(child, key)]))
+  }
+  const visit = (node: Record<string, unknown>, path: readonly string[]): void => {
+    for (const key of Object.keys(node)) {
+      const at = [...path, key]
+      const value = node[key]
+      if (value === undefined || !isAllowed(at)) continue
+      if (isPlainObject(value) && Object.keys(value).length > 0) visit(value, at)
+      else leaves.push({ path: at, value: copy(value, at) })
+    }
+  }
+  visit(tree, [])
+  return { leaves, rejected }
+}
+
+/** Builds a tree from named settings; `path` has no forbidden key because it comes from the schema. */
+export function assign(tree: Record<string, unknown>, path: readonly string[], value: unknown): void {
+  let node = tree
+  for (const key of path.slice(0, -1)) {
+    if (!isPlainObject(node[key])) node[key] = {}
+    node = node[key] as Record<string, unknown>
+  }
+  node[path.at(-1) ?? ''] = value
+}
+
+/** Freezes plain objects and arrays all the way down; other objects (dates, secrets, class instances) are left as they are. */
+export function deepFreeze<T>(value: T): T {
+  if ((Array.isArray(value) || isPlainObject(value)) && !Object.isFrozen(value)) {
+    Object.freeze(value)
+    for (const child of Object.values(value)) deepFreeze(child)
+  }
+  return value
+}
