@@ -1,0 +1,115 @@
+import type { Cancellable, LoggerLike } from './shapes.ts'
+
+/** A message as it travels. The body is JSON text, so that no driver ever re-encodes it. */
+export interface Envelope {
+  readonly id: string
+  readonly name: string
+  readonly version: number
+  readonly key?: string | undefined
+  readonly headers: Readonly<Record<string, string>>
+  /** Milliseconds since the epoch, by the publisher's clock. */
+  readonly publishedAt: number
+  readonly body: string
+}
+
+/**
+ * The contract that a back end fulfils. A driver moves envelopes and keeps leases; it decides nothing: validation, retry and
+ * parking are decided by the core, which tells the driver through `Lease`. `describeQueueDriver` in `@platform/queue/testing` proves one.
+ */
+export interface QueueDriver {
+  readonly name: string
+  /** Called once per broker; must not connect yet, must not throw for a server that is down. */
+  open(context: DriverContext): DriverSession
+}
+
+export interface DriverContext {
+  readonly service: string
+  readonly logger: LoggerLike
+}
+
+export interface DriverSession {
+  /** Resolves once the server has been reached. */
+  ready(options: Cancellable): Promise<void>
+  /** Asks the server now: resolves when well, to a warning when usable, rejects otherwise. */
+  check(options: Cancellable): Promise<void | { status: 'warn'; message: string }>
+  /**
+   * Resolves when the message is safe for every group that ever subscribed and every live broadcast subscriber.
+   * Rejects with ERR_QUEUE_UNROUTABLE when there is none and `mandatory` is set; an abort before the message was handed over takes it back.
+   */
+  publish(destination: string, envelope: Envelope, options: PublishRequest): Promise<void>
+  /** Resolves when the subscription exists: what is published from then on reaches it, also while no member is there. */
+  subscribe(subscription: Subscription, receive: Receive): Promise<DriverSubscription>
+  readonly deadLetters: DeadLetterStore
+  /** Called after every subscription is closed; flushes what was accepted for publishing, then leaves no socket and no timer. */
+  close(options: Cancellable): Promise<void>
+}
+
+export interface PublishRequest {
+  /** The message becomes visible after this time; it joins its key's order then. */
+  readonly delayMs: number
+  readonly mandatory: boolean
+  readonly signal: AbortSignal
+}
+
+export interface Subscription {
+  readonly destination: string
+  readonly group: string
+  /** The subscription is this process's alone and disappears some time after the process. */
+  readonly broadcast: boolean
+  /** At most one unsettled lease per key in the whole group, in publishing order; a dead-lettered key waits. Differs from what the group has: ERR_QUEUE_CONFLICT. */
+  readonly ordered: boolean
+  /** Never more unresolved `receive` calls than this. */
+  readonly concurrency: number
+}
+
+/** Resolves when the lease is settled; never rejects. */
+export type Receive = (lease: Lease) => Promise<void>
+
+/** One message in our hands. Exactly one of the four methods is called; each rejects with ERR_QUEUE_LEASE_LOST when the message has gone back. */
+export interface Lease {
+  /** `undefined` when what arrived was no envelope of ours. */
+  readonly envelope: Envelope | undefined
+  /** 1 for the first try. Counted by the server where it can be, so that a try that killed its process counts too. */
+  readonly attempt: number
+  /** Aborted when the lease is lost. */
+  readonly signal: AbortSignal
+  /** The message is done; its key goes on. */
+  ack(): Promise<void>
+  /** Try again after `delayMs` with the next attempt number; an ordered key waits meanwhile. */
+  retry(delayMs: number): Promise<void>
+  /** Moves the message to the group's dead letters; parks its key when ordered. */
+  deadLetter(reason: string): Promise<void>
+  /** Gives the message back unharmed, to be delivered again at once. */
+  release(): Promise<void>
+}
+
+export interface DriverSubscription {
+  /** No `receive` begins after this resolves; what was fetched and not begun is given back. Settling goes on. */
+  quiesce(): Promise<void>
+  /** Gives back every lease still open and forgets the subscription's resources in this process; a broadcast subscription ends. */
+  close(): Promise<void>
+}
+
+export interface DeadLetter {
+  readonly id: string
+  readonly key?: string | undefined
+  /** The JSON text as published. */
+  readonly body: string
+  readonly headers: Readonly<Record<string, string>>
+  readonly publishedAt: Date
+  readonly attempt: number
+  readonly reason: string
+  readonly deadAt: Date
+  /** Its key waits for it. */
+  readonly parked: boolean
+}
+
+export interface DeadLetterStore {
+  count(destination: string, group: string, options: Cancellable): Promise<number>
+  /** Oldest first. */
+  list(destination: string, group: string, options: Cancellable & { limit: number }): Promise<DeadLetter[]>
+  /** Delivers it again from attempt 1; one that parks its key goes first and frees it. ERR_QUEUE_NOT_FOUND when absent. */
+  replay(destination: string, group: string, id: string, options: Cancellable): Promise<void>
+  /** Lets the key go on without the dead letter, which stays. ERR_QUEUE_NOT_FOUND when the key is not parked. */
+  release(destination: string, group: string, key: string, options: Cancellable): Promise<void>
+}

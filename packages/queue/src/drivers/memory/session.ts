@@ -1,0 +1,116 @@
+import type {
+  DeadLetterStore,
+  DriverSession,
+  DriverSubscription,
+  Envelope,
+  PublishRequest,
+  QueueDriver,
+  Receive,
+  Subscription,
+} from '../../driver.ts'
+import { QueueError } from '../../errors.ts'
+import { known } from '../../options.ts'
+import { realClock, type Clock } from './clock.ts'
+import { Group, type Member } from './group.ts'
+
+export interface MemoryOptions {
+  /** Time for delays and backoff. Default: real time; `virtualClock()` in tests. */
+  clock?: Clock | undefined
+}
+
+/**
+ * Messages in this process's memory: the reference of the semantics, and the driver of tests. Brokers that share one `memory()` share
+ * its messages, as if they were processes at one server. Everything is gone with the process.
+ */
+export function memory(options: MemoryOptions = {}): QueueDriver {
+  known('memory', options, ['clock'])
+  const hub = new Hub(options.clock ?? realClock)
+  return { name: 'memory', open: () => new MemorySession(hub) }
+}
+
+class Hub {
+  readonly clock: Clock
+  readonly #groups = new Map<string, Map<string, Group>>()
+
+  constructor(clock: Clock) {
+    this.clock = clock
+  }
+
+  publish(destination: string, envelope: Envelope, { delayMs, mandatory }: PublishRequest): void {
+    const groups = this.#groups.get(destination)
+    if (mandatory && (groups === undefined || groups.size === 0)) {
+      throw new QueueError('ERR_QUEUE_UNROUTABLE', { destination, messageId: envelope.id })
+    }
+    if (delayMs > 0) this.clock.after(delayMs, () => this.#deliver(destination, envelope))
+    else this.#deliver(destination, envelope)
+  }
+
+  #deliver(destination: string, envelope: Envelope): void {
+    for (const group of this.#groups.get(destination)?.values() ?? []) group.enqueue(envelope)
+  }
+
+  declare({ destination, group, ordered, broadcast }: Subscription): Group {
+    let groups = this.#groups.get(destination)
+    if (groups === undefined) this.#groups.set(destination, (groups = new Map<string, Group>()))
+    let existing = groups.get(group)
+    if (existing === undefined) groups.set(group, (existing = new Group({ ordered, broadcast, clock: this.clock })))
+    if (existing.ordered !== ordered) {
+      throw new QueueError('ERR_QUEUE_CONFLICT', { destination, detail: `group ${group} is ${existing.ordered ? '' : 'not '}ordered` })
+    }
+    return existing
+  }
+
+  remove(destination: string, group: string): void {
+    this.#groups.get(destination)?.delete(group)
+  }
+
+  group(destination: string, group: string): Group | undefined {
+    return this.#groups.get(destination)?.get(group)
+  }
+}
+
+class MemorySession implements DriverSession {
+  readonly #hub: Hub
+  readonly deadLetters: DeadLetterStore
+
+  constructor(hub: Hub) {
+    this.#hub = hub
+    this.deadLetters = {
+      count: async (destination, group) => hub.group(destination, group)?.deadCount ?? 0,
+      list: async (destination, group, { limit }) => hub.group(destination, group)?.deadLetters(limit) ?? [],
+      replay: async (destination, group, id) => {
+        if (hub.group(destination, group)?.replay(id) !== true) throw new QueueError('ERR_QUEUE_NOT_FOUND', { destination, messageId: id })
+      },
+      release: async (destination, group, key) => {
+        if (hub.group(destination, group)?.release(key) !== true) throw new QueueError('ERR_QUEUE_NOT_FOUND', { destination })
+      },
+    }
+  }
+
+  async ready(): Promise<void> {}
+
+  async check(): Promise<void> {}
+
+  async publish(destination: string, envelope: Envelope, request: PublishRequest): Promise<void> {
+    request.signal.throwIfAborted()
+    this.#hub.publish(destination, envelope, request)
+  }
+
+  async subscribe(subscription: Subscription, receive: Receive): Promise<DriverSubscription> {
+    const group = this.#hub.declare(subscription)
+    const member: Member = { receive, concurrency: subscription.concurrency, busy: 0, paused: false, leases: new Set() }
+    group.join(member)
+    return {
+      quiesce: async () => {
+        member.paused = true
+      },
+      close: async () => {
+        member.paused = true
+        group.leave(member)
+        if (subscription.broadcast) this.#hub.remove(subscription.destination, subscription.group)
+      },
+    }
+  }
+
+  async close(): Promise<void> {}
+}

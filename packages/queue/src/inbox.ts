@@ -1,0 +1,80 @@
+import { ensureSchema, rowsOf, splitStatements } from './database.ts'
+import { known, wrong } from './options.ts'
+import { within } from './retry.ts'
+import type { Database, TransactionLike } from './shapes.ts'
+
+/** For those who manage their schema by migrations; otherwise the table is made at first use. */
+export const inboxSchema: string = `
+create table if not exists platform_inbox (
+  consumer text not null,
+  message_id text not null,
+  received_at timestamptz not null default now(),
+  primary key (consumer, message_id)
+);
+create index if not exists platform_inbox_received_at on platform_inbox (received_at);
+`
+
+export interface InboxOptions {
+  db: Database
+  /**
+   * How long ids are remembered, in milliseconds. Must exceed the longest retry and the age of dead letters you still replay.
+   * Default 7 days, 60,000 to 10 years.
+   */
+  retentionMs?: number | undefined
+}
+
+export interface Inbox {
+  readonly name: string
+  /** Runs `work` in a transaction with the record of the id; resolves to false, without running it, when the id is recorded already. */
+  once(consumer: string, messageId: string, work: (tx: TransactionLike) => Promise<void>): Promise<boolean>
+  /** Creates the table when it is missing. */
+  ready(): Promise<void>
+}
+
+const sweepIntervalMs = 60_000
+const sweepBatch = 10_000
+
+export function createInbox(options: InboxOptions): Inbox {
+  known('createInbox', options, ['db', 'retentionMs'])
+  if (typeof options.db?.transaction !== 'function') throw wrong('db: an object with transaction() and query()')
+  const { db } = options
+  const retentionMs = within('retentionMs', options.retentionMs ?? 7 * 86_400_000, 60_000, 3650 * 86_400_000)
+  let schema: Promise<void> | undefined
+  let sweptAt = performance.now()
+
+  const ready = (): Promise<void> => {
+    schema ??= ensureSchema(db, splitStatements(inboxSchema)).catch((error: unknown) => {
+      schema = undefined
+      throw error
+    })
+    return schema
+  }
+
+  // Old ids are removed by the traffic itself, so that an inbox needs no timer and no close.
+  const sweep = (): void => {
+    if (performance.now() - sweptAt < sweepIntervalMs) return
+    sweptAt = performance.now()
+    const oldest = `select consumer, message_id from platform_inbox where received_at < now() - $1 * interval '1 millisecond' limit ${sweepBatch}`
+    // A sweep that fails is repeated a minute later.
+    db.query(`delete from platform_inbox where (consumer, message_id) in (${oldest})`, [retentionMs]).catch(() => {})
+  }
+
+  return {
+    name: 'postgres',
+    ready,
+    async once(consumer, messageId, work) {
+      await ready()
+      sweep()
+      return db.transaction(async (tx) => {
+        // A concurrent duplicate waits here until the first one commits or rolls back.
+        const inserted = await tx.query(
+          'insert into platform_inbox (consumer, message_id) values ($1, $2) on conflict do nothing returning message_id',
+          [consumer, messageId],
+        )
+        if (rowsOf(inserted).length === 0) return false
+        await work(tx)
+        return true
+      })
+    },
+  }
+}

@@ -1,0 +1,45 @@
+import { metrics, trace, type Counter, type Histogram, type Meter, type Tracer } from '@opentelemetry/api'
+
+/** Names of the OpenTelemetry messaging conventions: https://opentelemetry.io/docs/specs/semconv/messaging/ */
+export const scopeName = '@platform/queue'
+export const sentMessages = 'messaging.client.sent.messages'
+export const consumedMessages = 'messaging.client.consumed.messages'
+export const processDuration = 'messaging.process.duration'
+export const operationDuration = 'messaging.client.operation.duration'
+/** No convention exists for these two. */
+export const deadLetteredMessages = 'platform.queue.dead_lettered'
+export const retriedMessages = 'platform.queue.retried'
+
+export const attribute = {
+  system: 'messaging.system',
+  destination: 'messaging.destination.name',
+  group: 'messaging.consumer.group.name',
+  operation: 'messaging.operation.name',
+  operationType: 'messaging.operation.type',
+  messageId: 'messaging.message.id',
+  errorType: 'error.type',
+} as const
+
+export interface Instruments {
+  readonly tracer: Tracer
+  readonly sent: Counter
+  readonly consumed: Counter
+  readonly processed: Histogram
+  readonly operation: Histogram
+  readonly deadLettered: Counter
+  readonly retried: Counter
+}
+
+/** The API's proxies start to measure once an SDK is registered, in whatever order. */
+export function createInstruments(): Instruments {
+  const meter: Meter = metrics.getMeter(scopeName)
+  return {
+    tracer: trace.getTracer(scopeName),
+    sent: meter.createCounter(sentMessages, { unit: '{message}', description: 'Messages handed to the broker' }),
+    consumed: meter.createCounter(consumedMessages, { unit: '{message}', description: 'Messages delivered to a handler' }),
+    processed: meter.createHistogram(processDuration, { unit: 's', description: 'Time in the handler' }),
+    operation: meter.createHistogram(operationDuration, { unit: 's', description: 'Time of publish and settle calls' }),
+    deadLettered: meter.createCounter(deadLetteredMessages, { unit: '{message}', description: 'Messages that failed for good' }),
+    retried: meter.createCounter(retriedMessages, { unit: '{message}', description: 'Tries that failed and will be repeated' }),
+  }
+}

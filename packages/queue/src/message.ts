@@ -1,0 +1,125 @@
+import type { ZodType, infer as Infer } from 'zod'
+import type { Envelope } from './driver.ts'
+import { QueueError } from './errors.ts'
+import { uuidv7 } from './uuid.ts'
+
+/** A contract: what is published under a name and version. `body` exists for the type only. */
+export interface Message<T> {
+  readonly name: string
+  readonly version: number
+  readonly body?: T
+}
+
+export interface MessageOptions<S extends ZodType> {
+  /** A whole number from 1. Part of the address: consumers of one version never see another. */
+  version: number
+  /** Checked when publishing and again before the handler runs. */
+  schema: S
+  /** Messages with the same key keep their order in ordered groups. Default: no key, no order. */
+  key?: ((body: Infer<S>) => string) | undefined
+  /** Default true: publishing what nobody has ever subscribed to is an error. False: it is discarded, for news that only live processes need. */
+  mandatory?: boolean | undefined
+}
+
+export interface Delivery<T> {
+  readonly id: string
+  readonly body: T
+  readonly key?: string
+  /** 1 for the first try. */
+  readonly attempt: number
+  readonly headers: Readonly<Record<string, string>>
+  readonly publishedAt: Date
+}
+
+interface Contract {
+  readonly schema: ZodType
+  readonly key: ((body: never) => string) | undefined
+  readonly mandatory: boolean
+  readonly destination: string
+}
+
+const contracts = new WeakMap<object, Contract>()
+
+/** Names end up in queue names, routing keys and SQL: letters that are safe in all of them. */
+export const namePattern: RegExp = /^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/
+
+export function defineMessage<S extends ZodType>(name: string, options: MessageOptions<S>): Message<Infer<S>> {
+  if (!namePattern.test(name)) throw new QueueError('ERR_QUEUE_OPTION', { detail: 'name: 1 to 100 of A-Z a-z 0-9 . _ -' })
+  if (!Number.isSafeInteger(options.version) || options.version < 1) {
+    throw new QueueError('ERR_QUEUE_OPTION', { detail: 'version: a whole number from 1' })
+  }
+  if (typeof options.schema?.safeParseAsync !== 'function') throw new QueueError('ERR_QUEUE_OPTION', { detail: 'schema: a zod schema' })
+  const message: Message<Infer<S>> = Object.freeze({ name, version: options.version })
+  contracts.set(message, {
+    schema: options.schema,
+    key: options.key as Contract['key'],
+    mandatory: options.mandatory ?? true,
+    destination: `${name}.v${options.version}`,
+  })
+  return message
+}
+
+export function contractOf(message: Message<unknown>): Contract {
+  const contract = contracts.get(message)
+  if (contract === undefined) throw new QueueError('ERR_QUEUE_OPTION', { detail: 'message: use what defineMessage() returned' })
+  return contract
+}
+
+/** A message that is ready to be sent, now or later: what an outbox stores. Plain data, survives JSON. */
+export interface OutgoingMessage {
+  readonly destination: string
+  readonly mandatory: boolean
+  readonly envelope: Envelope
+}
+
+/** Validates and serialises; the schema's input is what travels, so that transforms run once, at the consumer. */
+export async function encode<T>(
+  message: Message<T>,
+  body: T,
+  headers: Record<string, string>,
+  id: string = uuidv7(),
+): Promise<OutgoingMessage> {
+  const contract = contractOf(message)
+  const result = await contract.schema.safeParseAsync(body)
+  if (!result.success) throw invalid(contract.destination, issuePaths(result.error.issues))
+  const text = JSON.stringify(body)
+  if (text === undefined) throw invalid(contract.destination, 'the body has no JSON form')
+  const key = contract.key?.(body as never)
+  if (key !== undefined && (typeof key !== 'string' || key === '' || Buffer.byteLength(key) > 255)) {
+    throw invalid(contract.destination, 'key: a string of 1 to 255 bytes')
+  }
+  if (id === '' || Buffer.byteLength(id) > 255) throw invalid(contract.destination, 'id: a string of 1 to 255 bytes')
+  return {
+    destination: contract.destination,
+    mandatory: contract.mandatory,
+    envelope: { id, name: message.name, version: message.version, key, headers, publishedAt: Date.now(), body: text },
+  }
+}
+
+/** The typed body, or why there is none. */
+export async function decode<T>(message: Message<T>, envelope: Envelope): Promise<{ readonly body: T } | { readonly reason: string }> {
+  let value: unknown
+  try {
+    value = JSON.parse(envelope.body)
+  } catch {
+    return { reason: 'invalid body: not JSON' }
+  }
+  try {
+    const result = await contractOf(message).schema.safeParseAsync(value)
+    return result.success ? { body: result.data as T } : { reason: `invalid body: ${issuePaths(result.error.issues)}` }
+  } catch (error) {
+    return { reason: `invalid body: the schema failed (${error instanceof Error ? error.name : typeof error})` }
+  }
+}
+
+function invalid(destination: string, detail: string): QueueError {
+  return new QueueError('ERR_QUEUE_INVALID', { destination, detail })
+}
+
+/** Paths and kinds of fault only: values are user data and stay out of logs and reasons. */
+function issuePaths(issues: readonly { path: readonly PropertyKey[]; code?: string | undefined }[]): string {
+  return issues
+    .slice(0, 5)
+    .map((issue) => `${issue.path.map(String).join('.') || '(whole)'} ${issue.code ?? 'custom'}`)
+    .join(', ')
+}

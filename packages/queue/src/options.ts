@@ -1,0 +1,104 @@
+import type { QueueDriver } from './driver.ts'
+import { QueueError } from './errors.ts'
+import type { Inbox } from './inbox.ts'
+import { namePattern } from './message.ts'
+import { resolveRetry, within, type RetryOptions, type RetryPolicy } from './retry.ts'
+import { silentLogger, type InboundHook, type LoggerLike, type OutboundHook } from './shapes.ts'
+
+export interface BrokerOptions {
+  /** What carries the messages: `rabbitmq()`, `postgres()` or `memory()`. */
+  driver: QueueDriver
+  /** Name of this service, for connection names and inbox rows. */
+  service: string
+  /** Each adds headers to every message published, in order. */
+  outbound?: readonly OutboundHook[] | undefined
+  /** Each wraps every handler; the first is outermost. */
+  inbound?: readonly InboundHook[] | undefined
+  /** How long `publish` waits for the broker, in milliseconds. Default 10,000, 10 to 600,000. */
+  publishTimeoutMs?: number | undefined
+  /** Publishes in flight at once; one more is refused with ERR_QUEUE_OVERFLOW. Default 10,000, 1 to 1,000,000. */
+  maxPendingPublishes?: number | undefined
+  /** Default: silent. */
+  logger?: LoggerLike | undefined
+}
+
+export interface ResolvedBrokerOptions {
+  readonly driver: QueueDriver
+  readonly service: string
+  readonly outbound: readonly OutboundHook[]
+  readonly inbound: readonly InboundHook[]
+  readonly publishTimeoutMs: number
+  readonly maxPendingPublishes: number
+  readonly logger: LoggerLike
+}
+
+export interface ConsumeOptions {
+  /** Members of a group compete; every group gets every message. `'broadcast'`: every process gets every message while it is there. */
+  group: 'broadcast' | (string & {})
+  /** Handlers at once in this process. Default 10, 1 to 1,000. */
+  concurrency?: number | undefined
+  retry?: RetryOptions | undefined
+  /**
+   * One message per key at a time, in publishing order, across all members. A key whose message fails for good is parked until its dead
+   * letter is replayed or the key released; other keys go on. Default false. The same for all members; not for broadcast.
+   */
+  ordered?: boolean | undefined
+  /** The handler runs in a transaction that also records the message's id, so that a duplicate has no effect. Not for broadcast. */
+  inbox?: Inbox | undefined
+  /** Ends the wait for a server that is down. */
+  signal?: AbortSignal | undefined
+}
+
+export interface ResolvedConsumeOptions {
+  readonly group: string
+  readonly broadcast: boolean
+  readonly concurrency: number
+  readonly retry: RetryPolicy
+  readonly ordered: boolean
+  readonly inbox: Inbox | undefined
+}
+
+export function resolveBrokerOptions(options: BrokerOptions): ResolvedBrokerOptions {
+  known('createBroker', options, ['driver', 'service', 'outbound', 'inbound', 'publishTimeoutMs', 'maxPendingPublishes', 'logger'])
+  if (typeof options.driver?.open !== 'function') throw wrong('driver: rabbitmq(), postgres() or memory()')
+  if (!namePattern.test(options.service)) throw wrong('service: 1 to 100 of A-Z a-z 0-9 . _ -')
+  return {
+    driver: options.driver,
+    service: options.service,
+    outbound: options.outbound ?? [],
+    inbound: options.inbound ?? [],
+    publishTimeoutMs: within('publishTimeoutMs', options.publishTimeoutMs ?? 10_000, 10, 600_000),
+    maxPendingPublishes: within('maxPendingPublishes', options.maxPendingPublishes ?? 10_000, 1, 1_000_000),
+    logger: options.logger ?? silentLogger,
+  }
+}
+
+export function resolveConsumeOptions(options: ConsumeOptions): ResolvedConsumeOptions {
+  known('consume', options, ['group', 'concurrency', 'retry', 'ordered', 'inbox', 'signal'])
+  requireGroup(options.group)
+  const broadcast = options.group === 'broadcast'
+  if (broadcast && options.ordered === true) throw wrong('ordered: not for broadcast; use concurrency 1')
+  if (broadcast && options.inbox !== undefined) throw wrong('inbox: not for broadcast; every process is meant to see the message')
+  return {
+    group: options.group,
+    broadcast,
+    concurrency: within('concurrency', options.concurrency ?? 10, 1, 1_000),
+    retry: resolveRetry(options.retry),
+    ordered: options.ordered ?? false,
+    inbox: options.inbox,
+  }
+}
+
+export function requireGroup(group: string): void {
+  if (!namePattern.test(group)) throw wrong('group: 1 to 100 of A-Z a-z 0-9 . _ -')
+}
+
+/** Nothing is accepted and ignored. */
+export function known(where: string, options: object, names: readonly string[]): void {
+  const stranger = Object.keys(options).find((name) => !names.includes(name))
+  if (stranger !== undefined) throw wrong(`${where} knows no option ${stranger}`)
+}
+
+export function wrong(detail: string): QueueError {
+  return new QueueError('ERR_QUEUE_OPTION', { detail })
+}

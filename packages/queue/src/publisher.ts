@@ -1,0 +1,119 @@
+import { context, propagation, SpanKind, SpanStatusCode, trace, type Context } from '@opentelemetry/api'
+import type { DriverSession } from './driver.ts'
+import { QueueError } from './errors.ts'
+import { attribute, type Instruments } from './instrumentation.ts'
+import type { OutgoingMessage } from './message.ts'
+import type { ResolvedBrokerOptions } from './options.ts'
+
+export interface SendOptions {
+  signal?: AbortSignal | undefined
+  /** The message becomes visible after this many milliseconds. Default 0. */
+  delayMs?: number | undefined
+}
+
+/** Hands messages to the driver with a deadline, a bound and a span. */
+export class Publisher {
+  readonly #session: DriverSession
+  readonly #options: ResolvedBrokerOptions
+  readonly #instruments: Instruments
+  readonly #closing = new AbortController()
+  #pending = 0
+  #idle: (() => void)[] = []
+
+  constructor(session: DriverSession, options: ResolvedBrokerOptions, instruments: Instruments) {
+    this.#session = session
+    this.#options = options
+    this.#instruments = instruments
+  }
+
+  get pending(): number {
+    return this.#pending
+  }
+
+  /** Headers of a message created now: trace context first, then the service's own hooks. */
+  headers(): Record<string, string> {
+    const headers: Record<string, string> = {}
+    propagation.inject(context.active(), headers)
+    for (const hook of this.#options.outbound) hook(headers)
+    return headers
+  }
+
+  /** Publishes inside a span that is the parent of what consumers do: `create` is called within it. */
+  async publish(destination: string, create: () => Promise<OutgoingMessage>, options: SendOptions): Promise<{ id: string }> {
+    const outgoing = { message: undefined as OutgoingMessage | undefined }
+    await this.#within(destination, context.active(), async () => {
+      outgoing.message = await create()
+      await this.#hand(outgoing.message, options)
+    })
+    return { id: (outgoing.message as OutgoingMessage).envelope.id }
+  }
+
+  /** Publishes what was created earlier, in the trace of its creation. */
+  async send(message: OutgoingMessage, options: SendOptions): Promise<void> {
+    const creation = propagation.extract(context.active(), message.envelope.headers)
+    await this.#within(message.destination, creation, () => this.#hand(message, options))
+  }
+
+  /** Refuses new publishes and waits for those under way. */
+  async drain(signal: AbortSignal): Promise<void> {
+    this.#closing.abort()
+    if (this.#pending === 0 || signal.aborted) return
+    await new Promise<void>((resolve) => {
+      this.#idle.push(resolve)
+      signal.addEventListener('abort', () => resolve(), { once: true })
+    })
+  }
+
+  async #hand(message: OutgoingMessage, { signal, delayMs = 0 }: SendOptions): Promise<void> {
+    const { destination, envelope, mandatory } = message
+    signal?.throwIfAborted()
+    const facts = { destination, messageId: envelope.id }
+    if (this.#closing.signal.aborted) throw new QueueError('ERR_QUEUE_CLOSED', facts)
+    if (this.#pending >= this.#options.maxPendingPublishes) throw new QueueError('ERR_QUEUE_OVERFLOW', facts)
+    this.#pending += 1
+    const abort = new AbortController()
+    const timer = setTimeout(() => abort.abort(new QueueError('ERR_QUEUE_TIMEOUT', facts)), this.#options.publishTimeoutMs)
+    const forward = (): void => abort.abort(signal?.reason)
+    signal?.addEventListener('abort', forward, { once: true })
+    try {
+      await new Promise<void>((resolve, reject) => {
+        abort.signal.addEventListener('abort', () => reject(abort.signal.reason as Error), { once: true })
+        this.#session.publish(destination, envelope, { delayMs, mandatory, signal: abort.signal }).then(resolve, reject)
+      })
+    } finally {
+      clearTimeout(timer)
+      signal?.removeEventListener('abort', forward)
+      this.#pending -= 1
+      if (this.#pending === 0) for (const resolve of this.#idle.splice(0)) resolve()
+    }
+  }
+
+  async #within(destination: string, parent: Context, run: () => Promise<void>): Promise<void> {
+    const attributes = {
+      [attribute.system]: this.#options.driver.name,
+      [attribute.destination]: destination,
+      [attribute.operation]: 'publish',
+    }
+    const { tracer, sent, operation } = this.#instruments
+    const span = tracer.startSpan(
+      `publish ${destination}`,
+      { kind: SpanKind.PRODUCER, attributes: { ...attributes, [attribute.operationType]: 'send' } },
+      parent,
+    )
+    const startedAt = performance.now()
+    let failure: { [attribute.errorType]?: string } = {}
+    try {
+      await context.with(trace.setSpan(parent, span), run)
+    } catch (error) {
+      failure = { [attribute.errorType]: QueueError.isInstance(error) ? error.code : 'aborted' }
+      span.setStatus({ code: SpanStatusCode.ERROR })
+      throw error
+    } finally {
+      span.setAttributes(failure)
+      span.end()
+      const labels = { ...attributes, ...failure }
+      sent.add(1, labels)
+      operation.record((performance.now() - startedAt) / 1000, labels)
+    }
+  }
+}
