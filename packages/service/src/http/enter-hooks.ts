@@ -1,0 +1,63 @@
+import { AsyncResource } from 'node:async_hooks'
+import type { EventEmitter } from 'node:events'
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
+import { type InboundHook, inboundRequest, runInbound } from './inbound.ts'
+
+type Emit = (event: string | symbol, ...args: unknown[]) => boolean
+
+const requestEvents: ReadonlySet<string | symbol> = new Set(['request', 'checkContinue', 'checkExpectation'])
+
+/**
+ * Sees every request of a server before its listeners do, whenever they were added. `emit` is the one seam that node:http, node:https and
+ * node:http2 share; it is replaced on this one object and given back by the function returned.
+ */
+export function enterHooks(
+  server: Server,
+  hooks: readonly InboundHook[],
+  seen: (request: IncomingMessage, response: ServerResponse) => void,
+  failed: (error: unknown) => void,
+): () => void {
+  const target = server as EventEmitter as { emit: Emit }
+  const original = target.emit
+  const owned = Object.hasOwn(target, 'emit')
+
+  /** A `checkContinue` listener passes its request on as a `request` event. */
+  const known = new WeakSet<IncomingMessage>()
+
+  const entering: Emit = function (this: unknown, event, ...args) {
+    if (!requestEvents.has(event)) return original.call(server, event, ...args)
+    const [request, response] = args as [IncomingMessage, ServerResponse]
+    if (known.has(request)) return original.call(server, event, ...args)
+    known.add(request)
+    seen(request, response)
+    if (hooks.length === 0) return original.call(server, event, ...args)
+    let entered = false
+    try {
+      return runInbound(hooks, inboundRequest(request, response), () => {
+        entered = true
+        keepContext(request)
+        keepContext(response)
+        return original.call(server, event, ...args)
+      })
+    } catch (error) {
+      if (entered) throw error
+      failed(error)
+      response.statusCode = 500
+      response.end()
+      return true
+    }
+  }
+  target.emit = entering
+  return () => {
+    if (target.emit !== entering) return
+    if (owned) target.emit = original
+    else delete (target as { emit?: Emit }).emit
+  }
+}
+
+/** `data`, `end`, `close` are emitted by the parser and the socket, outside of the request's context; their listeners belong inside. */
+function keepContext(emitter: EventEmitter): void {
+  const context = new AsyncResource('PlatformInbound')
+  const emit = emitter.emit.bind(emitter) as Emit
+  emitter.emit = (event: string | symbol, ...args: unknown[]) => context.runInAsyncScope(emit, undefined, event, ...args)
+}

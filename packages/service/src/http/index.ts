@@ -1,0 +1,5 @@
+export { httpServer } from './http-server.ts'
+export { expressInbound, fastifyInbound } from './frameworks.ts'
+export type { HttpServer } from './http-server.ts'
+export type { InboundHook, InboundRequest } from './inbound.ts'
+export type { HttpServerOptions } from './options.ts'

@@ -1,0 +1,8 @@
+export { createService } from './service.ts'
+export { component } from './component.ts'
+export { ServiceError, serviceErrorCodes } from './errors.ts'
+export type { Service } from './service.ts'
+export type { Component } from './component.ts'
+export type { ServiceErrorCode } from './errors.ts'
+export type { AdminOptions, Credential, LoggerLike, MetricsPage, ServiceOptions } from './options.ts'
+export type { StopReport } from './stop.ts'

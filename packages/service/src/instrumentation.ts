@@ -1,0 +1,12 @@
+import { metrics } from '@opentelemetry/api'
+
+/** Seconds a component needed to become ready. No convention exists; unit and shape follow the duration metrics of OpenTelemetry. */
+export const METRIC_COMPONENT_START = 'platform.service.component.start.duration'
+export const ATTR_COMPONENT = 'platform.service.component'
+
+export function recordComponentStart(component: string, durationMs: number): void {
+  metrics
+    .getMeter('@platform/service')
+    .createHistogram(METRIC_COMPONENT_START, { unit: 's', description: 'Time a component needed to become ready' })
+    .record(durationMs / 1000, { [ATTR_COMPONENT]: component })
+}

@@ -1,0 +1,177 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { Agent, request } from 'node:http'
+import { type AddressInfo, connect, createServer } from 'node:net'
+import { join } from 'node:path'
+import { afterEach, describe, expect, it, vi } from 'vitest'
+
+type Event = { event: string; message?: string; [field: string]: unknown }
+const until = (assert: () => void) => vi.waitFor(assert, { timeout: 20_000, interval: 10 })
+const children = new Set<ChildProcess>()
+afterEach(() => {
+  for (const child of children) child.kill('SIGKILL')
+  children.clear()
+})
+
+function service(mode: string, port = 0) {
+  const child = spawn(
+    process.execPath,
+    ['--conditions=@platform/source', join(import.meta.dirname, 'run.fixture.ts'), mode, String(port)],
+    {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    },
+  )
+  children.add(child)
+  const events: Event[] = []
+  let stderr = ''
+  let rest = ''
+  child.stderr.on('data', (chunk) => (stderr += chunk))
+  child.stdout.on('data', (chunk) => {
+    const lines = (rest + String(chunk)).split('\n')
+    rest = lines.pop() ?? ''
+    events.push(...lines.map((text) => JSON.parse(text) as Event))
+  })
+  const exited = once(child, 'close').then(([code, signal]) => ({ code: code as number | null, signal: signal as string | null }))
+  const saw = (event: string) =>
+    until(() =>
+      expect({ stderr, events: events.map((one) => one.message ?? one.event) }).toMatchObject({ events: expect.arrayContaining([event]) }),
+    )
+  return { child, events, exited, saw, stderr: () => stderr, port: () => events.find(({ event }) => event === 'ready')?.['port'] as number }
+}
+
+describe('run', () => {
+  it('SIGTERM: drains, resolves, and the process ends by itself with 0', async () => {
+    const one = service('plain')
+    await one.saw('ready')
+    one.child.kill('SIGTERM')
+    expect(await one.exited).toEqual({ code: 0, signal: null })
+    expect(one.events.at(-1)).toEqual({ event: 'run resolved' })
+    expect(one.events.find(({ message }) => message === 'service stopped')).toMatchObject({ reason: 'SIGTERM', cut: [] })
+  })
+
+  it('a second signal stops fast, with 1 for what was cut', async () => {
+    const one = service('slow-drain')
+    await one.saw('ready')
+    one.child.kill('SIGINT')
+    await one.saw('service stops')
+    one.child.kill('SIGINT')
+    expect(await one.exited).toEqual({ code: 1, signal: null })
+    expect(one.events.map(({ event }) => event)).toContain('db closed')
+  })
+
+  it('a third signal ends the process at once', async () => {
+    const one = service('stuck-close')
+    await one.saw('ready')
+    one.child.kill('SIGTERM')
+    await one.saw('service stops')
+    one.child.kill('SIGTERM')
+    await one.saw('second signal: stopping fast')
+    one.child.kill('SIGTERM')
+    expect(await one.exited).toEqual({ code: 1, signal: null })
+    expect(one.events.map(({ event }) => event)).not.toContain('db closed')
+  })
+
+  it('a signal during the start aborts it cleanly, with 0', async () => {
+    const one = service('slow-start')
+    await one.saw('starting')
+    one.child.kill('SIGTERM')
+    expect(await one.exited).toEqual({ code: 0, signal: null })
+    expect(one.events.map(({ event }) => event)).toEqual(expect.arrayContaining(['db closed', 'run resolved']))
+    expect(one.events.map(({ event }) => event)).not.toContain('ready')
+  })
+
+  it('a failed start rejects with its cause and ends with 1', async () => {
+    const one = service('bad-start')
+    expect(await one.exited).toEqual({ code: 1, signal: null })
+    expect(one.stderr()).toContain('ERR_SERVICE_START_FAILED')
+    expect(one.stderr()).toContain('database refused')
+    expect(one.events.map(({ event }) => event)).toContain('db closed')
+  })
+
+  it.each(['throws', 'rejects'])('an error that nobody caught (%s) is logged, closes everything and ends with 1', async (mode) => {
+    const one = service(mode)
+    expect(await one.exited).toEqual({ code: 1, signal: null })
+    expect(one.events.find(({ message }) => message === 'uncaught error: stopping fast')).toMatchObject({ err: 'Error: bug' })
+    expect(one.events.map(({ event }) => event)).toContain('db closed')
+  })
+
+  it('names what holds the process at the end of the grace period', async () => {
+    const one = service('held')
+    await one.saw('ready')
+    one.child.kill('SIGTERM')
+    expect(await one.exited).toEqual({ code: 1, signal: null })
+    const report = one.events.find(({ message }) => message === 'the service has stopped, but something holds the process')
+    expect(report?.['holds']).toContain('Timeout')
+  })
+})
+
+describe('a rolling restart', () => {
+  it('fails no request: instances behind a balancer are replaced one by one under keep-alive load', async () => {
+    const instances = [service('plain'), service('plain')]
+    await Promise.all(instances.map((one) => one.saw('ready')))
+    let targets = instances.map((one) => one.port())
+    let turn = 0
+    const balancer = createServer((client) => {
+      const upstream = connect(targets[turn++ % targets.length] as number, '127.0.0.1')
+      client.pipe(upstream).pipe(client)
+      client.on('error', () => upstream.destroy())
+      upstream.on('error', () => client.destroy())
+    }).listen(0, '127.0.0.1')
+    await once(balancer, 'listening')
+    const { port } = balancer.address() as AddressInfo
+
+    const agent = new Agent({ keepAlive: true, maxSockets: 8 })
+    const failures: string[] = []
+    let served = 0
+    let stop = false
+    const post = () =>
+      new Promise<void>((resolve) => {
+        const failed = (error: Error) => resolve(void failures.push(error.message))
+        const sent = request({ port, host: '127.0.0.1', method: 'POST', agent }, (response) => {
+          response
+            .on('error', failed)
+            .resume()
+            .on('end', () => {
+              served += 1
+              resolve()
+            })
+        })
+        sent.on('error', failed).end('{}')
+      })
+    const load = Promise.all(
+      Array.from({ length: 8 }, async () => {
+        while (!stop) await post()
+      }),
+    )
+    const olds = [...instances]
+    try {
+      for (const old of olds) {
+        const next = service('plain')
+        await next.saw('ready')
+        const before = served
+        old.child.kill('SIGTERM')
+        await old.saw('service stops')
+        // The balancer hears of it late: requests must have been served by the leaving instance until then.
+        await until(() => expect(served).toBeGreaterThan(before + 16))
+        targets = targets.map((target) => (target === old.port() ? next.port() : target))
+        expect(await old.exited).toEqual({ code: 0, signal: null })
+        const report = old.events.find(({ message }) => message === 'service stopped')
+        expect(report).toMatchObject({ cut: [] })
+        expect(report?.['requestsAfterSignal']).toBeGreaterThan(0)
+        await until(() => expect(served).toBeGreaterThan(before + 50))
+        instances.push(next)
+      }
+    } finally {
+      stop = true
+      await load
+      agent.destroy()
+      balancer.close()
+    }
+    expect(failures).toEqual([])
+    for (const one of instances.slice(2)) one.child.kill('SIGTERM')
+    expect(await Promise.all(instances.slice(2).map((one) => one.exited))).toEqual([
+      { code: 0, signal: null },
+      { code: 0, signal: null },
+    ])
+  })
+})
