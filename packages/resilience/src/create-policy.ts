@@ -1,0 +1,239 @@
+import { attemptLayer, type InFlight } from './attempt.ts'
+import { Bulkhead } from './bulkhead.ts'
+import { Call, type Next, type Work } from './call.ts'
+import { CircuitBreaker, type Transition, type Verdict } from './circuit-breaker.ts'
+import { currentCallContext } from './deadline.ts'
+import { isLocalRejection, localRejection, ResilienceError } from './errors.ts'
+import { callHook } from './hooks.ts'
+import { ATTRIBUTE_OUTCOME, ATTRIBUTE_POLICY, ATTRIBUTE_STATE, instruments, type Observed, observe } from './instrumentation.ts'
+import { invalidOption } from './option-checks.ts'
+import { type PolicyOptions, type ResolvedBreaker, type ResolvedPolicyOptions, resolvePolicyOptions } from './options.ts'
+import type { BreakerState, ExecuteOptions, Attempt, Policy, PolicyStats } from './policy.ts'
+import type { RateLimiter } from './rate-limit.ts'
+import { TokenBudget } from './retry-budget.ts'
+import { retryLayer } from './retry.ts'
+
+/** A value that can change while the program runs, in two phases; `config.live()` returns one. */
+export interface LivePolicyOptions {
+  readonly current: PolicyOptions
+  onChange(prepare: (next: PolicyOptions) => { commit(): void }): () => void
+}
+
+/**
+ * Layers from outside to inside, always in this order: fallback, total timeout and deadline, rate limit, retry, breaker,
+ * bulkhead, attempt timeout, the work. What is not configured is not in the chain.
+ */
+export function createPolicy(options: PolicyOptions | LivePolicyOptions): Policy {
+  if (!('onChange' in options)) return new ChainPolicy(options)
+  const policy = new ChainPolicy(options.current)
+  options.onChange((next) => policy.prepare(next))
+  return policy
+}
+
+export class ChainPolicy implements Policy, Observed {
+  readonly name: string
+  /** When the last call began, on the monotonic clock. */
+  lastUsedAt = 0
+  readonly #rateKey: string
+  readonly #counter: InFlight = { inFlight: 0 }
+  readonly #ownBudget = new TokenBudget({})
+  readonly #attributes: Record<string, string>
+  readonly #outcomes = new Map<string, Record<string, string>>()
+  #settings: ResolvedPolicyOptions
+  #chain: Next
+  #breaker: CircuitBreaker | undefined
+  #unobserve: (() => void) | undefined
+  #bulkhead: Bulkhead | undefined
+  #isolations = 0
+
+  /** `rateKey` is the key of a policy group; otherwise the name. */
+  constructor(options: PolicyOptions, rateKey?: string) {
+    this.#settings = resolvePolicyOptions(options)
+    this.name = this.#settings.name ?? 'default'
+    this.#rateKey = rateKey ?? this.name
+    this.#attributes = { [ATTRIBUTE_POLICY]: this.name }
+    this.#chain = this.#compile()
+  }
+
+  get state(): BreakerState {
+    return this.#isolations > 0 ? 'isolated' : (this.#breaker?.state ?? 'closed')
+  }
+
+  async execute<T>(run: (attempt: Attempt) => Promise<T> | T, options: ExecuteOptions<T> = {}): Promise<T> {
+    const inherited = currentCallContext()
+    const call = new Call({
+      policy: this.name,
+      run: run as Work,
+      signal: options.signal,
+      idempotent: options.idempotent ?? true,
+      timeoutMs: this.#settings.timeoutMs,
+      inheritedDeadlineAt: inherited?.deadlineAt,
+      inheritedAttempt: inherited?.attempt ?? 1,
+    })
+    call.begin()
+    try {
+      call.throwIfCancelled()
+      const value = (await this.#chain(call)) as T
+      this.#count('success')
+      return value
+    } catch (error) {
+      this.#count(outcomeName(call, error))
+      if (isLocalRejection(error)) callHook(this.#settings.hooks.onReject, { code: (error as ResilienceError).code })
+      if (options.fallback === undefined || call.cancelled?.byCaller) throw error
+      call.stopClock()
+      return await this.#fallback(call, options.fallback, error)
+    } finally {
+      call.end()
+    }
+  }
+
+  update(options: PolicyOptions): void {
+    this.prepare(options).commit()
+  }
+
+  prepare(options: PolicyOptions): { commit(): void } {
+    const settings = resolvePolicyOptions(options)
+    if (settings.name !== undefined && settings.name !== this.name) throw invalidOption('name', 'cannot change')
+    return {
+      commit: () => {
+        this.#settings = settings
+        this.#chain = this.#compile()
+      },
+    }
+  }
+
+  isolate(): () => void {
+    let held = true
+    this.#isolations++
+    return () => {
+      if (held) this.#isolations--
+      held = false
+    }
+  }
+
+  stats(): PolicyStats {
+    return { state: this.state, inFlight: this.#counter.inFlight, queued: this.#bulkhead?.queued ?? 0 }
+  }
+
+  get idle(): boolean {
+    return this.#counter.inFlight === 0 && (this.#bulkhead?.queued ?? 0) === 0
+  }
+
+  dispose(): void {
+    this.#unobserve?.()
+    this.#breaker?.dispose()
+  }
+
+  #compile(): Next {
+    const { attemptTimeoutMs, bulkhead, breaker, retry, rateLimit, hooks } = this.#settings
+    let next = attemptLayer(this.#counter, attemptTimeoutMs)
+    if (bulkhead === undefined) {
+      this.#bulkhead = undefined
+    } else {
+      if (this.#bulkhead === undefined) this.#bulkhead = new Bulkhead(this.name, bulkhead)
+      else this.#bulkhead.update(bulkhead)
+      next = bulkheadLayer(this.#bulkhead, next)
+    }
+    this.#keepBreaker(breaker)
+    if (this.#breaker !== undefined) next = breakerLayer(this.#breaker, next)
+    next =
+      retry === undefined
+        ? onceLayer(next)
+        : retryLayer({ retry, budget: retry.budget ?? this.#ownBudget, hooks, attributes: this.#attributes }, next)
+    if (rateLimit !== undefined) next = rateLayer(rateLimit, this.#rateKey, next)
+    return this.#isolationLayer(next)
+  }
+
+  #keepBreaker(settings: ResolvedBreaker | undefined): void {
+    if (settings === undefined) {
+      this.dispose()
+      this.#breaker = undefined
+    } else if (this.#breaker !== undefined) {
+      this.#breaker.settings = settings
+    } else {
+      this.#breaker = new CircuitBreaker(this.name, settings, (to) => this.#onTransition(to))
+      this.#unobserve = observe(this)
+    }
+  }
+
+  #isolationLayer(next: Next): Next {
+    return (call) => {
+      this.lastUsedAt = performance.now()
+      if (this.#isolations === 0) return next(call)
+      throw localRejection('ERR_RESILIENCE_ISOLATED', `${this.name}: isolated by hand`, { policy: this.name })
+    }
+  }
+
+  async #fallback<T>(call: Call, fallback: (error: unknown) => Promise<T> | T, error: unknown): Promise<T> {
+    call.cancelled = undefined
+    return call.race(fallback(error))
+  }
+
+  #count(outcome: string): void {
+    let attributes = this.#outcomes.get(outcome)
+    if (attributes === undefined) this.#outcomes.set(outcome, (attributes = { ...this.#attributes, [ATTRIBUTE_OUTCOME]: outcome }))
+    instruments().calls.add(1, attributes)
+  }
+
+  #onTransition(to: Transition): void {
+    instruments().transitions.add(1, { ...this.#attributes, [ATTRIBUTE_STATE]: to })
+    const { hooks, breaker } = this.#settings
+    if (to === 'open') callHook(hooks.onBreak, { breakDurationMs: breaker?.breakDurationMs ?? 0 })
+    else callHook(to === 'half-open' ? hooks.onHalfOpen : hooks.onReset, undefined)
+  }
+}
+
+function outcomeName(call: Call, error: unknown): string {
+  if (call.cancelled?.byCaller) return 'aborted'
+  if (!ResilienceError.isInstance(error)) return 'failure'
+  return error.code.slice('ERR_RESILIENCE_'.length).toLowerCase()
+}
+
+function onceLayer(next: Next): Next {
+  return (call) => {
+    call.attempt = 1
+    return next(call)
+  }
+}
+
+function rateLayer(limiter: RateLimiter, key: string, next: Next): Next {
+  return async (call) => {
+    const { allowed, retryAfterMs } = await call.race(limiter.acquire(key))
+    call.throwIfCancelled()
+    if (allowed) return next(call)
+    throw localRejection('ERR_RESILIENCE_RATE_LIMITED', `${call.policy}: rate limit reached`, { policy: call.policy, retryAfterMs })
+  }
+}
+
+function bulkheadLayer(bulkhead: Bulkhead, next: Next): Next {
+  return async (call) => {
+    const slot = bulkhead.acquire(call)
+    call.slot = typeof slot === 'function' ? slot : await slot
+    return next(call)
+  }
+}
+
+function breakerLayer(breaker: CircuitBreaker, next: Next): Next {
+  const judge = (call: Call, ok: boolean, result: unknown): Verdict => {
+    if (!ok && (!call.started || call.cancelled?.byCaller || isLocalRejection(result))) return 'neutral'
+    const { shouldHandle } = breaker.settings
+    if (shouldHandle === undefined) return ok ? 'success' : 'failure'
+    return shouldHandle(ok ? { ok, value: result } : { ok, error: result }) ? 'failure' : 'success'
+  }
+  return async (call) => {
+    const permit = breaker.admit()
+    call.started = false
+    let verdict: Verdict = 'neutral'
+    try {
+      const value = await next(call)
+      verdict = judge(call, true, value)
+      return value
+    } catch (error) {
+      // An error of `shouldHandle` itself lands here too and is judged like any other.
+      verdict = judge(call, false, error)
+      throw error
+    } finally {
+      breaker.record(permit, verdict)
+    }
+  }
+}

@@ -1,0 +1,67 @@
+const brand = Symbol.for('@platform/resilience.ResilienceError')
+
+/** Every code this package throws, with what it means to the caller. */
+export const resilienceErrorCodes = {
+  ERR_RESILIENCE_TIMEOUT: 'No answer in time. The work may still be running and may have had its effect.',
+  ERR_RESILIENCE_CIRCUIT_OPEN: 'Rejected here, nothing was sent: the dependency failed too often.',
+  ERR_RESILIENCE_ISOLATED: 'Rejected here, nothing was sent: an operator holds the policy closed to calls.',
+  ERR_RESILIENCE_BULKHEAD_FULL: 'Rejected here, nothing was sent: too many calls run and wait already.',
+  ERR_RESILIENCE_RATE_LIMITED: 'Rejected here, nothing was sent: the rate limit is used up.',
+  ERR_RESILIENCE_INVALID_OPTION: 'An option is unknown or out of range; thrown when the object is made or updated.',
+} as const
+
+export type ResilienceErrorCode = keyof typeof resilienceErrorCodes
+
+export interface ResilienceErrorFacts {
+  /** Name of the policy. */
+  policy?: string | undefined
+  /** ERR_RESILIENCE_TIMEOUT: whose limit it was. `deadline` is one inherited from an outer policy or the caller's request. */
+  which?: 'total' | 'attempt' | 'deadline' | undefined
+  /** ERR_RESILIENCE_TIMEOUT and _BULKHEAD_FULL: how long the call had been under way. */
+  elapsedMs?: number | undefined
+  /** _CIRCUIT_OPEN, _RATE_LIMITED: earliest time at which a new try can get through. */
+  retryAfterMs?: number | undefined
+  /** _INVALID_OPTION: path of the option. */
+  option?: string | undefined
+  cause?: unknown
+}
+
+const factNames = ['policy', 'which', 'elapsedMs', 'retryAfterMs', 'option'] as const
+
+export class ResilienceError extends Error {
+  override readonly name = 'ResilienceError'
+  readonly code: ResilienceErrorCode
+  declare readonly policy?: string
+  declare readonly which?: 'total' | 'attempt' | 'deadline'
+  declare readonly elapsedMs?: number
+  declare readonly retryAfterMs?: number
+  declare readonly option?: string
+
+  constructor(code: ResilienceErrorCode, message: string, { cause, ...facts }: ResilienceErrorFacts = {}) {
+    super(message, cause === undefined ? undefined : { cause })
+    this.code = code
+    for (const name of factNames) if (facts[name] !== undefined) Object.assign(this, { [name]: facts[name] })
+    Object.defineProperty(this, brand, { value: true })
+  }
+
+  /** True for errors of every installed copy of this package. */
+  static isInstance(error: unknown): error is ResilienceError {
+    return typeof error === 'object' && error !== null && (error as Record<symbol, unknown>)[brand] === true
+  }
+}
+
+/** A rejection without a stack trace: it is thrown most when there is least time, and its trace would end in this package. */
+export function localRejection(code: ResilienceErrorCode, message: string, facts: ResilienceErrorFacts): ResilienceError {
+  const limit = Error.stackTraceLimit
+  Reflect.set(Error, 'stackTraceLimit', 0)
+  try {
+    return new ResilienceError(code, message, facts)
+  } finally {
+    Reflect.set(Error, 'stackTraceLimit', limit)
+  }
+}
+
+/** Rejected before anything was sent: says nothing about the dependency's health and is not tried again by the same policy. */
+export function isLocalRejection(error: unknown): boolean {
+  return ResilienceError.isInstance(error) && error.code !== 'ERR_RESILIENCE_TIMEOUT'
+}

@@ -1,0 +1,42 @@
+import type { PolicyOptions } from './options.ts'
+
+/** What the work of one attempt gets. */
+export interface Attempt {
+  /** Aborts when the caller aborts or a timeout ends this attempt. Made when first read. */
+  readonly signal: AbortSignal
+  /** 1 for the first. */
+  readonly attempt: number
+  /** Time left at the moment of reading; undefined when nothing limits it. */
+  readonly deadlineMs: number | undefined
+}
+
+export interface ExecuteOptions<T> {
+  /** The caller gets this signal's reason at once, wherever the call stands. */
+  signal?: AbortSignal | undefined
+  /** Its result takes the place of any error except the caller's own abort. It runs outside the timeouts. */
+  fallback?: ((error: unknown) => Promise<T> | T) | undefined
+  /** `false`: only errors that prove that nothing was sent are tried again. Default true. */
+  idempotent?: boolean | undefined
+}
+
+export type BreakerState = 'closed' | 'open' | 'half-open' | 'isolated'
+
+export interface PolicyStats {
+  state: BreakerState
+  /** Work that has started and not settled, whether or not somebody still waits for it. */
+  inFlight: number
+  /** Calls waiting for a bulkhead slot. */
+  queued: number
+}
+
+export interface Policy {
+  /** Rejects with what the work threw, unchanged, or with a ResilienceError of the policy's own. */
+  execute<T>(run: (attempt: Attempt) => Promise<T> | T, options?: ExecuteOptions<T>): Promise<T>
+  /** Replaces all options. Thresholds apply at once; windows, calls in flight and a break under way are untouched. */
+  update(options: PolicyOptions): void
+  /** Rejects every new call with ERR_RESILIENCE_ISOLATED until each returned function has been called. */
+  isolate(): () => void
+  stats(): PolicyStats
+}
+
+export type Outcome = { ok: true; value: unknown } | { ok: false; error: unknown }

@@ -1,0 +1,48 @@
+interface Flight<T> {
+  readonly result: Promise<T>
+  readonly controller: AbortController
+  callers: number
+}
+
+export interface SingleFlight<T> {
+  /** Joins the work under way for `key` or starts it. A caller that aborts leaves the others alone; with the last one the work is aborted. */
+  run(key: string, work: (options: { signal: AbortSignal }) => Promise<T>, options?: { signal?: AbortSignal | undefined }): Promise<T>
+}
+
+export function singleFlight<T>(): SingleFlight<T> {
+  const flights = new Map<string, Flight<T>>()
+
+  const start = (key: string, work: (options: { signal: AbortSignal }) => Promise<T>): Flight<T> => {
+    const controller = new AbortController()
+    const flight: Flight<T> = { controller, callers: 0, result: (async () => work({ signal: controller.signal }))() }
+    const forget = (): void => {
+      if (flights.get(key) === flight) flights.delete(key)
+    }
+    flight.result.then(forget, forget)
+    flights.set(key, flight)
+    return flight
+  }
+
+  const leave = (key: string, flight: Flight<T>, reason: unknown): void => {
+    if (--flight.callers > 0) return
+    if (flights.get(key) === flight) flights.delete(key)
+    flight.controller.abort(reason)
+  }
+
+  return {
+    run(key, work, { signal } = {}) {
+      if (signal?.aborted) return Promise.reject(signal.reason)
+      const flight = flights.get(key) ?? start(key, work)
+      flight.callers++
+      if (signal === undefined) return flight.result
+      return new Promise<T>((resolve, reject) => {
+        const onAbort = (): void => {
+          reject(signal.reason)
+          leave(key, flight, signal.reason)
+        }
+        signal.addEventListener('abort', onAbort, { once: true })
+        void flight.result.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
+      })
+    },
+  }
+}
