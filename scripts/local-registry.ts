@@ -1,0 +1,105 @@
+import { execFile } from 'node:child_process'
+import { cpSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import type { Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { promisify } from 'node:util'
+import { runServer } from 'verdaccio'
+import { root } from './pinned-node.ts'
+
+const execute = promisify(execFile)
+
+export interface PublishedPackage {
+  readonly name: string
+  readonly version: string
+  /** The package's folder in the workspace. */
+  readonly folder: string
+  readonly tarball: string
+}
+
+export interface LocalRegistry extends AsyncDisposable {
+  readonly url: string
+  readonly packages: readonly PublishedPackage[]
+}
+
+/**
+ * Versions and publishes every public package to a Verdaccio of its own, from a copy of the repository: the working tree stays as it is.
+ * Only loopback reaches the registry, since anyone may publish to it. Expects built packages.
+ */
+export async function publishLocally(options: { port?: number; onProgress?(line: string): void } = {}): Promise<LocalRegistry> {
+  const { port = 0, onProgress = () => {} } = options
+  await using opened = new AsyncDisposableStack()
+  const folder = mkdtempSync(join(tmpdir(), 'platform-release-'))
+  opened.defer(() => rmSync(folder, { recursive: true, force: true }))
+
+  const { url, close } = await startVerdaccio(join(folder, 'registry'), port)
+  opened.defer(close)
+  onProgress(`Verdaccio listens on ${url}`)
+
+  const copy = join(folder, 'repository')
+  await copyRepository(copy)
+  const environment = releaseEnvironment(folder, url)
+  await execute('pnpm', ['install', '--offline', '--frozen-lockfile', '--ignore-scripts'], { cwd: copy, env: environment })
+  await execute(join(root, 'node_modules/.bin/changeset'), ['version'], { cwd: copy, env: environment })
+  onProgress('versions are drawn from the changesets')
+
+  const packages: PublishedPackage[] = []
+  for (const file of globSync('packages/*/package.json', { cwd: copy }).toSorted()) {
+    const manifest = JSON.parse(readFileSync(join(copy, file), 'utf8')) as { name: string; version: string; private?: boolean }
+    if (manifest.private) continue
+    const cwd = join(copy, dirname(file))
+    const { stdout } = await execute('pnpm', ['pack', '--json', '--pack-destination', folder], { cwd, env: environment })
+    const { filename } = JSON.parse(stdout) as { filename: string }
+    await execute('pnpm', ['publish', filename, '--no-git-checks', '--registry', url], { cwd, env: environment })
+    packages.push({ name: manifest.name, version: manifest.version, folder: dirname(file), tarball: filename })
+    onProgress(`published ${manifest.name} ${manifest.version}`)
+  }
+  const owned = opened.move()
+  return { url, packages, [Symbol.asyncDispose]: () => owned.disposeAsync() }
+}
+
+/** What git tracks or would track, and what the build made of it, as a repository of its own: changesets asks git. */
+async function copyRepository(target: string): Promise<void> {
+  const { stdout } = await execute('git', ['ls-files', '-z', '--cached', '--others', '--exclude-standard'], { cwd: root, maxBuffer: 64e6 })
+  const files = [...stdout.split('\0').filter(Boolean), ...globSync('packages/*/dist', { cwd: root })]
+  for (const file of files) {
+    mkdirSync(dirname(join(target, file)), { recursive: true })
+    cpSync(join(root, file), join(target, file), { recursive: true, errorOnExist: false, force: true })
+  }
+  const git = (...args: string[]) =>
+    execute('git', ['-c', 'user.name=release', '-c', 'user.email=release@localhost', ...args], { cwd: target })
+  await git('init', '--quiet', '--initial-branch', 'main')
+  await git('add', '--all')
+  await git('commit', '--quiet', '--no-verify', '--message', 'Copy for a local release')
+}
+
+/** A token that Verdaccio does not look at, kept outside of the repository. */
+function releaseEnvironment(folder: string, url: string): NodeJS.ProcessEnv {
+  const npmrc = join(folder, 'npmrc')
+  writeFileSync(npmrc, `//${new URL(url).host}/:_authToken=anyone\n`)
+  return { ...process.env, NPM_CONFIG_USERCONFIG: npmrc, npm_config_userconfig: npmrc }
+}
+
+async function startVerdaccio(storage: string, port: number): Promise<{ url: string; close(): Promise<void> }> {
+  const config = {
+    storage,
+    self_path: storage,
+    packages: { '@platform/*': { access: ['$all'], publish: ['$all'], unpublish: ['$all'] } },
+    auth: {},
+    uplinks: {},
+    log: { type: 'stdout', format: 'pretty', level: 'fatal' },
+  }
+  const server = (await runServer(config as never)) as Server
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(port, '127.0.0.1', resolve)
+  })
+  const { port: taken } = server.address() as AddressInfo
+  const close = () =>
+    new Promise<void>((resolve) => {
+      server.close(() => resolve())
+      server.closeAllConnections()
+    })
+  return { url: `http://127.0.0.1:${taken}/`, close }
+}

@@ -1,0 +1,99 @@
+/**
+ * The gate: everything that needs no container. One PostgreSQL, Redis, RabbitMQ and Consul serve the whole run.
+ * `--long` runs what takes minutes instead: long suites, and the books at 1,000 orders with every failure and three seeds.
+ */
+import { existsSync, globSync, readFileSync, rmSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { startConsul, startPostgres, startRabbitmq, startRedis } from '../packages/stack/src/index.ts'
+import { bin, requirePinnedNode, root } from './pinned-node.ts'
+import { checkPublished } from './publish-check.ts'
+import { command, run, type StepResult, step } from './step.ts'
+
+requirePinnedNode()
+process.env['TURBO_TELEMETRY_DISABLED'] = '1'
+const long = process.argv.includes('--long')
+const steps: StepResult[] = []
+const packages = globSync('{packages,examples}/*/package.json', { cwd: root }).map((file) => dirname(file))
+
+/** Adds up what a suite left in `reports/`; a package that left none has failed. */
+function readReports(suite: string): { passed: number; failed: number } {
+  let passed = 0
+  let failed = 0
+  for (const folder of packages) {
+    const { scripts } = JSON.parse(readFileSync(join(root, folder, 'package.json'), 'utf8')) as { scripts: Record<string, string> }
+    if (!scripts[suite === 'test' ? 'test' : `test:${suite}`]) continue
+    const file = join(root, folder, 'reports', `${suite}.json`)
+    if (!existsSync(file)) {
+      console.error(`${folder} left no report of its ${suite} suite`)
+      failed++
+      continue
+    }
+    const report = JSON.parse(readFileSync(file, 'utf8')) as { numPassedTests: number; numFailedTests: number; success: boolean }
+    passed += report.numPassedTests
+    failed += report.numFailedTests || (report.success ? 0 : 1)
+  }
+  return { passed, failed }
+}
+
+function suite(name: string, env: NodeJS.ProcessEnv, args: readonly string[]): () => Promise<{ passed: number; failed: number }> {
+  return async () => {
+    for (const folder of packages) rmSync(join(root, folder, 'reports', `${name}.json`), { force: true })
+    const task = name === 'test' ? 'test' : `test:${name}`
+    const code = await run(bin('turbo'), ['run', task, '--continue', '--output-logs=new-only', ...args], env)
+    const counts = readReports(name)
+    return code !== 0 && counts.failed === 0 ? { ...counts, failed: 1 } : counts
+  }
+}
+
+const progress = { onProgress: (line: string) => console.log(line) }
+await using servers = new AsyncDisposableStack()
+const started = await Promise.all([startPostgres(progress), startRedis(progress), startRabbitmq(progress), startConsul(progress)])
+for (const server of started) servers.use(server)
+const [postgres, redis, rabbitmq, consul] = started
+const versions = started.map((server) => `${server.name} ${server.version}`).join(', ')
+console.log(`Servers of this run: ${versions}`)
+const shared = {
+  PLATFORM_STACK_VERSIONS: versions,
+  PLATFORM_POSTGRES_URL: postgres.url,
+  PLATFORM_REDIS_URL: redis.url,
+  PLATFORM_RABBITMQ_URL: rabbitmq.url,
+  PLATFORM_CONSUL_URL: consul.url,
+}
+const demo = (...args: string[]) => command(process.execPath, ['scripts/demo.ts', ...args])
+
+if (long) {
+  steps.push(await step('build', command(bin('turbo'), ['run', 'build', '--output-logs=errors-only'])))
+  steps.push(await step('long suites', suite('long', shared, ['--concurrency=1'])))
+  for (const mode of ['embedded', 'native']) {
+    for (const seed of ['1', '2', '3']) {
+      for (const chaos of [undefined, 'worker', 'catalog', 'database']) {
+        const what = ['--mode', mode, '--seed', seed, ...(chaos ? ['--chaos', chaos] : [])]
+        steps.push(await step(`demo ${what.join(' ')}`, demo(...what)))
+      }
+    }
+  }
+} else {
+  steps.push(await step('lint', command(bin('oxlint'), ['--deny-warnings'])))
+  steps.push(await step('format', command(bin('biome'), ['format'])))
+  steps.push(await step('types of the packages', command(bin('tsc'), ['--noEmit'])))
+  steps.push(await step('types of the examples', command(bin('tsc'), ['--noEmit', '-p', 'examples'])))
+  steps.push(await step('build', command(bin('turbo'), ['run', 'build', '--output-logs=errors-only'])))
+  steps.push(await step('unit and integration', suite('test', shared, ['--concurrency=2'])))
+  steps.push(await step('chaos', suite('chaos', shared, ['--concurrency=1'])))
+  const addresses = { DATABASE_URL: postgres.url, REDIS_URL: redis.url, AMQP_URL: rabbitmq.url, CONSUL_URL: consul.url }
+  steps.push(await step('publish', () => checkPublished(addresses)))
+  steps.push(await step('demo embedded', demo('--orders', '200', '--mode', 'embedded')))
+  steps.push(await step('demo native', demo('--orders', '200', '--mode', 'native')))
+}
+
+const passed = steps.reduce((sum, { passed: count }) => sum + count, 0)
+const failed = steps.reduce((sum, { failed: count }) => sum + count, 0)
+console.log('')
+for (const { name, durationMs, ...counts } of steps) {
+  console.log(
+    `${counts.failed ? 'FAIL' : ' ok '} ${name.padEnd(40)} ${(durationMs / 1000).toFixed(1).padStart(7)} s  ${counts.passed} passed, ${counts.failed} failed`,
+  )
+}
+process.exitCode = failed === 0 ? 0 : 1
+await servers.disposeAsync()
+console.log(`\n${passed} passed, ${failed} failed`)
