@@ -1,0 +1,160 @@
+import type { Connection, DbPoolStats, Queryable, QueryOptions, QueryResult, Transaction, TransactionOptions } from './connection.ts'
+import { DbPoolError } from './errors.ts'
+import { runOnSession } from './held-query.ts'
+import { createInstruments } from './instrumentation.ts'
+import { Listener } from './listener.ts'
+import { type Cancellable, type Credential, type DbPoolOptions, invalid, resolveOptions } from './options.ts'
+import { ConnectionPool } from './pool.ts'
+import { rotateCredential } from './rotation.ts'
+import type { Session } from './session.ts'
+import { raceAbort } from './timing.ts'
+import { runTransaction } from './transaction.ts'
+
+export interface DbPool extends Queryable {
+  /** Commits when `work` resolves, rolls back when it rejects or the signal aborts. */
+  transaction<T>(work: (tx: Transaction) => Promise<T>, options?: TransactionOptions): Promise<T>
+  /** One connection for several statements. The signal ends the waiting for it and what runs on it. */
+  withConnection<T>(work: (connection: Connection) => Promise<T>, options?: Cancellable): Promise<T>
+  /**
+   * Resolves once the server listens; all channels share one connection beside the pool. After that connection was lost and all channels
+   * are listened to again, `onGap` runs: messages may have been missed, so read again what they announce. Returns the unsubscribe.
+   */
+  listen(channel: string, onMessage: (payload: string) => void, onGap?: () => void, options?: Cancellable): Promise<() => Promise<void>>
+  /** New connections use this password, once one has proved it. Rejects with ERR_DB_POOL_ROTATE_REJECTED and changes nothing otherwise. */
+  rotate(credential: Credential): Promise<void>
+  stats(): DbPoolStats
+  ready(options?: Cancellable): Promise<void>
+  check(options?: Cancellable): Promise<void | { status: 'warn'; message: string }>
+  /** Resolves when nothing is in use and nobody waits. */
+  drain(options?: Cancellable): Promise<void>
+  /** Refuses new work, waits for what runs, cuts it after `timeoutMs` (default 10000). */
+  close(options?: { timeoutMs?: number }): Promise<void>
+  [Symbol.asyncDispose](): Promise<void>
+}
+
+const engines = new WeakMap<DbPool, ConnectionPool>()
+
+/** The engine behind a pool, for what else in this package stands on it. */
+export function engineOf(db: DbPool): ConnectionPool {
+  const engine = engines.get(db)
+  if (engine === undefined) throw invalid('db', 'must come from createDbPool of this package')
+  return engine
+}
+
+/** Opens nothing: the first call connects, `ready()` is for failing early. */
+export function createDbPool(options: DbPoolOptions): DbPool {
+  return new PgDbPool(options)
+}
+
+class PgDbPool implements DbPool {
+  readonly #pool: ConnectionPool
+  readonly #listener: Listener
+  #closing: Promise<void> | undefined
+
+  constructor(options: DbPoolOptions) {
+    const resolved = resolveOptions(options)
+    const instruments = createInstruments(resolved.name, resolved.maxSize, () => this.#pool.stats())
+    this.#pool = new ConnectionPool(resolved, instruments)
+    this.#listener = new Listener(this.#pool)
+    engines.set(this, this.#pool)
+  }
+
+  async query<R extends object = Record<string, unknown>>(
+    text: string,
+    values?: readonly unknown[],
+    options?: QueryOptions,
+  ): Promise<QueryResult<R>> {
+    const signal = options?.signal
+    if (signal?.aborted) throw signal.reason
+    const session = this.#pool.take() ?? (await this.#pool.wait(signal))
+    try {
+      return await runOnSession<R>(this.#pool, session, text, values, signal)
+    } finally {
+      this.#pool.release(session)
+    }
+  }
+
+  transaction<T>(work: (tx: Transaction) => Promise<T>, options?: TransactionOptions): Promise<T> {
+    return runTransaction(this.#pool, work, options)
+  }
+
+  async withConnection<T>(work: (connection: Connection) => Promise<T>, options?: Cancellable): Promise<T> {
+    const signal = options?.signal
+    const session = await this.#pool.acquire(signal)
+    const connection = new HeldConnection(this.#pool, session)
+    try {
+      return await raceAbort(work(connection), signal)
+    } catch (error) {
+      if (signal?.aborted) session.cancel(error, this.#pool.options.cancelTimeoutMs)
+      throw error
+    } finally {
+      connection.release()
+      this.#pool.release(session)
+    }
+  }
+
+  listen(channel: string, onMessage: (payload: string) => void, onGap?: () => void, options?: Cancellable): Promise<() => Promise<void>> {
+    return this.#listener.listen(channel, onMessage, onGap, options)
+  }
+
+  rotate(credential: Credential): Promise<void> {
+    return rotateCredential(this.#pool, credential)
+  }
+
+  stats(): DbPoolStats {
+    return this.#pool.stats()
+  }
+
+  async ready(options?: Cancellable): Promise<void> {
+    await this.query('select 1', undefined, options)
+  }
+
+  async check(options?: Cancellable): Promise<void | { status: 'warn'; message: string }> {
+    const { inUse, waiting } = this.stats()
+    if (waiting > 0 && inUse >= this.#pool.options.maxSize) {
+      return { status: 'warn', message: `all ${inUse} connections are in use and ${waiting} callers wait` }
+    }
+    await this.query('select 1', undefined, options)
+  }
+
+  drain(options?: Cancellable): Promise<void> {
+    return this.#pool.drained(options?.signal)
+  }
+
+  close({ timeoutMs = 10_000 }: { timeoutMs?: number } = {}): Promise<void> {
+    this.#closing ??= Promise.all([this.#listener.close(), this.#pool.close(timeoutMs)]).then(() => this.#pool.instruments.close())
+    return this.#closing
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+}
+
+class HeldConnection implements Connection {
+  readonly #pool: ConnectionPool
+  readonly #session: Session
+  #released = false
+
+  constructor(pool: ConnectionPool, session: Session) {
+    this.#pool = pool
+    this.#session = session
+  }
+
+  get transactionStatus(): 'I' | 'T' | 'E' {
+    return this.#session.status
+  }
+
+  async query<R extends object = Record<string, unknown>>(
+    text: string,
+    values?: readonly unknown[],
+    options?: QueryOptions,
+  ): Promise<QueryResult<R>> {
+    if (this.#released) throw new DbPoolError('ERR_DB_POOL_RELEASED', 'the connection was used after its release')
+    return runOnSession<R>(this.#pool, this.#session, text, values, options?.signal)
+  }
+
+  release(): void {
+    this.#released = true
+  }
+}

@@ -1,0 +1,325 @@
+import { testPostgres } from '@platform/stack/testing'
+import pg from 'pg'
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
+import { createDbPool, type DbPool, type DbPoolOptions } from './index.ts'
+
+let database: Awaited<ReturnType<typeof testPostgres>>
+let admin: pg.Client
+const pools: DbPool[] = []
+
+beforeAll(async () => {
+  database = await testPostgres()
+  admin = new pg.Client({ connectionString: database.url })
+  await admin.connect()
+})
+afterEach(async () => {
+  await Promise.all(pools.splice(0).map((pool) => pool.close({ timeoutMs: 1_000 })))
+})
+afterAll(async () => {
+  await admin.end()
+  await database.close()
+})
+
+function open(options: Partial<DbPoolOptions> = {}): DbPool {
+  const pool = createDbPool({ url: database.url, ...options })
+  pools.push(pool)
+  return pool
+}
+
+const until = (condition: () => unknown) =>
+  vi.waitFor(async () => expect(await condition()).toBeTruthy(), { timeout: 20_000, interval: 10 })
+const backend = async (db: DbPool) => (await db.query<{ pid: number }>('select pg_backend_pid() as pid')).rows[0]?.pid
+
+describe('a query', () => {
+  it('answers with rows and their number', async () => {
+    const db = open()
+    const result = await db.query<{ n: number }>('select $1::int as n', [7])
+    expect(result.rows).toEqual([{ n: 7 }])
+    expect(result.rowCount).toBe(1)
+    expect((await db.query('begin; select 1; commit')).rowCount).toBe(0)
+  })
+
+  it('keeps its connection when the statement is at fault', async () => {
+    const db = open({ maxSize: 1 })
+    await admin.query('create table films (id int primary key)')
+    await db.query('insert into films values (1)')
+    const pid = await backend(db)
+    const unfit = {
+      toPostgres: () => {
+        throw new Error('unfit')
+      },
+    }
+    for (let round = 0; round < 10; round++) {
+      await expect(db.query('insert into films values ($1)', [1])).rejects.toMatchObject({ code: '23505' })
+      await expect(db.query('no sql')).rejects.toMatchObject({ code: '42601' })
+      await expect(db.query('select $1::int', [unfit])).rejects.toThrow('unfit')
+    }
+    await expect(db.query('select 1', 'no array' as never)).rejects.toThrow('must be an array')
+    expect(await backend(db)).toBe(pid)
+  })
+
+  it('tells where it was called from', async () => {
+    const db = open()
+    const error = await db.query('no sql').catch((thrown: Error) => thrown)
+    expect((error as Error).stack).toContain('pool.integration.test.ts')
+  })
+
+  it('is ended by the server after statementTimeoutMs', async () => {
+    const db = open({ statementTimeoutMs: 50 })
+    await expect(db.query('select pg_sleep(30)')).rejects.toMatchObject({ code: '57014' })
+  })
+})
+
+describe('waiting', () => {
+  it('never opens more than maxSize and serves in order', async () => {
+    const db = open({ maxSize: 2 })
+    const order: number[] = []
+    const pids = new Set<unknown>()
+    await Promise.all(
+      Array.from({ length: 40 }, async (_, index) => {
+        const { rows } = await db.query<{ pid: number }>('select pg_backend_pid() as pid, pg_sleep(0.002)')
+        order.push(index)
+        pids.add(rows[0]?.pid)
+      }),
+    )
+    expect(pids.size).toBeLessThanOrEqual(2)
+    expect(order.every((index, at) => Math.abs(index - at) <= 2)).toBe(true)
+    expect(db.stats()).toMatchObject({ inUse: 0, waiting: 0 })
+  })
+
+  it('takes a connection that comes back while its own is still being opened', async () => {
+    let asked = 0
+    const hanging = Promise.withResolvers<string>()
+    const db = open({
+      maxSize: 2,
+      password: () => {
+        asked++
+        return asked === 1 ? new URL(database.url).password : hanging.promise
+      },
+    })
+    const held = Promise.withResolvers<void>()
+    const first = db.withConnection(() => held.promise)
+    await until(() => db.stats().inUse === 1)
+    const second = db.query('select 1')
+    await until(() => asked === 2)
+    held.resolve()
+    await first
+    expect((await second).rowCount).toBe(1)
+    hanging.resolve('')
+  })
+
+  it('ends after acquireTimeoutMs with an error that explains itself', async () => {
+    const db = open({ maxSize: 1, acquireTimeoutMs: 60 })
+    const held = Promise.withResolvers<void>()
+    const holder = db.withConnection(async (connection) => {
+      await connection.query('update pg_class set relname = relname where false')
+      await held.promise
+    })
+    await until(() => db.stats().inUse === 1)
+    const error = await db.query('select 1').catch((thrown: unknown) => thrown)
+    expect(error).toMatchObject({ code: 'ERR_DB_POOL_ACQUIRE_TIMEOUT', inUse: 1, waiting: 0, retryable: true })
+    expect((error as { holders: unknown[] }).holders).toEqual([{ heldMs: expect.any(Number), operation: 'UPDATE' }])
+    held.resolve()
+    await holder
+    await db.query('select 1')
+  })
+
+  it('ends with the reason of the signal, and the connection goes to the next', async () => {
+    const db = open({ maxSize: 1 })
+    const held = Promise.withResolvers<void>()
+    const holder = db.withConnection(() => held.promise)
+    await until(() => db.stats().inUse === 1)
+    const reason = new Error('changed my mind')
+    const controller = new AbortController()
+    const aborted = db.query('select 1', [], { signal: controller.signal })
+    const next = db.query('select 1')
+    expect(db.stats().waiting).toBe(2)
+    controller.abort(reason)
+    await expect(aborted).rejects.toBe(reason)
+    expect(db.stats().waiting).toBe(1)
+    held.resolve()
+    await Promise.all([holder, next])
+    await expect(db.query('select 1', [], { signal: AbortSignal.abort(reason) })).rejects.toBe(reason)
+  })
+
+  it('ends at once when the server refuses', async () => {
+    const url = Object.assign(new URL(database.url), { pathname: '/no_such_database' }).href
+    const db = open({ url, acquireTimeoutMs: 60_000 })
+    await expect(db.ready()).rejects.toMatchObject({ code: 'ERR_DB_POOL_CONNECT', cause: { code: '3D000' } })
+  })
+})
+
+describe('cancellation', () => {
+  it('ends the statement on the server', async () => {
+    const db = open({ applicationName: 'cancelled' })
+    const controller = new AbortController()
+    const reason = new Error('too long')
+    const running = db.query('select pg_sleep(60)', [], { signal: controller.signal })
+    await until(() => db.stats().inUse === 1)
+    controller.abort(reason)
+    await expect(running).rejects.toBe(reason)
+    await until(async () => {
+      const { rows } = await admin.query(`select 1 from pg_stat_activity where application_name = 'cancelled' and state = 'active'`)
+      return rows.length === 0 && db.stats().inUse === 0
+    })
+    expect(db.stats().open).toBe(1)
+  })
+
+  it('never hits the next borrower', async () => {
+    const db = open({ maxSize: 1 })
+    const pid = await backend(db)
+    for (let round = 0; round < 300; round++) {
+      const controller = new AbortController()
+      // Of about the length of the abort's way, so that the two race.
+      const aborted = db.query('select pg_sleep($1)', [(round % 10) / 10_000], { signal: controller.signal }).catch(() => {})
+      await new Promise((resolve) => setTimeout(resolve, round % 3))
+      controller.abort()
+      const next = await Promise.all([db.query('select pg_sleep(0.001)'), db.query('select 1')])
+      expect(next).toHaveLength(2)
+      await aborted
+    }
+    expect(await backend(db)).toBe(pid)
+  })
+})
+
+describe('a connection that comes back', () => {
+  const settings = "select current_setting('search_path') as path, current_setting('role') as role"
+
+  it.for([
+    ['an open transaction', 'begin; create temp table leaked (id int)'],
+    ['a failed transaction', 'begin; select 1'],
+    ['settings', 'set search_path to nowhere; set role none; set statement_timeout to 1'],
+    ['settings behind a comment', '/* x */ -- y\n set search_path to nowhere'],
+    ['settings by function', "select set_config('search_path', 'nowhere', false)"],
+    ['LISTEN', 'listen somewhere'],
+    ['an advisory lock', 'select pg_advisory_lock(42)'],
+    ['a temporary table', 'create temp table leaked (id int)'],
+  ] as const)('is clean after %s', async ([, text]) => {
+    const db = open({ maxSize: 1 })
+    const before = (await db.query(settings)).rows
+    const pid = await backend(db)
+    await db.withConnection(async (connection) => {
+      await connection.query(text)
+      if (text.endsWith('select 1')) await connection.query('no sql').catch(() => {})
+    })
+    expect((await db.query(settings)).rows).toEqual(before)
+    const { rows } = await db.query(`select
+      (select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid())::int as locks,
+      (select count(*) from pg_listening_channels())::int as channels,
+      to_regclass('pg_temp.leaked') as leaked,
+      current_setting('statement_timeout') as statement_timeout`)
+    expect(rows).toEqual([{ locks: 0, channels: 0, leaked: null, statement_timeout: '30s' }])
+    expect(await backend(db)).toBe(pid)
+  })
+
+  it('is clean after a setting changed where no text shows it', async () => {
+    const db = open({ maxSize: 1 })
+    await db.query(`do $$ begin execute 'set' || ' timezone to ''Asia/Tokyo'''; end $$`)
+    expect((await db.query('show timezone')).rows).not.toEqual([{ TimeZone: 'Asia/Tokyo' }])
+  })
+
+  it('is replaced after SQL-level PREPARE', async () => {
+    const db = open({ maxSize: 1 })
+    const pid = await backend(db)
+    await db.query('prepare leaked as select 1')
+    expect(await backend(db)).not.toBe(pid)
+  })
+
+  it('is of no more use to those who gave it back', async () => {
+    const db = open()
+    const kept = await db.withConnection(async (connection) => connection)
+    await expect(kept.query('select 1')).rejects.toMatchObject({ code: 'ERR_DB_POOL_RELEASED' })
+  })
+})
+
+describe('life of a connection', () => {
+  it('ends after idleTimeoutMs and after maxLifetimeMs', async () => {
+    const idle = open({ idleTimeoutMs: 40 })
+    await idle.query('select 1')
+    await until(() => idle.stats().open === 0)
+    expect(idle.stats().idle).toBe(0)
+    const old = open({ maxLifetimeMs: 40 })
+    const pid = await backend(old)
+    await until(async () => (await backend(old)) !== pid)
+  })
+
+  it('asks a password function at each connection', async () => {
+    const password = vi.fn<() => Promise<{ reveal(): string }>>(async () => ({ reveal: () => new URL(database.url).password }))
+    const db = open({ password, maxSize: 2 })
+    await Promise.all([db.query('select pg_sleep(0.1)'), db.query('select pg_sleep(0.1)')])
+    expect(password).toHaveBeenCalledTimes(2)
+  })
+})
+
+describe('close', () => {
+  it('rejects those who wait, lets finish what runs, and leaves no backend', async () => {
+    const db = open({ maxSize: 1, applicationName: 'closing' })
+    const running = db.query<{ done: number }>('select 1 as done, pg_sleep(0.2)')
+    await until(() => db.stats().inUse === 1)
+    const waiting = db.query('select 1')
+    const refused = waiting.catch((error: unknown) => error)
+    const closing = db.close()
+    expect(await refused).toMatchObject({ code: 'ERR_DB_POOL_CLOSED' })
+    expect((await running).rows[0]?.done).toBe(1)
+    expect(db.close()).toBe(closing)
+    await closing
+    await expect(db.query('select 1')).rejects.toMatchObject({ code: 'ERR_DB_POOL_CLOSED' })
+    await expect(db.transaction(async () => {})).rejects.toMatchObject({ code: 'ERR_DB_POOL_CLOSED' })
+    await expect(db.listen('x', () => {})).rejects.toMatchObject({ code: 'ERR_DB_POOL_CLOSED' })
+    await until(async () => (await admin.query(`select 1 from pg_stat_activity where application_name = 'closing'`)).rowCount === 0)
+  })
+
+  it('cuts what runs at the timeout', async () => {
+    const db = open()
+    const running = db.query('select pg_sleep(60)')
+    const rejected = running.catch((error: unknown) => error)
+    await until(() => db.stats().inUse === 1)
+    await db.close({ timeoutMs: 50 })
+    expect(await rejected).toMatchObject({ code: 'ERR_DB_POOL_CLOSED' })
+    expect(db.stats()).toEqual({ open: 0, inUse: 0, idle: 0, waiting: 0 })
+  })
+
+  it('of a pool that was never used is immediate, and await using works', async () => {
+    const unused = createDbPool({ url: 'postgres://nobody@127.0.0.1:1/x' })
+    await unused.close()
+    expect(unused.stats().open).toBe(0)
+    await using db = createDbPool({ url: database.url })
+    await db.ready()
+  })
+})
+
+describe('check', () => {
+  it('warns when callers wait for a full pool, and rejects when the server is away', async () => {
+    const db = open({ maxSize: 1 })
+    expect(await db.check()).toBeUndefined()
+    const running = [db.query('select pg_sleep(0.2)'), db.query('select 1')]
+    expect(await db.check()).toMatchObject({ status: 'warn' })
+    await Promise.all(running)
+    await db.drain()
+    const away = open({ url: 'postgres://nobody@127.0.0.1:1/x', acquireTimeoutMs: 100 })
+    await expect(away.check()).rejects.toMatchObject({ code: 'ERR_DB_POOL_ACQUIRE_TIMEOUT', cause: { code: 'ECONNREFUSED' } })
+  })
+})
+
+describe('options', () => {
+  it.for([
+    ['url', { url: 'mysql://x' }],
+    ['maxSize', { maxSize: 0 }],
+    ['maxSize', { maxSize: 1.5 }],
+    ['acquireTimeoutMs', { acquireTimeoutMs: '5s' }],
+    ['password', { password: 5 }],
+    ['applicationName', { applicationName: '' }],
+    ['logger', { logger: {} }],
+    ['poolSize', { poolSize: 5 }],
+  ] as const)('a wrong %s throws and is named', ([option, wrong]) => {
+    expect(() => createDbPool({ url: database.url, ...wrong } as unknown as DbPoolOptions)).toThrow(
+      expect.objectContaining({ code: 'ERR_DB_POOL_INVALID_OPTION', option }),
+    )
+  })
+
+  it('never show a password in an error', () => {
+    expect(() => createDbPool({ url: 'http://user:hunter2@host' })).toThrow(
+      expect.objectContaining({ message: expect.not.stringContaining('hunter2') }),
+    )
+  })
+})

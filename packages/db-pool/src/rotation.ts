@@ -1,0 +1,17 @@
+import { DbPoolError } from './errors.ts'
+import { checkCredential, type Credential } from './options.ts'
+import type { ConnectionPool } from './pool.ts'
+
+/**
+ * Proves the new credential with one connection, then uses it for all new ones. Idle connections of the old are closed, those in use
+ * on their return, so no request fails; when the proof fails, nothing changes.
+ */
+export async function rotateCredential(pool: ConnectionPool, credential: Credential): Promise<void> {
+  checkCredential('credential', credential)
+  const client = await pool.connect(credential).catch((cause: unknown) => {
+    throw new DbPoolError('ERR_DB_POOL_ROTATE_REJECTED', 'the new credential did not pass its probe: the old one stays', { cause })
+  })
+  pool.credential = credential
+  pool.startEpoch()
+  pool.adopt(client)
+}

@@ -1,0 +1,200 @@
+import type pg from 'pg'
+import { sendCancelRequest } from './cancel-request.ts'
+import type { CommitHooks } from './commit-hooks.ts'
+import type { QueryResult } from './connection.ts'
+import { DbPoolError } from './errors.ts'
+import { type Residue, statementOf } from './statement.ts'
+import { settlesWithin } from './timing.ts'
+
+/** What `pg` takes: a text, its config object, or something that submits itself (a cursor). */
+export type QueryConfig = string | ({ text?: string; submit?: unknown } & object)
+export type Done = (error: unknown, result?: QueryResult | QueryResult[]) => void
+
+interface Job {
+  readonly config: QueryConfig
+  readonly values: readonly unknown[] | undefined
+  readonly done: Done
+}
+
+type SubmitQuery = (config: unknown, values?: unknown, done?: (error: Error | null, result: QueryResult) => void) => unknown
+
+/**
+ * One server connection. It sends one statement at a time and knows when the server is ready for the next one, which is later than
+ * the moment an error is reported. It always has an error listener, so a dying server never crashes the process.
+ */
+export class Session {
+  readonly client: pg.Client
+  readonly epoch: number
+  readonly expiresAt: number
+  takenAt = 0
+  idleSince = 0
+  operation = ''
+  residue: Residue = 'none'
+  /** Why the connection is unusable; undefined while it is well. */
+  failure: Error | undefined
+  hooks: CommitHooks | undefined
+
+  readonly #onLoss: (session: Session, error: Error) => void
+  readonly #queue: Job[] = []
+  readonly #whenQuiet: (() => void)[] = []
+  readonly #ended: Promise<void>
+  #busy = false
+  #cancelling: Promise<void> | undefined
+
+  constructor(
+    client: pg.Client,
+    facts: { epoch: number; expiresAt: number; takenAt: number },
+    onLoss: (session: Session, error: Error) => void,
+  ) {
+    this.client = client
+    this.epoch = facts.epoch
+    this.expiresAt = facts.expiresAt
+    this.takenAt = facts.takenAt
+    this.idleSince = facts.takenAt
+    this.#onLoss = onLoss
+    this.#ended = new Promise((resolve) => {
+      client.once('end', () => {
+        this.#fail(new Error('the server closed the connection'))
+        resolve()
+      })
+    })
+    client.on('error', (error: Error) => this.#fail(error))
+    client.on('drain', () => {
+      this.#busy = false
+      this.#pump()
+    })
+    // The server reports some settings when they change, whoever changed them (a function, a DO block).
+    client.connection.on('parameterStatus', () => {
+      if (this.residue === 'none') this.residue = 'reset'
+    })
+  }
+
+  get status(): 'I' | 'T' | 'E' {
+    return this.client.getTransactionStatus() ?? 'I'
+  }
+
+  get quiet(): boolean {
+    return !this.#busy && this.#queue.length === 0 && this.#cancelling === undefined
+  }
+
+  /** `done` is called once. On success the server is ready for more at that moment; on failure not yet: see `settle`. */
+  run(config: QueryConfig, values: readonly unknown[] | undefined, done: Done): void {
+    if (this.failure !== undefined) {
+      const { failure } = this
+      process.nextTick(() => done(failure))
+    } else if (this.#busy || this.#cancelling !== undefined) {
+      this.#queue.push({ config, values, done })
+    } else {
+      this.#send(config, values, done)
+    }
+  }
+
+  /** One statement, as a promise, with the pool's errors. */
+  query<R extends object>(text: string, values?: readonly unknown[]): Promise<QueryResult<R>> {
+    return new Promise((resolve, reject) => {
+      this.run(text, values, (error, result) => {
+        if (error === undefined) resolve(lastResult<R>(result))
+        else reject(this.explain(error))
+      })
+    })
+  }
+
+  /** A bare loss of the socket becomes an error with a code; what the server said stays as it is. */
+  explain(error: unknown): unknown {
+    if (this.failure === undefined || !(error instanceof Error) || 'severity' in error || DbPoolError.isInstance(error)) return error
+    if (DbPoolError.isInstance(this.failure)) return this.failure
+    return new DbPoolError('ERR_DB_POOL_CONNECTION_LOST', 'the connection was lost while a statement ran', { cause: error })
+  }
+
+  /** Ends what runs on the server by a CancelRequest and drops what is queued. Statements sent meanwhile wait until the request has gone through. */
+  cancel(reason: unknown, timeoutMs: number): void {
+    for (const job of this.#queue.splice(0)) job.done(reason)
+    if (!this.#busy || this.failure !== undefined || this.#cancelling !== undefined) return
+    this.#cancelling = sendCancelRequest(this.client, timeoutMs).finally(() => {
+      this.#cancelling = undefined
+      this.#pump()
+    })
+  }
+
+  /** True when the server is ready for the next statement and no CancelRequest is on its way; false when that took longer than allowed. */
+  async settle(timeoutMs: number): Promise<boolean> {
+    if (this.quiet || this.failure !== undefined) return true
+    return settlesWithin(new Promise<void>((resolve) => this.#whenQuiet.push(resolve)), timeoutMs)
+  }
+
+  /** Says goodbye to the server; resolves when the socket is closed. */
+  async end(): Promise<void> {
+    this.failure ??= new DbPoolError('ERR_DB_POOL_RELEASED', 'the connection was closed by the pool')
+    this.client.end().catch(() => {})
+    if (!(await settlesWithin(this.#ended, 1_000))) this.#cut()
+    await this.#ended
+  }
+
+  /** Ends it without a goodbye: running statements fail with `reason`. */
+  async kill(reason: Error): Promise<void> {
+    this.failure ??= reason
+    this.#cut()
+    await this.#ended
+  }
+
+  #cut(): void {
+    this.client.connection.stream.destroy()
+    this.client.end().catch(() => {})
+  }
+
+  #send(config: QueryConfig, values: readonly unknown[] | undefined, done: Done): void {
+    this.#busy = true
+    const text = typeof config === 'string' ? config : config.text
+    if (text !== undefined) {
+      const statement = statementOf(text)
+      this.operation = statement.operation
+      if (statement.residue !== 'none' && this.residue !== 'discard') this.residue = statement.residue
+    }
+    const query = this.client.query.bind(this.client) as SubmitQuery
+    try {
+      if (typeof config === 'object' && typeof config.submit === 'function') {
+        query(config)
+        return
+      }
+      query(config, values, (error, result) => {
+        if (error === null || error === undefined) {
+          // `pg` calls back after ReadyForQuery, so the next statement may go out right here.
+          this.#busy = false
+          done(undefined, result)
+          this.#pump()
+        } else {
+          // ReadyForQuery is still to come: `drain` tells.
+          done(error)
+        }
+      })
+    } catch (error) {
+      this.#busy = false
+      done(error)
+      this.#pump()
+    }
+  }
+
+  /** The server is ready and no CancelRequest can hit what is sent now. */
+  #pump(): void {
+    if (this.#busy || this.#cancelling !== undefined || this.failure !== undefined) return
+    const job = this.#queue.shift()
+    if (job !== undefined) this.#send(job.config, job.values, job.done)
+    else for (const resolve of this.#whenQuiet.splice(0)) resolve()
+  }
+
+  #fail(error: Error): void {
+    if (this.failure === undefined) {
+      this.failure = error
+      this.#onLoss(this, error)
+    }
+    this.#busy = false
+    for (const job of this.#queue.splice(0)) job.done(this.failure)
+    for (const resolve of this.#whenQuiet.splice(0)) resolve()
+  }
+}
+
+function lastResult<R extends object>(result: QueryResult | QueryResult[] | undefined): QueryResult<R> {
+  const last = (Array.isArray(result) ? result.at(-1) : result) as QueryResult<R>
+  last.rowCount ??= 0
+  return last
+}

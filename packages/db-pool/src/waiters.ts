@@ -1,0 +1,103 @@
+import type { Session } from './session.ts'
+
+/** One caller in the queue. */
+export interface Waiter {
+  resolve(session: Session): void
+  reject(reason: unknown): void
+  readonly since: number
+  readonly signal: AbortSignal | undefined
+  onAbort: (() => void) | undefined
+  previous: Waiter | undefined
+  next: Waiter | undefined
+  queued: boolean
+}
+
+/**
+ * First come, first served. A linked list, so that leaving the middle (an abort) costs the same for 20 or 20,000 waiters.
+ * All wait equally long, so the head always times out first and one timer is enough. It holds the process: somebody waits.
+ */
+export class WaiterQueue {
+  readonly #timeoutMs: number
+  readonly #onTimeout: (waiter: Waiter) => void
+  #head: Waiter | undefined
+  #tail: Waiter | undefined
+  #timer: NodeJS.Timeout | undefined
+  size = 0
+
+  constructor(timeoutMs: number, onTimeout: (waiter: Waiter) => void) {
+    this.#timeoutMs = timeoutMs
+    this.#onTimeout = onTimeout
+  }
+
+  push(signal: AbortSignal | undefined): Promise<Session> {
+    return new Promise((resolve, reject) => {
+      const waiter: Waiter = {
+        resolve,
+        reject,
+        since: performance.now(),
+        signal,
+        onAbort: undefined,
+        previous: this.#tail,
+        next: undefined,
+        queued: true,
+      }
+      if (signal !== undefined) {
+        waiter.onAbort = (): void => {
+          this.remove(waiter)
+          reject(signal.reason)
+        }
+        signal.addEventListener('abort', waiter.onAbort, { once: true })
+      }
+      if (this.#tail === undefined) this.#head = waiter
+      else this.#tail.next = waiter
+      this.#tail = waiter
+      this.size++
+      this.#arm()
+    })
+  }
+
+  /** The oldest waiter leaves the queue. */
+  shift(): Waiter | undefined {
+    const head = this.#head
+    if (head !== undefined) this.remove(head)
+    return head
+  }
+
+  remove(waiter: Waiter): void {
+    if (!waiter.queued) return
+    waiter.queued = false
+    this.size--
+    if (waiter.previous === undefined) this.#head = waiter.next
+    else waiter.previous.next = waiter.next
+    if (waiter.next === undefined) this.#tail = waiter.previous
+    else waiter.next.previous = waiter.previous
+    waiter.previous = waiter.next = undefined
+    if (waiter.onAbort !== undefined) waiter.signal?.removeEventListener('abort', waiter.onAbort)
+    if (this.size === 0) {
+      clearTimeout(this.#timer)
+      this.#timer = undefined
+    }
+  }
+
+  rejectAll(reason: () => unknown): void {
+    for (let waiter = this.shift(); waiter !== undefined; waiter = this.shift()) waiter.reject(reason())
+  }
+
+  /** The timer may fire for a head that has left since: it then just sets itself anew. */
+  #arm(): void {
+    if (this.#timer !== undefined || this.#head === undefined) return
+    const dueMs = this.#head.since + this.#timeoutMs - performance.now()
+    this.#timer = setTimeout(() => this.#expire(), Math.max(1, Math.ceil(dueMs)))
+  }
+
+  #expire(): void {
+    this.#timer = undefined
+    const now = performance.now()
+    while (this.#head !== undefined && this.#head.since + this.#timeoutMs <= now) {
+      const waiter = this.#head
+      this.remove(waiter)
+      this.#onTimeout(waiter)
+    }
+    this.#arm()
+  }
+}
