@@ -9,7 +9,7 @@ import type { ResolvedStartOptions } from './options.ts'
 import { freePort, isFree } from './ports.ts'
 import { killTree, processTree, signalTree } from './process-tree.ts'
 import type { Program } from './program.ts'
-import type { Server, ServerKind } from './server.ts'
+import type { Server, ServerName } from './server.ts'
 import { markedEnvironment, type Running, type Supervision, supervise } from './supervision.ts'
 
 /** What a plan may count on: an empty folder that the account owns, a free port, and a way to run a program to its end. */
@@ -18,20 +18,22 @@ export interface Site {
   port: number
   env: Record<string, string>
   /** Writes a file that only the account may read; returns its path. */
-  write(name: string, text: string): string
+  write: (name: string, text: string) => string
   /** Throws when the program does not end with code 0. */
-  runToEnd(program: Program): Promise<void>
+  runToEnd: (program: Program) => Promise<void>
 }
 
 /** How one server is run. */
 export interface Plan {
-  kind: ServerKind
+  name: ServerName
   origin: string
   account: Account | undefined
   /** Further ports, as offsets from the main one, that must be free as well. */
   portOffsets?: number[] | undefined
   /** What ends it cleanly. */
   stopSignal: NodeJS.Signals
+  /** How long a clean end may take when the data goes anyway. Default: `stopTimeoutMs`. */
+  partingMs?: number | undefined
   /** Once, before the first start. */
   prepare(site: Site): Promise<void> | void
   /** Started in this order; the last one is the server. */
@@ -66,13 +68,13 @@ export async function launch(plan: Plan, options: ResolvedStartOptions): Promise
 async function checkPorts(plan: Plan, port: number): Promise<void> {
   for (const wanted of [port, ...(plan.portOffsets ?? []).map((offset) => port + offset)]) {
     if (wanted > 65_535 || !(await isFree(wanted))) {
-      throw new StackError('ERR_STACK_PORT_TAKEN', `${plan.kind} cannot listen on 127.0.0.1:${wanted}: the port is taken`)
+      throw new StackError('ERR_STACK_PORT_TAKEN', `${plan.name} cannot listen on 127.0.0.1:${wanted}: the port is taken`)
     }
   }
 }
 
 class Instance implements Server {
-  readonly kind: ServerKind
+  readonly name: ServerName
   readonly url: string
   readonly host = '127.0.0.1'
   readonly port: number
@@ -87,9 +89,9 @@ class Instance implements Server {
   #stopping: Promise<void> | undefined
 
   constructor(plan: Plan, options: ResolvedStartOptions, port: number) {
-    const folder = mkdtempSync(join(temporaryFolder(plan.account), `platform-stack-${plan.kind}-`))
+    const folder = mkdtempSync(join(temporaryFolder(plan.account), `platform-stack-${plan.name}-`))
     if (plan.account) chownSync(folder, plan.account.uid, plan.account.gid)
-    this.logFile = join(folder, `${plan.kind}.log`)
+    this.logFile = join(folder, `${plan.name}.log`)
     this.#plan = plan
     this.#options = options
     this.#site = {
@@ -100,7 +102,7 @@ class Instance implements Server {
       runToEnd: (it) => this.#runToEnd(it),
     }
     this.#supervision = supervise(folder, this.logFile)
-    this.kind = plan.kind
+    this.name = plan.name
     this.port = port
     this.origin = plan.origin
     this.url = plan.url(this.#site)
@@ -126,7 +128,8 @@ class Instance implements Server {
   }
 
   stop(): Promise<void> {
-    this.#stopping ??= this.#down().then(() => this.#dispose())
+    const { stopTimeoutMs } = this.#options
+    this.#stopping ??= this.#down(Math.min(stopTimeoutMs, this.#plan.partingMs ?? stopTimeoutMs)).then(() => this.#dispose())
     return this.#stopping
   }
 
@@ -154,7 +157,7 @@ class Instance implements Server {
   async restart(): Promise<void> {
     this.#checkOwned()
     try {
-      await this.#down()
+      await this.#down(this.#options.stopTimeoutMs)
       await this.#within((signal) => this.#up(signal))
     } catch (error) {
       throw this.#explain(error, this.#keepLog())
@@ -166,7 +169,7 @@ class Instance implements Server {
   }
 
   #checkOwned(): void {
-    if (this.#stopping) throw new StackError('ERR_STACK_STOPPED', `${this.kind} was stopped`)
+    if (this.#stopping) throw new StackError('ERR_STACK_STOPPED', `${this.name} was stopped`)
   }
 
   /** Runs `work` under the start deadline and the caller's signal, keeping this process alive meanwhile. */
@@ -214,7 +217,7 @@ class Instance implements Server {
   }
 
   /** Ends the programs in reverse order. */
-  async #down(): Promise<void> {
+  async #down(timeoutMs: number): Promise<void> {
     this.#supervision.hold()
     try {
       for (const each of this.#running.toReversed()) {
@@ -226,7 +229,7 @@ class Instance implements Server {
         } catch {
           // gone meanwhile
         }
-        const clean = await endsWithin(each, this.#options.stopTimeoutMs)
+        const clean = await endsWithin(each, timeoutMs)
         await killTree(each.pid, clean ? known.filter((pid) => pid !== each.pid) : known)
         await each.exited
       }
@@ -253,7 +256,7 @@ class Instance implements Server {
 
   #keepLog(): string | undefined {
     if (!existsSync(this.logFile)) return undefined
-    const kept = join(tmpdir(), `platform-stack-${this.kind}-${randomBytes(4).toString('hex')}.log`)
+    const kept = join(tmpdir(), `platform-stack-${this.name}-${randomBytes(4).toString('hex')}.log`)
     copyFileSync(this.logFile, kept)
     return kept
   }
@@ -264,7 +267,7 @@ class Instance implements Server {
       return error
     }
     const lastLines = readFileSync(kept, 'utf8').trim().split('\n').slice(-8).join('\n  ')
-    return new StackError(error.code, `${this.kind} (${this.origin}): ${error.message}; log: ${kept}\n  ${lastLines}`, {
+    return new StackError(error.code, `${this.name} (${this.origin}): ${error.message}; log: ${kept}\n  ${lastLines}`, {
       logFile: kept,
       cause: error,
     })

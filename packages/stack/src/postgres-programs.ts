@@ -2,7 +2,9 @@ import { createRequire } from 'node:module'
 import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, symlinkSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { unprivilegedAccount } from './account.ts'
+import { cacheFolder, canInstall, installPackages } from './debian.ts'
 import { StackError } from './errors.ts'
+import { missing } from './locate.ts'
 import type { ResolvedStartOptions } from './options.ts'
 
 export interface PostgresPrograms {
@@ -10,8 +12,6 @@ export interface PostgresPrograms {
   major: number
   origin: string
 }
-
-const sharedFolder = '/var/cache/platform-stack'
 
 /** The build that npm installed for this platform. */
 export async function embeddedPostgres(): Promise<PostgresPrograms> {
@@ -29,7 +29,7 @@ export async function embeddedPostgres(): Promise<PostgresPrograms> {
   const root = join(dirname(entry), '..')
   const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string }
   const native = join(root, 'native')
-  const home = unprivilegedAccount() ? shareWithAll(native, join(sharedFolder, `postgres-${version}`)) : native
+  const home = unprivilegedAccount() ? shareWithAll(native, join(cacheFolder(), `postgres-${version}`)) : native
   return { bin: join(home, 'bin'), major: Number.parseInt(version, 10), origin: `npm (${name} ${version})` }
 }
 
@@ -73,11 +73,12 @@ const oldestMajor = 15
 
 /** The newest PostgreSQL that the distribution installed. */
 export async function machinePostgres(options: ResolvedStartOptions): Promise<PostgresPrograms> {
-  const found = newestInstalled()
-  if (!found) {
-    throw new StackError('ERR_STACK_MISSING', `PostgreSQL ${oldestMajor} or newer is not on this machine; use the embedded one`)
+  let found = newestInstalled()
+  if (!found && canInstall()) {
+    await installPackages(['postgresql'], options)
+    found = newestInstalled()
   }
-  void options
+  if (!found) throw missing(`PostgreSQL ${oldestMajor} or newer`, 'PLATFORM_POSTGRES_URL', 'it')
   return found
 }
 

@@ -50,7 +50,7 @@ function postgresPlan(programs: PostgresPrograms, durable: boolean, settings: Re
     ...settings,
   }
   return {
-    kind: 'postgres',
+    name: 'postgres',
     origin: programs.origin,
     account,
     stopSignal: 'SIGINT', // fast shutdown: clients are cut, data is written

@@ -1,10 +1,10 @@
 import { StackError } from './errors.ts'
 
-export type ServerKind = 'postgres' | 'redis' | 'rabbitmq' | 'consul'
+export type ServerName = 'postgres' | 'redis' | 'rabbitmq' | 'consul'
 
 /** A running server, ours to break unless it comes from the environment. */
 export interface Server extends AsyncDisposable {
-  readonly kind: ServerKind
+  readonly name: ServerName
   /** With credentials. Stays the same for the handle's whole life. */
   readonly url: string
   readonly host: string
@@ -30,7 +30,7 @@ export interface Server extends AsyncDisposable {
 
 /** A server somebody else runs: its address comes from an environment variable. */
 export async function borrowServer(
-  kind: ServerKind,
+  name: ServerName,
   variable: string,
   url: string,
   askVersion: (url: string) => Promise<string>,
@@ -42,7 +42,7 @@ export async function borrowServer(
   const version = await askVersion(url)
   const stop = async () => {}
   return {
-    kind,
+    name,
     url,
     host: hostname,
     port: Number(port || defaultPort),

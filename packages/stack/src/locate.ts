@@ -1,0 +1,28 @@
+import { accessSync, constants, statSync } from 'node:fs'
+import { delimiter, join } from 'node:path'
+import { StackError } from './errors.ts'
+
+/** Servers often stand where a user's PATH does not look. */
+const usualFolders = ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin', '/opt/homebrew/sbin', '/opt/homebrew/bin']
+
+/** The full path of a program, looked for in `first`, PATH and the usual folders. */
+export function findExecutable(name: string, first: string[] = []): string | undefined {
+  const path = (process.env['PATH'] ?? '').split(delimiter).filter((folder) => folder !== '')
+  return [...first, ...path, ...usualFolders].map((folder) => join(folder, name)).find(isExecutable)
+}
+
+function isExecutable(file: string): boolean {
+  try {
+    accessSync(file, constants.X_OK)
+    return statSync(file).isFile()
+  } catch {
+    return false
+  }
+}
+
+export function missing(what: string, variable: string, program: string): StackError {
+  return new StackError(
+    'ERR_STACK_MISSING',
+    `${what} is not here. Either name a running one in ${variable}, or install ${program}, or run as root on Debian, where it is installed from the distribution.`,
+  )
+}

@@ -1,0 +1,57 @@
+import { connect } from 'node:net'
+import { StackError } from './errors.ts'
+
+export type RedisReply = string | number | null
+
+const timeoutMs = 5_000
+
+/** One command over a connection of its own, in the database that the URL names; so that no client library is needed here. */
+export function redisCommand(url: string, ...command: string[]): Promise<RedisReply> {
+  const { hostname, port, username, password, pathname } = new URL(url)
+  const commands: string[][] = []
+  if (password) commands.push(['AUTH', ...(username ? [decodeURIComponent(username)] : []), decodeURIComponent(password)])
+  if (pathname.length > 1) commands.push(['SELECT', pathname.slice(1)])
+  commands.push(command)
+  return new Promise((resolve, reject) => {
+    const socket = connect({ host: hostname, port: Number(port || 6379) })
+    let received = ''
+    socket.setTimeout(timeoutMs, () => socket.destroy(new Error(`Redis did not answer ${command[0]} within ${timeoutMs} ms`)))
+    socket.once('connect', () => socket.write(commands.map(encode).join('')))
+    socket.on('data', (chunk) => {
+      received += chunk.toString('latin1')
+      const replies = decode(received)
+      if (replies.length < commands.length) return
+      const failure = replies.find((reply) => reply instanceof StackError)
+      if (failure) reject(failure)
+      else resolve(replies[commands.length - 1] as RedisReply)
+      socket.destroy()
+    })
+    socket.once('error', reject)
+    socket.once('close', () => reject(new Error('Redis closed the connection')))
+  })
+}
+
+function encode(words: string[]): string {
+  return `*${words.length}\r\n${words.map((word) => `$${Buffer.byteLength(word)}\r\n${word}\r\n`).join('')}`
+}
+
+/** The complete replies at the start of the text; arrays are not needed here. */
+function decode(text: string): (RedisReply | StackError)[] {
+  const replies: (RedisReply | StackError)[] = []
+  for (let at = 0; ; ) {
+    const end = text.indexOf('\r\n', at)
+    if (end < 0) return replies
+    const head = text.slice(at + 1, end)
+    const type = text[at]
+    at = end + 2
+    if (type === '$' && head !== '-1') {
+      const size = Number(head)
+      if (text.length < at + size + 2) return replies
+      replies.push(text.slice(at, at + size))
+      at += size + 2
+    } else if (type === '$') replies.push(null)
+    else if (type === ':') replies.push(Number(head))
+    else if (type === '-') replies.push(new StackError('ERR_STACK_REFUSED', `Redis: ${head}`))
+    else replies.push(head)
+  }
+}
