@@ -1,0 +1,39 @@
+import type { Cache } from '../contract.ts'
+
+const never = new AbortController().signal
+
+/** Stores nothing: every request runs its factory. */
+export const noopCache: Cache = {
+  async getOrSet(_key, factory, options) {
+    options?.signal?.throwIfAborted()
+    return factory({ signal: options?.signal ?? never, tag: () => undefined, ttlMs: options?.ttlMs ?? 0, skip: () => undefined })
+  },
+  async getOrSetMany(keys, factory, options) {
+    options?.signal?.throwIfAborted()
+    return new Map(await factory([...new Set(keys)], { signal: options?.signal ?? never }))
+  },
+  async get() {
+    return undefined
+  },
+  async set() {},
+  async delete() {},
+  async deleteByTag() {},
+  async clear() {},
+  invalidateAfterCommit() {},
+  stats: () => ({
+    hits: 0,
+    misses: 0,
+    stale: 0,
+    errors: 0,
+    hitRate: 0,
+    coherence: 'coherent',
+    entries: 0,
+    bytes: 0,
+    evictions: 0,
+    pendingInvalidations: 0,
+  }),
+  async ready() {},
+  async check() {},
+  async close() {},
+  async [Symbol.asyncDispose]() {},
+}

@@ -1,0 +1,34 @@
+const codes = {
+  ERR_CACHE_OPTIONS: 'an option or argument is wrong; the message names it',
+  ERR_CACHE_FACTORY_TIMEOUT: 'the factory took longer than hardTimeoutMs and no stale copy could stand in',
+  ERR_CACHE_NOT_SERIALIZABLE: 'the value cannot go through the serializer that l2 needs',
+  ERR_CACHE_INVALIDATION_PENDING: 'done in this process and queued, but l2 or the bus has not confirmed it yet',
+  ERR_CACHE_NO_AFTER_COMMIT: 'the transaction offers no afterCommit, so nothing can be bound to its commit',
+  ERR_CACHE_NO_INTENT_STORE: 'invalidateAfterCommit needs a database for its intents: postgresBus or the option intents',
+  ERR_CACHE_UNAVAILABLE: 'l2 did not answer',
+  ERR_CACHE_CLOSED: 'the cache is closed',
+} as const
+
+export type CacheErrorCode = keyof typeof codes
+
+const brand = Symbol.for('@platform/cache.CacheError')
+
+/** The only error class of this package; match `code`. Never carries a cached value. */
+export class CacheError extends Error {
+  override readonly name: string = 'CacheError'
+  readonly code: CacheErrorCode
+  /** The cache's namespace, where one is concerned. */
+  readonly namespace: string | undefined
+
+  constructor(code: CacheErrorCode, message?: string, options: { cause?: unknown; namespace?: string | undefined } = {}) {
+    super(message ?? codes[code], 'cause' in options ? { cause: options.cause } : undefined)
+    this.code = code
+    this.namespace = options.namespace
+    Object.defineProperty(this, brand, { value: true })
+  }
+
+  /** True for errors of every installed copy of this package. */
+  static isInstance(error: unknown): error is CacheError {
+    return typeof error === 'object' && error !== null && brand in error
+  }
+}

@@ -1,0 +1,109 @@
+import type { TagRecord } from './entry.ts'
+
+/** Something that read its source before now and will store later: a load in flight, a look-up in l2, a write on its way. */
+export interface Pending {
+  readonly key: string
+  /** Position of the invalidation log when it began. */
+  readonly start: number
+  /** An invalidation reached the key or the namespace meanwhile: the result goes to its callers and nowhere else. */
+  voided: boolean
+}
+
+const maxUnreferenced = 10_000
+
+/**
+ * The order of invalidations in this process. Every invalidation takes the next position; whoever wants to store a value compares
+ * the position at which it began to read. Memory is kept only for tags that an entry carries or that changed while something is pending.
+ */
+export class Generations {
+  position = 0
+  epoch = 0
+  readonly #tags = new Map<string, TagRecord>()
+  readonly #unreferenced = new Set<TagRecord>()
+  readonly #pending = new Map<string, Set<Pending>>()
+  #pendingCount = 0
+  /** Tags without a record count as changed for everything that began before. */
+  #floor = 0
+
+  begin(key: string): Pending {
+    const pending: Pending = { key, start: this.position, voided: false }
+    const same = this.#pending.get(key)
+    if (same) same.add(pending)
+    else this.#pending.set(key, new Set([pending]))
+    this.#pendingCount++
+    return pending
+  }
+
+  end(pending: Pending): void {
+    const same = this.#pending.get(pending.key)
+    if (!same?.delete(pending)) return
+    if (same.size === 0) this.#pending.delete(pending.key)
+    if (--this.#pendingCount === 0) this.#forget()
+  }
+
+  voidKey(key: string): void {
+    this.position++
+    const same = this.#pending.get(key)
+    if (same) for (const pending of same) pending.voided = true
+  }
+
+  voidTag(name: string): void {
+    this.position++
+    let record = this.#tags.get(name)
+    if (!record) {
+      if (this.#pendingCount === 0) return
+      record = { name, changedAt: 0, refs: 0 }
+      this.#tags.set(name, record)
+      this.#unreferenced.add(record)
+    }
+    record.changedAt = this.position
+    if (this.#unreferenced.size > maxUnreferenced) {
+      this.#floor = this.position
+      this.#forget()
+    }
+  }
+
+  /** Also starts a new epoch. */
+  voidAll(): void {
+    this.position++
+    this.epoch++
+    for (const same of this.#pending.values()) for (const pending of same) pending.voided = true
+  }
+
+  /** May what began at `pending.start` and carries these tags still be stored? */
+  holds(pending: Pending, tags: Iterable<string>): boolean {
+    if (pending.voided) return false
+    for (const tag of tags) {
+      const record = this.#tags.get(tag)
+      if (record ? record.changedAt > pending.start : pending.start < this.#floor) return false
+    }
+    return true
+  }
+
+  retain(tags: Iterable<string>): TagRecord[] {
+    const records: TagRecord[] = []
+    for (const name of tags) {
+      let record = this.#tags.get(name)
+      if (!record) {
+        record = { name, changedAt: 0, refs: 0 }
+        this.#tags.set(name, record)
+      } else if (record.refs === 0) this.#unreferenced.delete(record)
+      record.refs++
+      records.push(record)
+    }
+    return records
+  }
+
+  release(records: readonly TagRecord[]): void {
+    for (const record of records) {
+      if (--record.refs > 0) continue
+      if (this.#pendingCount > 0 && record.changedAt > 0) this.#unreferenced.add(record)
+      else this.#tags.delete(record.name)
+    }
+  }
+
+  #forget(): void {
+    for (const record of this.#unreferenced) this.#tags.delete(record.name)
+    this.#unreferenced.clear()
+  }
+}
