@@ -12,6 +12,7 @@ interface CallInput {
   run: Work
   signal: AbortSignal | undefined
   idempotent: boolean
+  mayRetry: boolean
   timeoutMs: number | undefined
   inheritedDeadlineAt: number | undefined
   inheritedAttempt: number
@@ -22,6 +23,7 @@ export class Call {
   readonly policy: string
   readonly run: Work
   readonly idempotent: boolean
+  readonly mayRetry: boolean
   readonly inheritedAttempt: number
   readonly startedAt: number
   /** Monotonic; undefined when nothing limits the call. */
@@ -41,10 +43,11 @@ export class Call {
   readonly #inherited: boolean
   #timer: NodeJS.Timeout | undefined
 
-  constructor({ policy, run, signal, idempotent, timeoutMs, inheritedDeadlineAt, inheritedAttempt }: CallInput) {
+  constructor({ policy, run, signal, idempotent, mayRetry, timeoutMs, inheritedDeadlineAt, inheritedAttempt }: CallInput) {
     this.policy = policy
     this.run = run
     this.idempotent = idempotent
+    this.mayRetry = mayRetry
     this.inheritedAttempt = inheritedAttempt
     this.#signal = signal
     this.startedAt = timeoutMs === undefined && inheritedDeadlineAt === undefined ? 0 : performance.now()

@@ -66,6 +66,7 @@ export class ChainPolicy implements Policy, Observed {
       run: run as Work,
       signal: options.signal,
       idempotent: options.idempotent ?? true,
+      mayRetry: options.retry ?? true,
       timeoutMs: this.#settings.timeoutMs,
       inheritedDeadlineAt: inherited?.deadlineAt,
       inheritedAttempt: inherited?.attempt ?? 1,

@@ -12,6 +12,7 @@ export const noopPolicy: Policy = {
       run: run as Work,
       signal,
       idempotent: false,
+      mayRetry: false,
       timeoutMs: undefined,
       inheritedDeadlineAt: undefined,
       inheritedAttempt: 1,

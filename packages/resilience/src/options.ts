@@ -57,7 +57,7 @@ export interface PolicyHooks {
 }
 
 /** Why an outcome that should be handled was not tried again. */
-export type GiveUpReason = 'attempts' | 'budget' | 'deadline' | 'not-idempotent' | 'nested' | 'retry-after'
+export type GiveUpReason = 'attempts' | 'budget' | 'deadline' | 'disabled' | 'not-idempotent' | 'nested' | 'retry-after'
 
 export interface PolicyOptions extends PolicyHooks {
   /** Label in metrics and errors, and the key for `rateLimit`. Cannot change. Default 'default'. */

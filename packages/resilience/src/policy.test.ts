@@ -164,6 +164,8 @@ describe('retry', () => {
     const sent = vi.fn<() => Promise<never>>(() => Promise.reject(new Error('reset')))
     expect(await settled(policy.execute(sent, { idempotent: false }))).toMatchObject({ message: 'reset' })
     expect(sent).toHaveBeenCalledTimes(1)
+    expect(await settled(policy.execute(sent, { retry: false }))).toMatchObject({ message: 'reset' })
+    expect(sent).toHaveBeenCalledTimes(2)
     const refused = vi.fn<() => Promise<never>>(() =>
       Promise.reject(new TypeError('fetch failed', { cause: Object.assign(new Error(), { code: 'ECONNREFUSED' }) })),
     )

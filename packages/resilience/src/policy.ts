@@ -17,6 +17,8 @@ export interface ExecuteOptions<T> {
   fallback?: ((error: unknown) => Promise<T> | T) | undefined
   /** `false`: only errors that prove that nothing was sent are tried again. Default true. */
   idempotent?: boolean | undefined
+  /** `false`: this call has one attempt, for work that cannot be begun twice, such as sending a stream. Default true. */
+  retry?: boolean | undefined
 }
 
 export type BreakerState = 'closed' | 'open' | 'half-open' | 'isolated'

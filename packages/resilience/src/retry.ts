@@ -68,6 +68,7 @@ function nextDelayMs(retry: ResolvedRetry, attempt: number, outcome: Outcome): n
 
 function whyGiveUp(retry: ResolvedRetry, budget: TokenBudget, call: Call, outcome: Outcome, delayMs: number): GiveUpReason | undefined {
   if (call.attempt >= retry.maxAttempts) return 'attempts'
+  if (!call.mayRetry) return 'disabled'
   if (call.inheritedAttempt > 1) return 'nested'
   if (!call.idempotent && (outcome.ok || !provesNotSent(outcome.error))) return 'not-idempotent'
   if (delayMs > retry.maxDelayMs) return 'retry-after'
