@@ -12,7 +12,6 @@ const statuses: readonly Status[] = ['pass', 'warn', 'fail']
 export function observeChecks(read: () => Iterable<readonly [string, Status]>): () => void {
   const gauge = metrics.getMeter('@platform/health').createObservableGauge(METRIC_CHECK_STATUS, {
     description: '1 for the status a check has now, 0 for the others',
-    unit: '1',
   })
   const callback = (result: ObservableResult) => {
     for (const [name, current] of read()) {

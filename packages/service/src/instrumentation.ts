@@ -7,6 +7,10 @@ export const ATTR_COMPONENT = 'platform.service.component'
 export function recordComponentStart(component: string, durationMs: number): void {
   metrics
     .getMeter('@platform/service')
-    .createHistogram(METRIC_COMPONENT_START, { unit: 's', description: 'Time a component needed to become ready' })
+    .createHistogram(METRIC_COMPONENT_START, {
+      unit: 's',
+      description: 'Time a component needed to become ready',
+      advice: { explicitBucketBoundaries: [0.01, 0.1, 0.5, 1, 5, 10, 30, 60] },
+    })
     .record(durationMs / 1000, { [ATTR_COMPONENT]: component })
 }

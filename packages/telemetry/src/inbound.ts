@@ -1,0 +1,130 @@
+import type { ServerResponse } from 'node:http'
+import {
+  type Attributes,
+  type Context,
+  context,
+  type Histogram,
+  type MeterProvider,
+  propagation,
+  ROOT_CONTEXT,
+  type Span,
+  SpanKind,
+  SpanStatusCode,
+  trace,
+  TraceFlags,
+  type Tracer,
+} from '@opentelemetry/api'
+import {
+  ATTR_ERROR_TYPE,
+  ATTR_HTTP_REQUEST_METHOD,
+  ATTR_HTTP_REQUEST_METHOD_ORIGINAL,
+  ATTR_HTTP_RESPONSE_STATUS_CODE,
+  ATTR_HTTP_ROUTE,
+  ATTR_URL_PATH,
+  ATTR_URL_SCHEME,
+  METRIC_HTTP_SERVER_REQUEST_DURATION,
+} from '@opentelemetry/semantic-conventions'
+import type { ExemplarReservoir } from './exemplars.ts'
+import { SCOPE } from './instrumentation.ts'
+
+/** What the hook reads of a request. `response` and `route` come from `@platform/service/http`; without them the status is unknown. */
+export interface InboundRequest {
+  readonly method: string
+  readonly url: string
+  readonly headers: Record<string, string | string[] | undefined>
+  readonly response?: Pick<ServerResponse, 'statusCode' | 'headersSent' | 'writableFinished' | 'once'> & {
+    readonly req?: { readonly socket?: object }
+  }
+  route?(): string | undefined
+}
+
+export type InboundHook = <T>(request: InboundRequest, run: () => T) => T
+
+const httpMethods: ReadonlySet<string> = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'CONNECT', 'TRACE', 'QUERY'])
+
+/**
+ * HTTP: a server span below the caller's `traceparent`, and one duration. Anything else that enters with headers (a message): the caller's
+ * trace becomes the current one, and whoever handles it makes its own span.
+ */
+export function inboundHook(tracer: Tracer, meters: MeterProvider, exemplars: ExemplarReservoir): InboundHook {
+  const duration: Histogram = meters
+    .getMeter(SCOPE)
+    .createHistogram(METRIC_HTTP_SERVER_REQUEST_DURATION, { unit: 's', description: 'Duration of HTTP server requests.' })
+
+  return (request, run) => {
+    const parent = propagation.extract(ROOT_CONTEXT, request.headers)
+    if (!httpMethods.has(request.method) && !request.response) return context.with(withRemote(parent), run)
+
+    const known = httpMethods.has(request.method)
+    const method = known ? request.method : '_OTHER'
+    const base: Attributes = { [ATTR_HTTP_REQUEST_METHOD]: method, [ATTR_URL_SCHEME]: schemeOf(request) }
+    const span = tracer.startSpan(
+      known ? method : 'HTTP',
+      {
+        kind: SpanKind.SERVER,
+        attributes: {
+          ...base,
+          [ATTR_URL_PATH]: request.url.split(/[?#]/, 1)[0] as string,
+          ...(known ? {} : { [ATTR_HTTP_REQUEST_METHOD_ORIGINAL]: request.method }),
+        },
+      },
+      parent,
+    )
+    const startedAt = performance.now()
+    const finish = (outcome: Attributes) => {
+      const seconds = (performance.now() - startedAt) / 1000
+      const route = request.route?.()
+      const attributes: Attributes = { ...base, ...outcome, ...(route === undefined ? {} : { [ATTR_HTTP_ROUTE]: route }) }
+      duration.record(seconds, attributes, trace.setSpan(parent, span))
+      if ((span.spanContext().traceFlags & TraceFlags.SAMPLED) !== 0) exemplars.offer(attributes, seconds, span.spanContext())
+      endSpan(span, known ? method : 'HTTP', route, outcome)
+    }
+
+    const { response } = request
+    if (response) {
+      response.once('close', () => finish(outcomeOf(response)))
+      return context.with(trace.setSpan(parent, span), run)
+    }
+    return withoutResponse(trace.setSpan(parent, span), run, finish)
+  }
+}
+
+function withRemote(parent: Context): Context {
+  const remote = trace.getSpanContext(parent)
+  return remote ? trace.setSpanContext(context.active(), remote) : trace.deleteSpan(context.active())
+}
+
+function outcomeOf(response: NonNullable<InboundRequest['response']>): Attributes {
+  const status: Attributes = response.headersSent ? { [ATTR_HTTP_RESPONSE_STATUS_CODE]: response.statusCode } : {}
+  // The connection went before the answer was out.
+  if (!response.writableFinished) return { ...status, [ATTR_ERROR_TYPE]: 'aborted' }
+  return response.statusCode >= 500 ? { ...status, [ATTR_ERROR_TYPE]: String(response.statusCode) } : status
+}
+
+function withoutResponse<T>(inside: Context, run: () => T, finish: (outcome: Attributes) => void): T {
+  const failed = (error: unknown) => finish({ [ATTR_ERROR_TYPE]: error instanceof Error ? error.name : '_OTHER' })
+  try {
+    const result = context.with(inside, run)
+    if (result instanceof Promise) result.then(() => finish({}), failed)
+    else finish({})
+    return result
+  } catch (error) {
+    failed(error)
+    throw error
+  }
+}
+
+function endSpan(span: Span, method: string, route: string | undefined, outcome: Attributes): void {
+  if (route !== undefined) {
+    span.updateName(`${method} ${route}`)
+    span.setAttribute(ATTR_HTTP_ROUTE, route)
+  }
+  span.setAttributes(outcome)
+  if (outcome[ATTR_ERROR_TYPE] !== undefined) span.setStatus({ code: SpanStatusCode.ERROR })
+  span.end()
+}
+
+function schemeOf(request: InboundRequest): 'http' | 'https' {
+  const socket = request.response?.req?.socket
+  return socket && 'encrypted' in socket && socket.encrypted === true ? 'https' : 'http'
+}

@@ -1,0 +1,6 @@
+export { startTelemetry } from './start-telemetry.ts'
+export { TelemetryError, telemetryErrorCodes } from './errors.ts'
+export type { Telemetry, TelemetryStats } from './start-telemetry.ts'
+export type { TelemetryErrorCode } from './errors.ts'
+export type { InboundHook, InboundRequest } from './inbound.ts'
+export type { LoggerLike, TelemetryOptions } from './options.ts'
