@@ -1,6 +1,7 @@
 import { AsyncResource } from 'node:async_hooks'
 
 type Run = () => void | Promise<void>
+type Status = 'I' | 'T' | 'E'
 
 const savepointName = /\b(?:savepoint|release|to)\s+(?:savepoint\s+)?("(?:[^"]|"")+"|[\w$]+)\s*;?\s*$/i
 
@@ -17,7 +18,9 @@ export class CommitHooks {
   }
 
   /** The hooks to run now, if this statement was the commit. */
-  observe(text: string, command: string, status: 'I' | 'T' | 'E'): readonly Run[] {
+  observe(text: string, command: string, before: Status, status: Status): readonly Run[] {
+    // No transaction was open: what is here belongs to one that ended with an error at its COMMIT.
+    if (before === 'I') this.#take()
     if (command === 'COMMIT') return this.#take()
     if (command === 'SAVEPOINT') {
       this.#savepoints.push({ name: nameIn(text), runs: this.#runs.length })

@@ -11,3 +11,6 @@ export type {
 export { createDbPool, type DbPool } from './db-pool.ts'
 export { DbPoolError, type DbPoolErrorCode, type Holder } from './errors.ts'
 export type { Cancellable, Credential, DbPoolOptions, LoggerLike, SecretLike } from './options.ts'
+export { type EntityManagerLike, type EntityManagerTransaction, fromEntityManager, toTypeOrmDriver } from './interop/typeorm.ts'
+export { toPgPool } from './interop/pg-pool.ts'
+export { type MigrateOptions, type MigrateResult, migrate } from './migrations/migrate.ts'

@@ -20,7 +20,7 @@ type SubmitQuery = (config: unknown, values?: unknown, done?: (error: Error | nu
 
 /**
  * One server connection. It sends one statement at a time and knows when the server is ready for the next one, which is later than
- * the moment an error is reported. It always has an error listener, so a dying server never crashes the process.
+ * the moment an error arrives. It always has an error listener, so a dying server never crashes the process.
  */
 export class Session {
   readonly client: pg.Client
@@ -33,12 +33,15 @@ export class Session {
   /** Why the connection is unusable; undefined while it is well. */
   failure: Error | undefined
   hooks: CommitHooks | undefined
+  /** The transaction status when the latest statement was sent. */
+  statusBefore: 'I' | 'T' | 'E' = 'I'
 
   readonly #onLoss: (session: Session, error: Error) => void
   readonly #queue: Job[] = []
   readonly #whenQuiet: (() => void)[] = []
   readonly #ended: Promise<void>
   #busy = false
+  #reportFailure: (() => void) | undefined
   #cancelling: Promise<void> | undefined
 
   constructor(
@@ -61,6 +64,7 @@ export class Session {
     client.on('error', (error: Error) => this.#fail(error))
     client.on('drain', () => {
       this.#busy = false
+      this.#report()
       this.#pump()
     })
     // The server reports some settings when they change, whoever changed them (a function, a DO block).
@@ -77,7 +81,7 @@ export class Session {
     return !this.#busy && this.#queue.length === 0 && this.#cancelling === undefined
   }
 
-  /** `done` is called once. On success the server is ready for more at that moment; on failure not yet: see `settle`. */
+  /** `done` is called once, when the server is ready for the next statement or the connection is lost. */
   run(config: QueryConfig, values: readonly unknown[] | undefined, done: Done): void {
     if (this.failure !== undefined) {
       const { failure } = this
@@ -144,6 +148,7 @@ export class Session {
 
   #send(config: QueryConfig, values: readonly unknown[] | undefined, done: Done): void {
     this.#busy = true
+    this.statusBefore = this.status
     const text = typeof config === 'string' ? config : config.text
     if (text !== undefined) {
       const statement = statementOf(text)
@@ -160,11 +165,15 @@ export class Session {
         if (error === null || error === undefined) {
           // `pg` calls back after ReadyForQuery, so the next statement may go out right here.
           this.#busy = false
-          done(undefined, result)
+          // After an error of its own (a value that cannot be sent) it calls a second time, without an error.
+          if (this.#reportFailure === undefined) done(undefined, result)
+          else this.#report()
           this.#pump()
-        } else {
-          // ReadyForQuery is still to come: `drain` tells.
+        } else if (this.failure !== undefined) {
           done(error)
+        } else {
+          // ReadyForQuery, and with it the transaction status, is still to come.
+          this.#reportFailure = () => done(error)
         }
       })
     } catch (error) {
@@ -182,12 +191,19 @@ export class Session {
     else for (const resolve of this.#whenQuiet.splice(0)) resolve()
   }
 
+  #report(): void {
+    const report = this.#reportFailure
+    this.#reportFailure = undefined
+    report?.()
+  }
+
   #fail(error: Error): void {
     if (this.failure === undefined) {
       this.failure = error
       this.#onLoss(this, error)
     }
     this.#busy = false
+    this.#report()
     for (const job of this.#queue.splice(0)) job.done(this.failure)
     for (const resolve of this.#whenQuiet.splice(0)) resolve()
   }
