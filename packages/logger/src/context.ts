@@ -1,0 +1,37 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { randomUUID } from 'node:crypto'
+
+/** Runs a request inside a context; the shape that servers and brokers take. */
+export type InboundHook = <T>(
+  request: { method: string; url: string; headers: Record<string, string | string[] | undefined> },
+  run: () => T,
+) => T
+
+/** Fields of the work in progress. An object of its own for each context, so that a rendering can be kept with it. */
+export type LogContext = Readonly<Record<string, unknown>>
+
+const storage = new AsyncLocalStorage<LogContext>()
+const requestId = /^[\w.:/+=@-]{1,128}$/
+
+/** Puts fields on every line that is logged inside `run`, also after an await. Inner fields win over outer ones. */
+export function withLogContext<T>(fields: object, run: () => T): T {
+  let merged: LogContext
+  try {
+    merged = { ...storage.getStore(), ...fields }
+  } catch {
+    merged = { ...storage.getStore() } // a getter that throws costs the fields, not the work
+  }
+  return storage.run(merged, run)
+}
+
+/** Puts `request_id`, `method` and `path` (without the query) on every line of a request. The id is `x-request-id` or a new one. */
+export const logContextHook: InboundHook = (request, run) => {
+  const given = request.headers['x-request-id']
+  const isGiven = typeof given === 'string' && requestId.test(given)
+  const fields = { request_id: isGiven ? given : randomUUID(), method: request.method, path: request.url.split(/[?#]/, 1)[0] }
+  return withLogContext(fields, run)
+}
+
+export function currentContext(): LogContext | undefined {
+  return storage.getStore()
+}

@@ -1,0 +1,18 @@
+import { hostname } from 'node:os'
+import type { Format } from '../format.ts'
+import { quote } from '../render.ts'
+
+/** pino's own lines: `level` as a number, `time` in milliseconds, `msg` at the end. */
+export function jsonFormat(name: string): Format {
+  const base = `,"pid":${process.pid},"hostname":${quote(hostname())},"name":${quote(name)}`
+  return {
+    reserved: new Set(['level', 'time', 'pid', 'hostname', 'name', 'msg', 'trace_id', 'span_id', 'trace_flags', 'truncated']),
+    known: new Map(),
+    ownsError: false,
+    line({ levelValue, timeMs, span, fields, message, renderer }) {
+      const trace = span ? `,"trace_id":"${span.traceId}","span_id":"${span.spanId}","trace_flags":"${span.flags}"` : ''
+      const text = message === undefined ? '' : `,"msg":${renderer.text(message)}`
+      return `{"level":${levelValue},"time":${timeMs}${base}${trace}${fields}${renderer.truncated ? ',"truncated":true' : ''}${text}}\n`
+    },
+  }
+}

@@ -1,0 +1,8 @@
+export { type InboundHook, logContextHook, withLogContext } from './context.ts'
+export { createLogger } from './create-logger.ts'
+export { LoggerError, type LoggerErrorCode } from './errors.ts'
+export { DROPPED, LEVEL, LINES } from './instrumentation.ts'
+export type { Logger } from './logger.ts'
+export { noopLogger } from './noop-logger.ts'
+export type { LimitOptions, LogFormat, LoggerOptions, RedactOptions } from './options.ts'
+export type { SinkStats } from './sink.ts'

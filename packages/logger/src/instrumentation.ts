@@ -1,0 +1,77 @@
+import {
+  isSpanContextValid,
+  type Meter,
+  type MeterProvider,
+  metrics,
+  type ObservableCallback,
+  type SpanContext,
+  trace,
+} from '@opentelemetry/api'
+
+/** Counter of lines handed to the destination or its buffer, by `level`. */
+export const LINES = 'platform.logger.lines'
+/** Counter of lines that were lost because the destination took nothing and the buffer was full, or is gone. */
+export const DROPPED = 'platform.logger.dropped'
+export const LEVEL = 'level'
+
+export interface SpanIds {
+  readonly traceId: string
+  readonly spanId: string
+  /** Two hexadecimal digits. */
+  readonly flags: string
+}
+
+export function activeSpan(): SpanIds | undefined {
+  let context: SpanContext | undefined
+  try {
+    context = trace.getActiveSpan()?.spanContext()
+  } catch {
+    return undefined // an SDK that fails costs the ids, not the line
+  }
+  if (!context || !isSpanContextValid(context)) return undefined
+  return { traceId: context.traceId, spanId: context.spanId, flags: context.traceFlags.toString(16).padStart(2, '0') }
+}
+
+export interface LineCounts {
+  readonly linesByLevel: ReadonlyMap<string, number>
+  readonly dropped: () => number
+}
+
+/** Reports counts when someone reads metrics; a line costs nothing more. Loggers come before the SDK, so the provider is looked at again. */
+export class LoggerMetrics {
+  readonly #counts: LineCounts
+  #provider: MeterProvider | undefined
+  #remove: (() => void) | undefined
+
+  constructor(counts: LineCounts) {
+    this.#counts = counts
+  }
+
+  bind(): void {
+    const provider = metrics.getMeterProvider()
+    if (provider === this.#provider) return
+    this.release()
+    this.#provider = provider
+    this.#observe(provider.getMeter('@platform/logger'))
+  }
+
+  release(): void {
+    this.#remove?.()
+    this.#remove = undefined
+  }
+
+  #observe(meter: Meter): void {
+    const lines = meter.createObservableCounter(LINES, { unit: '{line}', description: 'Lines logged' })
+    const dropped = meter.createObservableCounter(DROPPED, { unit: '{line}', description: 'Lines lost' })
+    const onLines: ObservableCallback = (result) => {
+      for (const [level, count] of this.#counts.linesByLevel) result.observe(count, { [LEVEL]: level })
+    }
+    const onDropped: ObservableCallback = (result) => result.observe(this.#counts.dropped())
+    lines.addCallback(onLines)
+    dropped.addCallback(onDropped)
+    this.#remove = () => {
+      lines.removeCallback(onLines)
+      dropped.removeCallback(onDropped)
+    }
+  }
+}

@@ -1,0 +1,195 @@
+import { types } from 'node:util'
+import { currentContext, type LogContext } from './context.ts'
+import type { Format } from './format.ts'
+import { activeSpan } from './instrumentation.ts'
+import { asText, formatMessage } from './message.ts'
+import type { Limits } from './options.ts'
+import type { Redaction } from './redact.ts'
+import { keysOf, readMember, Renderer } from './render.ts'
+
+export type Serializers = Readonly<Record<string, (value: never) => unknown>>
+export type Fields = Readonly<Record<string, unknown>>
+
+/** What a child adds to every line of its own. */
+export interface Bindings {
+  readonly fields: Fields
+  readonly serializers: Serializers | undefined
+}
+
+/** Fields that stay the same over many lines are rendered once for each generation of secrets. */
+interface Rendered {
+  readonly generation: number
+  readonly keys: ReadonlySet<string>
+  readonly text: string
+  readonly known: string
+}
+
+const nothing: Fields = Object.freeze({})
+
+/** Makes one line of what a call, its child logger and its context say. */
+export class LineComposer {
+  readonly #redaction: Redaction
+  readonly #limits: Limits
+  readonly #format: Format
+  readonly #rendered = new WeakMap<object, Rendered>()
+
+  constructor(redaction: Redaction, limits: Limits, format: Format) {
+    this.#redaction = redaction
+    this.#limits = limits
+    this.#format = format
+  }
+
+  compose(level: string, levelValue: number, bindings: Bindings, prefix: string | undefined, args: readonly unknown[]): string {
+    const timeMs = Date.now()
+    this.#redaction.refresh()
+    const { lineLength } = this.#limits
+    // A quarter each for the child, the context and the message, so that a huge field cannot push them out.
+    const renderer = new Renderer(this.#redaction, this.#limits, lineLength >> 2)
+    const { fields, message } = this.#arguments(args, prefix)
+    const context = currentContext() ?? nothing
+    const error = this.#format.ownsError ? errorOf(fields) : undefined
+    const own = this.#own(fields, bindings, context, renderer, error)
+    const outer = this.#outer(bindings, context, fields)
+    const parts = { level, levelValue, timeMs, span: activeSpan(), message, renderer, error }
+    const line = this.#format.line({ ...parts, fields: outer.text + own, known: outer.known })
+    if (line.length <= lineLength) return line
+    const short = new Renderer(this.#redaction, { ...this.#limits, stringLength: lineLength >> 4 }, lineLength >> 1)
+    short.truncated = true
+    return this.#format.line({ ...parts, renderer: short, error: undefined, fields: '', known: '' })
+  }
+
+  /** The fields and the message of a call, in pino's order: `(fields?, message?, ...params)`. An error that no placeholder takes is a field. */
+  #arguments(args: readonly unknown[], prefix: string | undefined): { fields: Fields; message: string | undefined } {
+    const renderer = () => new Renderer(this.#redaction, this.#limits, this.#limits.lineLength >> 2)
+    const [first] = args
+    const hasFields = typeof first === 'object'
+    let fields: Fields = hasFields && first !== null ? asFields(first) : nothing
+    const start = hasFields || first === undefined ? 1 : 0
+    const text = args[start]
+    const params = args.slice(start + 1)
+    let message = text === undefined ? undefined : asText(text, renderer)
+    if (message !== undefined && params.length > 0) {
+      const formatted = formatMessage(message, params, renderer)
+      message = formatted.text
+      const error = formatted.rest.find((value) => value instanceof Error)
+      if (error && readMember(fields, 'err') === undefined) fields = { ...fields, err: error }
+    }
+    message ??= implied(fields)
+    if (typeof text !== 'string' && message !== undefined && readMember(fields, 'msg') === message) fields = without(fields, 'msg')
+    return { fields, message: prefix && message !== undefined ? prefix + message : message }
+  }
+
+  #own(fields: Fields, { serializers, fields: bound }: Bindings, context: Fields, renderer: Renderer, error: Error | undefined): string {
+    if (fields === nothing) return ''
+    const { reserved } = this.#format
+    let out = ''
+    let count = 0
+    for (const key of keysOf(fields)) {
+      if (error !== undefined && key === 'err') continue
+      if (count++ >= this.#limits.width) {
+        renderer.truncated = true
+        break
+      }
+      const name = reserved.has(key) ? free(key, [fields, bound, context]) : key
+      out += renderer.member(name, serialized(fields, key, serializers))
+    }
+    return out
+  }
+
+  #outer(bindings: Bindings, context: LogContext, fields: Fields): { text: string; known: string } {
+    const child = bindings.fields === nothing ? undefined : this.#layer(bindings.fields, bindings.serializers, false)
+    const around = context === nothing ? undefined : this.#layer(context, undefined, true)
+    const isTaken = (key: string) => Object.hasOwn(fields, key)
+    const inChild = child && some(child.keys, (key) => isTaken(key) || around?.keys.has(key) === true)
+    const inContext = around && some(around.keys, isTaken)
+    const childText = inChild
+      ? this.#render(bindings.fields, bindings.serializers, false, (key) => !isTaken(key) && !around?.keys.has(key)).text
+      : child?.text
+    const aroundText = inContext ? this.#render(context, undefined, true, (key) => !isTaken(key)).text : around?.text
+    return { text: `${childText ?? ''}${aroundText ?? ''}`, known: around?.known ?? '' }
+  }
+
+  #layer(source: Fields, serializers: Serializers | undefined, isContext: boolean): Rendered {
+    const kept = this.#rendered.get(source)
+    if (kept?.generation === this.#redaction.generation) return kept
+    const rendered = this.#render(source, serializers, isContext, () => true)
+    this.#rendered.set(source, rendered)
+    return rendered
+  }
+
+  #render(source: Fields, serializers: Serializers | undefined, isContext: boolean, isWanted: (key: string) => boolean): Rendered {
+    const renderer = new Renderer(this.#redaction, this.#limits, this.#limits.lineLength >> 2)
+    const keys = new Set<string>()
+    let text = ''
+    let known = ''
+    for (const key of keysOf(source).slice(0, this.#limits.width)) {
+      const value = serialized(source, key, serializers)
+      const topLevel = isContext ? this.#format.known.get(key) : undefined
+      if (topLevel !== undefined) known += renderer.member(topLevel, value)
+      else if (isWanted(key)) {
+        keys.add(key)
+        text += renderer.member(this.#format.reserved.has(key) ? free(key, [source]) : key, value)
+      }
+    }
+    return { generation: this.#redaction.generation, keys, text, known }
+  }
+}
+
+function some(keys: Iterable<string>, test: (key: string) => boolean): boolean {
+  for (const key of keys) if (test(key)) return true
+  return false
+}
+
+function errorOf(fields: Fields): Error | undefined {
+  const error = readMember(fields, 'err')
+  return error instanceof Error ? error : undefined
+}
+
+/** What stands first in a call, as named fields. */
+function asFields(first: object): Fields {
+  // A trap that throws would do so at every later look: one careful look, and only its result goes on.
+  if (types.isProxy(first)) return Object.fromEntries(keysOf(first).map((key) => [key, readMember(first, key)]))
+  try {
+    if (first instanceof Error) return { err: first }
+    const { method, headers, socket, setHeader, toJSON } = first as Record<string, unknown>
+    if (method && headers && socket) return { req: first }
+    if (typeof setHeader === 'function') return { res: first }
+    const isOneValue =
+      Array.isArray(first) || typeof toJSON === 'function' || types.isMap(first) || types.isSet(first) || ArrayBuffer.isView(first)
+    return isOneValue ? { value: first } : (first as Fields)
+  } catch {
+    return first as Fields
+  }
+}
+
+function implied(fields: Fields): string | undefined {
+  const message = readMember(fields, 'msg')
+  if (typeof message === 'string') return message
+  const error = readMember(fields, 'err')
+  if (typeof error !== 'object' || error === null) return undefined
+  const text = readMember(error, 'message')
+  return typeof text === 'string' ? text : undefined
+}
+
+function without(fields: Fields, key: string): Fields {
+  const { [key]: _, ...rest } = fields
+  return rest
+}
+
+function serialized(source: Fields, key: string, serializers: Serializers | undefined): unknown {
+  const value = readMember(source, key)
+  const serializer = serializers && Object.hasOwn(serializers, key) ? serializers[key] : undefined
+  if (!serializer) return value
+  try {
+    return serializer(value as never)
+  } catch {
+    return '[serializer failed]'
+  }
+}
+
+/** A field that would take the place of one of ours gets an underscore. */
+function free(key: string, sources: readonly Fields[]): string {
+  let name = `_${key}`
+  while (sources.some((source) => Object.hasOwn(source, name))) name = `_${name}`
+  return name
+}

@@ -1,0 +1,13 @@
+import type { Bindings, ChildLoggerOptions, Logger as PinoLogger } from 'pino'
+import type { SinkStats } from './sink.ts'
+
+/** pino's logger, with an end. Fits wherever a `pino.Logger` is asked for. */
+export interface Logger extends PinoLogger {
+  /** A logger that adds `bindings` to every line. Takes `level`, `msgPrefix`, `serializers` and `customLevels`; `redact` and `formatters` are refused. */
+  child<C extends string = never>(bindings: Bindings | object, options?: ChildLoggerOptions<C>): Logger & PinoLogger<C>
+  /** Of the destination, shared by all children. */
+  stats(): SinkStats
+  /** Writes what waits, at most `timeoutMs` (default 1,000), and frees what the logger opened. Later lines are dropped. On a child it only writes. */
+  close(options?: { timeoutMs?: number | undefined }): Promise<void>
+  [Symbol.asyncDispose](): Promise<void>
+}
