@@ -1,0 +1,203 @@
+import { orAborted } from './delay.ts'
+import { DiscoveryError } from './errors.ts'
+import type { LoggerLike } from './logger.ts'
+import { durationOption, invalidOption, onlyKnown } from './option-checks.ts'
+import { Registrar } from './registrar.ts'
+import type { Check, Instance, RegisteredInstance, RegistryConnection, RegistryDriver } from './registry.ts'
+import { PooledServiceClient, type ServiceClient, type ServiceClientOptions } from './service-client.ts'
+import { ServiceWatch } from './service-watch.ts'
+import { SnapshotFile } from './snapshot-file.ts'
+
+export interface DiscoveryOptions {
+  /** With several, the first in order that has instances of a service decides; registrations go to all. */
+  registry: RegistryDriver | readonly RegistryDriver[]
+  /** File that keeps the last non-empty sets for a start without registry. Default: none. */
+  snapshotFile?: string | undefined
+  /** How long a registry must go on reporting no instance at all before the last ones are dropped. Default 5000. */
+  emptyConfirmMs?: number | undefined
+  logger?: LoggerLike | undefined
+}
+
+export type RegisterOptions = Omit<Instance, 'id'> & {
+  /** Default: made of service, address and port, so that a restarted process replaces its entry. */
+  id?: string | undefined
+  /** `http`: a URL or a path on the instance that the registry asks. `ttlMs`: this process gives the sign of life. Default `{ ttlMs: 15000 }`. */
+  check?: Check | undefined
+}
+
+export interface Registration {
+  readonly id: string
+  /** Whether all registries confirmed it at the last look. */
+  readonly registered: boolean
+  deregister(): Promise<void>
+}
+
+export interface DiscoveryStats {
+  readonly services: Readonly<Record<string, { instances: number | undefined; stale: boolean }>>
+  readonly registrations: Readonly<Record<string, boolean>>
+}
+
+export interface Discovery {
+  /** Resolves after the first try. A registry that is down is tried on in the background; one that refuses rejects. */
+  register(instance: RegisterOptions): Promise<Registration>
+  /** The current set, which is followed from then on. Rejects when no registry answers and nothing is remembered. */
+  resolve(service: string, options?: { signal?: AbortSignal | undefined }): Promise<readonly Instance[]>
+  /** Called with the set as soon as it is known and with every change. Returns the end. */
+  watch(service: string, onChange: (instances: readonly Instance[]) => void): () => void
+  client(service: string, options?: ServiceClientOptions): ServiceClient
+  stats(): DiscoveryStats
+  /** Warns when a set is stale or a registration is not confirmed. */
+  check(options?: { signal?: AbortSignal | undefined }): Promise<void | { status: 'warn'; message: string }>
+  /** Deregisters. */
+  quiesce(): Promise<void>
+  close(options?: { timeoutMs?: number | undefined }): Promise<void>
+  [Symbol.asyncDispose](): Promise<void>
+}
+
+const CLOSE_MS = 5000
+const DEFAULT_TTL_MS = 15_000
+
+export function createDiscovery(options: DiscoveryOptions): Discovery {
+  onlyKnown('createDiscovery', options, ['registry', 'snapshotFile', 'emptyConfirmMs', 'logger'])
+  return new RegistryDiscovery(options)
+}
+
+class RegistryDiscovery implements Discovery {
+  readonly #registries: readonly { name: string; connection: RegistryConnection }[]
+  readonly #snapshot: SnapshotFile | undefined
+  readonly #emptyConfirmMs: number
+  readonly #logger: LoggerLike | undefined
+  readonly #watches = new Map<string, ServiceWatch>()
+  readonly #clients = new Set<ServiceClient>()
+  readonly #registrations = new Map<string, Registration>()
+  #closing: Promise<void> | undefined
+
+  constructor({ registry, snapshotFile, emptyConfirmMs = 5000, logger }: DiscoveryOptions) {
+    const drivers = (Array.isArray(registry) ? registry : [registry]) as readonly RegistryDriver[]
+    if (drivers.length === 0 || drivers.some((driver) => typeof driver?.open !== 'function'))
+      throw invalidOption('registry', 'must be one or more drivers')
+    if (snapshotFile !== undefined && (typeof snapshotFile !== 'string' || snapshotFile === ''))
+      throw invalidOption('snapshotFile', 'must be a path')
+    this.#emptyConfirmMs = durationOption('emptyConfirmMs', emptyConfirmMs, 0)
+    this.#snapshot = snapshotFile === undefined ? undefined : new SnapshotFile(snapshotFile, logger)
+    this.#logger = logger
+    this.#registries = drivers.map((driver) => ({ name: driver.name, connection: driver.open() }))
+  }
+
+  async register(options: RegisterOptions): Promise<Registration> {
+    this.#throwIfClosed()
+    const instance = toRegistered(options)
+    await this.#registrations.get(instance.id)?.deregister()
+    const registrars = this.#registries.flatMap(({ connection: { registrations } }) =>
+      registrations === undefined ? [] : [new Registrar(registrations, instance, this.#logger)],
+    )
+    let stopping: Promise<void> | undefined
+    const registration: Registration = {
+      id: instance.id,
+      get registered() {
+        return stopping === undefined && registrars.every((registrar) => registrar.registered)
+      },
+      deregister: () => {
+        stopping ??= Promise.all(registrars.map((registrar) => registrar.stop())).then(() => {
+          if (this.#registrations.get(instance.id) === registration) this.#registrations.delete(instance.id)
+        })
+        return stopping
+      },
+    }
+    this.#registrations.set(instance.id, registration)
+    const starts = await Promise.allSettled(registrars.map((registrar) => registrar.start()))
+    const refused = starts.find((start) => start.status === 'rejected')
+    if (refused !== undefined) {
+      await registration.deregister()
+      throw refused.reason
+    }
+    return registration
+  }
+
+  async resolve(service: string, { signal }: { signal?: AbortSignal | undefined } = {}): Promise<readonly Instance[]> {
+    signal?.throwIfAborted()
+    return this.#watchOf(service).known(signal)
+  }
+
+  watch(service: string, onChange: (instances: readonly Instance[]) => void): () => void {
+    return this.#watchOf(service).subscribe(onChange)
+  }
+
+  client(service: string, options: ServiceClientOptions = {}): ServiceClient {
+    const client = new PooledServiceClient(service, this.#watchOf(service), options, (closed) => this.#clients.delete(closed))
+    this.#clients.add(client)
+    return client
+  }
+
+  stats(): DiscoveryStats {
+    return {
+      services: Object.fromEntries(
+        [...this.#watches].map(([name, watch]) => [name, { instances: watch.instances?.length, stale: watch.stale }]),
+      ),
+      registrations: Object.fromEntries([...this.#registrations].map(([id, { registered }]) => [id, registered])),
+    }
+  }
+
+  async check(): Promise<void | { status: 'warn'; message: string }> {
+    const { services, registrations } = this.stats()
+    const problems = [
+      ...Object.entries(services).flatMap(([name, { stale }]) => (stale ? [`instances of ${name} are stale`] : [])),
+      ...Object.entries(registrations).flatMap(([id, registered]) => (registered ? [] : [`${id} is not registered`])),
+    ]
+    return problems.length === 0 ? undefined : { status: 'warn', message: problems.join('; ') }
+  }
+
+  async quiesce(): Promise<void> {
+    await Promise.all([...this.#registrations.values()].map((registration) => registration.deregister()))
+  }
+
+  close({ timeoutMs = CLOSE_MS }: { timeoutMs?: number | undefined } = {}): Promise<void> {
+    this.#closing ??= (async () => {
+      const expired = AbortSignal.timeout(timeoutMs)
+      await orAborted(this.quiesce(), expired).catch(() => this.#logger?.warn({}, 'not deregistered in time'))
+      for (const watch of this.#watches.values()) watch.close()
+      await Promise.all([...this.#clients].map((client) => client.close({ timeoutMs })))
+      await this.#snapshot?.close()
+      await Promise.all(this.#registries.map(({ connection }) => connection.close()))
+    })()
+    return this.#closing
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  #watchOf(service: string): ServiceWatch {
+    this.#throwIfClosed()
+    let watch = this.#watches.get(service)
+    if (watch === undefined) {
+      const options = { registries: this.#registries, snapshot: this.#snapshot, emptyConfirmMs: this.#emptyConfirmMs, logger: this.#logger }
+      watch = new ServiceWatch({ service, ...options })
+      this.#watches.set(service, watch)
+    }
+    return watch
+  }
+
+  #throwIfClosed(): void {
+    if (this.#closing !== undefined) throw new DiscoveryError('ERR_DISCOVERY_CLOSED', 'discovery is closed')
+  }
+}
+
+function toRegistered(options: RegisterOptions): RegisteredInstance {
+  onlyKnown('register', options, ['id', 'service', 'address', 'port', 'weight', 'meta', 'check'])
+  const { id, check = { ttlMs: DEFAULT_TTL_MS }, ...place } = options
+  for (const name of ['service', 'address'] as const) {
+    if (typeof place[name] !== 'string' || place[name] === '') throw invalidOption(name, 'must be a non-empty string')
+  }
+  if (!Number.isInteger(place.port) || place.port < 1 || place.port > 65_535) throw invalidOption('port', 'must be a port number')
+  if (place.weight !== undefined && !(place.weight > 0)) throw invalidOption('weight', 'must be above 0')
+  if ('ttlMs' in check) {
+    onlyKnown('check', check, ['ttlMs'])
+    durationOption('check.ttlMs', check.ttlMs, 1000)
+  } else {
+    onlyKnown('check', check, ['http', 'intervalMs'])
+    durationOption('check.intervalMs', check.intervalMs, 100)
+    if (!check.http.startsWith('/') && !URL.canParse(check.http)) throw invalidOption('check.http', 'must be a URL or a path')
+  }
+  return Object.freeze({ ...place, id: id ?? `${place.service}-${place.address}-${place.port}`, check })
+}

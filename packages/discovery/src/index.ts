@@ -1,0 +1,13 @@
+export type { BalancerName } from './balancer.ts'
+export type { Credential } from './credential.ts'
+export {
+  createDiscovery,
+  type Discovery,
+  type DiscoveryOptions,
+  type DiscoveryStats,
+  type RegisterOptions,
+  type Registration,
+} from './discovery.ts'
+export { DiscoveryError, type DiscoveryErrorCode, discoveryErrorCodes, type DiscoveryErrorFacts } from './errors.ts'
+export type { Check, Instance, ReadResult, RegisteredInstance, Registrations, RegistryConnection, RegistryDriver } from './registry.ts'
+export type { InstanceExplanation, OutboundHook, ServiceClient, ServiceClientOptions, ServiceRequestInit } from './service-client.ts'

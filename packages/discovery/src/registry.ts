@@ -1,0 +1,62 @@
+/** One place where a service answers. */
+export interface Instance {
+  readonly id: string
+  readonly service: string
+  readonly address: string
+  readonly port: number
+  /** Share of the traffic relative to the others, above 0. Default 1. */
+  readonly weight?: number
+  /** `scheme: 'https'` makes clients use TLS. */
+  readonly meta?: Readonly<Record<string, string>>
+}
+
+export type Check = { http: string; intervalMs: number } | { ttlMs: number }
+
+export interface RegisteredInstance extends Instance {
+  readonly check: Check
+}
+
+export interface ReadResult {
+  readonly instances: readonly Instance[]
+  /** Handed to the next read, which then waits for a change. */
+  readonly cursor: string
+}
+
+/** What a registry is to the core, which does all the waiting, repeating, guarding and comparing. */
+export interface RegistryDriver {
+  readonly name: string
+  /** Called once per discovery; connects at first use. */
+  open(): RegistryConnection
+}
+
+export interface RegistryConnection {
+  /**
+   * The instances that the registry holds for healthy. Without a cursor it answers at once; with one it may wait until the set has changed
+   * or some time has passed. Rejects when the registry cannot say, never with an empty set.
+   */
+  read(service: string, options: { cursor: string | undefined; signal: AbortSignal }): Promise<ReadResult>
+  /** The longest a healthy `read` takes; the core cuts it off then. Undefined: without limit. */
+  readonly readTimeoutMs: number | undefined
+  /** Absent: the registry is a fixed list and there is nothing to register. */
+  readonly registrations?: Registrations
+  close(): Promise<void>
+}
+
+export interface Registrations {
+  /** Creates or replaces the entry with this id. Rejects with ERR_DISCOVERY_REFUSED when asking again will not help. */
+  put(instance: RegisteredInstance, options: { signal: AbortSignal }): Promise<void>
+  /** Whether the registry has this entry as it should be. For a TTL check this also is the sign of life. */
+  confirm(instance: RegisteredInstance, options: { signal: AbortSignal }): Promise<boolean>
+  /** Resolves also when there was none. */
+  remove(id: string, options: { signal: AbortSignal }): Promise<void>
+}
+
+export function baseUrl(instance: Instance): string {
+  const host = instance.address.includes(':') ? `[${instance.address}]` : instance.address
+  return `${instance.meta?.['scheme'] === 'https' ? 'https' : 'http'}://${host}:${instance.port}`
+}
+
+/** Two entries with the same key are the same place with the same life. */
+export function instanceKey(instance: Instance): string {
+  return `${instance.id} ${baseUrl(instance)}`
+}
