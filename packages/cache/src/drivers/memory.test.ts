@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { createCache } from '../index.ts'
+import { describeCacheDriver } from '../testing/index.ts'
 import { estimateBytes } from './estimate.ts'
 import { memory } from './memory.ts'
 
@@ -77,3 +78,8 @@ describe('memory', () => {
     expect(estimateBytes(new Map([['k', new Set(['x'.repeat(100)])]]), 1e9)).toBeGreaterThan(200)
   })
 })
+
+describeCacheDriver(
+  { describe, it, expect },
+  { name: 'memory', layer: 'local', open: async () => ({ driver: () => memory({ maxBytes: 1e7 }), close: async () => undefined }) },
+)

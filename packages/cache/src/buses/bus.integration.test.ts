@@ -1,0 +1,167 @@
+import { createDbPool, type DbPool } from '@platform/db-pool'
+import { testPostgres, testRedis } from '@platform/stack/testing'
+import { Redis } from 'ioredis'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { memory } from '../drivers/memory.ts'
+import { redis, redisBus } from '../drivers/redis.ts'
+import { createCache, type Cache, type CacheOptions, type InvalidationBus } from '../index.ts'
+import { postgresBus } from './postgres.ts'
+
+let db: DbPool
+let server: Awaited<ReturnType<typeof testRedis>>
+let postgres: Awaited<ReturnType<typeof testPostgres>>
+let client: Redis
+const caches: Cache[] = []
+
+beforeAll(async () => {
+  ;[server, postgres] = await Promise.all([testRedis(), testPostgres()])
+  client = new Redis(server.url)
+  db = createDbPool({ url: postgres.url })
+})
+afterEach(async () => {
+  await Promise.all(caches.splice(0).map((cache) => cache.close({ timeoutMs: 100 })))
+})
+afterAll(async () => {
+  client.disconnect()
+  await db.close()
+  await Promise.all([server.close(), postgres.close()])
+})
+
+let spaces = 0
+/** Caches over one namespace, as in processes of their own, and ready. */
+async function processes(count: number, bus: () => InvalidationBus, options: () => Partial<CacheOptions> = () => ({})): Promise<Cache[]> {
+  const namespace = `bus-${++spaces}`
+  const made = Array.from({ length: count }, () =>
+    createCache({ namespace, l1: memory({ maxBytes: 1e7 }), bus: bus(), ttlMs: 600_000, ...options() }),
+  )
+  caches.push(...made)
+  await Promise.all(made.map((cache) => cache.ready()))
+  return made
+}
+
+const kinds: [string, () => InvalidationBus, () => Partial<CacheOptions>][] = [
+  ['postgresBus, no l2', () => postgresBus({ db, heartbeatMs: 200 }), () => ({})],
+  ['redisBus, no l2', () => redisBus({ client, heartbeatMs: 200 }), () => ({})],
+  ['redisBus over l2', () => redisBus({ url: server.url, heartbeatMs: 200 }), () => ({ l2: redis({ client }) })],
+]
+
+for (const [name, bus, options] of kinds)
+  describe(`${name}`, () => {
+    it('an invalidation in one process voids the copies of the others', async () => {
+      const [a, b, c] = (await processes(3, bus, options)) as [Cache, Cache, Cache]
+      for (const cache of [a, b, c])
+        for (const key of ['key', 'tagged', 'stays'])
+          expect(await cache.getOrSet(key, () => 'old', { tags: key === 'tagged' ? ['t'] : [] })).toBe('old')
+      await a.delete('key')
+      await b.deleteByTag('t')
+      for (const cache of [a, b, c])
+        for (const key of ['key', 'tagged']) await expect.poll(() => cache.getOrSet(key, () => 'new', { tags: ['t'] })).toBe('new')
+      expect(await c.get('stays')).toBe('old')
+      await c.clear()
+      await expect.poll(() => a.get('stays')).toBeUndefined()
+      expect(a.stats().coherence).toBe('coherent')
+    })
+
+    it('a set in one process voids the copies of the others', async () => {
+      const [a, b] = (await processes(2, bus, options)) as [Cache, Cache]
+      await b.getOrSet('k', () => 'old')
+      await a.set('k', 'new')
+      await expect.poll(() => b.getOrSet('k', () => 'new')).toBe('new')
+    })
+
+    const overtaken: [string, (cache: Cache) => Promise<void>][] = [
+      ['delete', (cache) => cache.delete('k')],
+      ['deleteByTag', (cache) => cache.deleteByTag('t')],
+      ['clear', (cache) => cache.clear()],
+    ]
+    for (const [what, invalidate] of overtaken)
+      it(`a load in flight that another process's ${what} overtook is not stored`, async () => {
+        const [a, b] = (await processes(2, bus, options)) as [Cache, Cache]
+        const gate = Promise.withResolvers<void>()
+        const started = Promise.withResolvers<void>()
+        const load = b.getOrSet('k', async (entry) => {
+          started.resolve()
+          await gate.promise
+          entry.tag('t')
+          return 'old'
+        })
+        await started.promise
+        // A second copy shows when the message has arrived.
+        await b.getOrSet('witness', () => 1, { tags: ['t'] })
+        await a.delete('witness')
+        await invalidate(a)
+        await expect.poll(() => b.get('witness')).toBeUndefined()
+        await new Promise((resolve) => setTimeout(resolve, 50))
+        gate.resolve()
+        expect(await load).toBe('old')
+        expect(await b.get('k')).toBeUndefined()
+        expect(await b.getOrSet('k', () => 'new', { tags: ['t'] })).toBe('new')
+      })
+
+    it('takes hundreds of long keys at once', async () => {
+      const [a, b] = (await processes(2, bus, options)) as [Cache, Cache]
+      const keys = Array.from({ length: 300 }, (_, index) => `${index}-${'ü'.repeat(200)}`)
+      await b.getOrSetMany(keys, async (missing) => new Map(missing.map((key) => [key, 'old'])))
+      await Promise.all(keys.map((key) => a.delete(key)))
+      await expect
+        .poll(async () =>
+          (await b.getOrSetMany(keys, async (missing) => new Map(missing.map((key) => [key, 'new'])))).get(keys[299] as string),
+        )
+        .toBe('new')
+      const values = await b.getOrSetMany<string>(keys, async () => new Map())
+      expect(new Set(values.values())).toEqual(new Set(['new']))
+      expect(b.stats().coherence).toBe('coherent')
+    })
+  })
+
+describe('coherence', () => {
+  it('is suspect until the first echo; copies are short-lived meanwhile', async () => {
+    const dead = createDbPool({ url: 'postgres://127.0.0.1:1/none', acquireTimeoutMs: 200 })
+    const cache = createCache({
+      namespace: 'suspect',
+      l1: memory({ maxBytes: 1e6 }),
+      bus: postgresBus({ db: dead, heartbeatMs: 100 }),
+      ttlMs: 600_000,
+      suspectTtlMs: 50,
+    })
+    expect(cache.stats().coherence).toBe('suspect')
+    expect(await cache.check()).toMatchObject({ status: 'warn' })
+    let loads = 0
+    const factory = (): number => ++loads
+    await cache.getOrSet('k', factory)
+    await expect.poll(async () => (await cache.getOrSet('k', factory)) > 1).toBe(true)
+    await expect(cache.delete('k')).rejects.toMatchObject({ code: 'ERR_CACHE_INVALIDATION_PENDING' })
+    expect(cache.stats().pendingInvalidations).toBe(1)
+    await cache.close({ timeoutMs: 0 })
+    await dead.close({ timeoutMs: 0 })
+  })
+
+  it('a missing message flushes l1: a gap in the numbering shows', async () => {
+    const [b] = (await processes(1, () => redisBus({ client, heartbeatMs: 5_000 }))) as [Cache]
+    const channel = `bus-${spaces}:bus`
+    const say = (sequence: number, keys: string[]) => client.publish(channel, JSON.stringify([1, 'peer', sequence, 0, keys, [], false]))
+    await say(1, ['none'])
+    await b.set('k', 1)
+    await say(2, ['other'])
+    await b.set('marker', 1)
+    await say(3, ['marker'])
+    await expect.poll(() => b.get('marker')).toBeUndefined()
+    expect(await b.get('k')).toBe(1)
+    await say(5, ['other'])
+    await expect.poll(() => b.get('k')).toBeUndefined()
+    await b.set('k', 1)
+    await client.publish(channel, 'not a message')
+    await expect.poll(() => b.get('k')).toBeUndefined()
+  })
+
+  it('losing the subscription flushes l1, and the state recovers', async () => {
+    const [a, b] = (await processes(2, () => redisBus({ url: server.url, heartbeatMs: 200 }))) as [Cache, Cache]
+    await b.set('k', 'old')
+    await client.call('CLIENT', 'KILL', 'TYPE', 'pubsub')
+    await expect.poll(() => b.get('k')).toBeUndefined()
+    await expect.poll(() => [a.stats().coherence, b.stats().coherence], { timeout: 10_000 }).toEqual(['coherent', 'coherent'])
+    await b.set('k', 'old')
+    await a.delete('k')
+    await expect.poll(() => b.get('k')).toBeUndefined()
+  })
+})

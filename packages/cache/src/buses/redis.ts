@@ -1,0 +1,63 @@
+import type { Redis } from 'ioredis'
+import { redisConnection, type RedisConnectionOptions, sibling } from '../drivers/redis-connection.ts'
+import type { BusTransport, InvalidationBus } from '../invalidation.ts'
+import { fail, numberOption } from '../options.ts'
+
+export type RedisBusOptions = RedisConnectionOptions & {
+  /** Default 1000, at least 50. A copy in l1 goes unconfirmed for at most three of them. */
+  heartbeatMs?: number | undefined
+}
+
+/** Redis pub/sub. Subscribes on a connection of its own; publishes through the given client. Without client-side tracking of Redis. */
+export function redisBus(options: RedisBusOptions): InvalidationBus {
+  const { heartbeatMs, ...rest } = options
+  const connection = redisConnection('redisBus', rest as RedisConnectionOptions)
+  let opened = false
+  return {
+    name: 'redis',
+    maxPayloadBytes: 64_000,
+    heartbeatMs: numberOption('redisBus: heartbeatMs', heartbeatMs, 1_000, 50),
+    open({ namespace, onMessage, onLost }) {
+      if (opened) fail('redisBus: this bus belongs to another cache already; make one per cache')
+      opened = true
+      const { client, owned } = connection.open(() => undefined)
+      return subscribe(client, owned, `${namespace}:bus`, onMessage, onLost)
+    },
+  }
+}
+
+function subscribe(
+  client: Redis,
+  owned: boolean,
+  channel: string,
+  onMessage: (payload: string) => void,
+  onLost: (cause: unknown) => void,
+): BusTransport {
+  let closed = false
+  const subscriber = sibling(client, () => undefined)
+  subscriber.on('message', (_channel: string, payload: string) => onMessage(payload))
+  subscriber.on('close', () => {
+    if (!closed) onLost('connection closed')
+  })
+  subscriber.on('ready', () => {
+    subscriber.subscribe(channel).then(
+      () => {
+        if (!closed) onLost('subscribed anew')
+      },
+      // The connection is of no use without its subscription: a new one tries again.
+      () => {
+        if (!closed) subscriber.disconnect(true)
+      },
+    )
+  })
+  return {
+    publish: async (payload) => {
+      await client.publish(channel, payload)
+    },
+    close: async () => {
+      closed = true
+      subscriber.disconnect()
+      if (owned) client.disconnect()
+    },
+  }
+}

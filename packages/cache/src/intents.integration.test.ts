@@ -1,0 +1,135 @@
+import { createDbPool, type DbPool } from '@platform/db-pool'
+import { testPostgres, testRedis } from '@platform/stack/testing'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { postgresBus } from './buses/postgres.ts'
+import { memory } from './drivers/memory.ts'
+import { redis } from './drivers/redis.ts'
+import { createCache, invalidationSchema, type Cache } from './index.ts'
+
+let postgres: Awaited<ReturnType<typeof testPostgres>>
+let db: DbPool
+const caches: Cache[] = []
+
+function processOn(namespace: string, sweepIntervalMs = 600_000): Cache {
+  const cache = createCache({
+    namespace,
+    l1: memory({ maxBytes: 1e6 }),
+    bus: postgresBus({ db, heartbeatMs: 200 }),
+    ttlMs: 600_000,
+    intents: { db, sweepIntervalMs },
+  })
+  caches.push(cache)
+  return cache
+}
+const intents = async () => (await db.query<{ keys: string[]; tags: string[] }>('select keys, tags from platform_cache_invalidations')).rows
+
+beforeAll(async () => {
+  postgres = await testPostgres()
+  db = createDbPool({ url: postgres.url })
+})
+afterEach(async () => {
+  await Promise.all(caches.splice(0).map((cache) => cache.close({ timeoutMs: 100 })))
+})
+afterAll(async () => {
+  await db.close()
+  await postgres.close()
+})
+
+describe('invalidateAfterCommit', () => {
+  it('invalidates everywhere after the commit, not before, and leaves no intent behind', async () => {
+    const [a, b] = [processOn('commit'), processOn('commit')]
+    await Promise.all([a.ready(), b.ready()])
+    for (const cache of [a, b]) {
+      await cache.getOrSet('key', () => 'old')
+      await cache.getOrSet('tagged', () => 'old', { tags: ['t'] })
+    }
+    await db.transaction(async (tx) => {
+      a.invalidateAfterCommit(tx, { keys: ['key'], tags: ['t'] })
+      await tx.query('select 1')
+      expect(await a.get('key')).toBe('old')
+      expect(await tx.query('select keys, tags from platform_cache_invalidations')).toMatchObject({
+        rows: [{ keys: ['key'], tags: ['t'] }],
+      })
+    })
+    for (const cache of [a, b]) for (const key of ['key', 'tagged']) await expect.poll(() => cache.getOrSet(key, () => 'new')).toBe('new')
+    await expect.poll(intents).toEqual([])
+  })
+
+  it('a rollback undoes it', async () => {
+    const a = processOn('rollback')
+    await a.ready()
+    await a.set('key', 'old')
+    await expect(
+      db.transaction(async (tx) => {
+        a.invalidateAfterCommit(tx, { keys: ['key'] })
+        await tx.query('select 1')
+        throw new Error('rolled back')
+      }),
+    ).rejects.toThrow('rolled back')
+    expect(await a.get('key')).toBe('old')
+    expect(await intents()).toEqual([])
+  })
+
+  it('what a crash after the commit left behind, another process delivers', async () => {
+    const b = processOn('crash', 100)
+    await b.ready()
+    await b.set('key', 'old')
+    await b.getOrSet('tagged', () => 'old', { tags: ['t'] })
+    const dying = processOn('crash')
+    await dying.ready()
+    // The hook is never run: the process died between the commit and its end.
+    await db.transaction(async (tx) => {
+      dying.invalidateAfterCommit(
+        { query: (text, values) => tx.query(text, values), afterCommit: () => undefined },
+        { keys: ['key'], tags: ['t'] },
+      )
+      await tx.query('select 1')
+    })
+    expect(await b.get('key')).toBe('old')
+    await db.query("update platform_cache_invalidations set created_at = now() - interval '1 minute'")
+    await expect.poll(() => b.get('key')).toBeUndefined()
+    await expect.poll(() => b.get('tagged')).toBeUndefined()
+    await expect.poll(intents).toEqual([])
+  })
+
+  it('an intent that cannot be written fails the transaction', async () => {
+    const a = processOn('broken')
+    await a.ready()
+    await db.query('alter table platform_cache_invalidations rename to hidden')
+    const committed = db.transaction(async (tx) => {
+      a.invalidateAfterCommit(tx, { keys: ['key'] })
+      await tx.query('create table never_there (id int)')
+    })
+    await expect(committed).rejects.toThrow(/abort|platform_cache_invalidations/)
+    expect((await db.query("select to_regclass('never_there') as found")).rows).toEqual([{ found: null }])
+    await db.query('alter table hidden rename to platform_cache_invalidations')
+  })
+
+  it('says what is missing: a hook for the commit, a place for the intents', async () => {
+    const a = processOn('missing')
+    expect(() => a.invalidateAfterCommit({ query: () => Promise.resolve() }, { keys: ['k'] })).toThrow(
+      expect.objectContaining({ code: 'ERR_CACHE_NO_AFTER_COMMIT' }),
+    )
+    const server = await testRedis()
+    const options = { namespace: 'missing', l2: redis({ url: server.url }), ttlMs: 60_000 }
+    const without = createCache(options)
+    const tx = { query: () => Promise.resolve(), afterCommit: () => undefined }
+    expect(() => without.invalidateAfterCommit(tx, { keys: ['k'] })).toThrow(expect.objectContaining({ code: 'ERR_CACHE_NO_INTENT_STORE' }))
+    await without.close({ timeoutMs: 0 })
+    const given = createCache({ ...options, l2: redis({ url: server.url }), intents: { db } })
+    await given.ready()
+    await given.set('k', 'old')
+    await db.transaction(async (open) => given.invalidateAfterCommit(open, { keys: ['k'] }))
+    await expect.poll(() => given.get('k')).toBeUndefined()
+    await given.close()
+    await server.close()
+  })
+
+  it('the schema may be applied by a migration, and twice', async () => {
+    await db.query(invalidationSchema)
+    await db.query(invalidationSchema)
+    const [a, b] = [processOn('schema'), processOn('schema')]
+    await Promise.all([a.ready(), b.ready()])
+    expect(await intents()).toEqual([])
+  })
+})

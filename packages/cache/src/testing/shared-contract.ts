@@ -1,0 +1,131 @@
+import type { Cache } from '../contract.ts'
+import type { SharedStore } from '../driver.ts'
+import { type Bench, heldLoad, type TestFunctions } from './bench.ts'
+
+/** What two processes over one store may rely on. Each cache stands for a process; none has an l1, and there is no bus. */
+export function describeSharedDriver({ expect }: TestFunctions, on: (name: string, body: (bench: Bench) => Promise<void>) => void): void {
+  on('what one process stores or removes, the other sees', async (bench) => {
+    const [a, b] = [bench.cache(), bench.cache()]
+    expect(await a.getOrSet('k', () => 'made by a', { tags: ['t'] })).toBe('made by a')
+    expect(await b.getOrSet('k', () => 'made by b')).toBe('made by a')
+    await b.deleteByTag('t')
+    expect(await a.get('k')).toBe(undefined)
+    await a.set('k', 1)
+    await b.delete('k')
+    expect(await a.get('k')).toBe(undefined)
+  })
+
+  on('namespaces do not touch each other', async (bench) => {
+    const [a, b] = [bench.cache(), bench.cache({ namespace: 'contract-2' })]
+    await a.set('k', 1, { tags: ['t'] })
+    await b.set('k', 2, { tags: ['t'] })
+    await b.deleteByTag('t')
+    await b.clear()
+    expect([await a.get('k'), await b.get('k')]).toEqual([1, undefined])
+  })
+
+  const overtaken: [string, string[], boolean, (cache: Cache) => Promise<void>][] = [
+    ['delete', [], false, (cache) => cache.delete('k')],
+    ['deleteByTag, tag known before', ['t'], false, (cache) => cache.deleteByTag('t')],
+    ['deleteByTag, tag named afterwards', [], true, (cache) => cache.deleteByTag('t')],
+    ['clear', [], false, (cache) => cache.clear()],
+  ]
+  for (const [name, tags, late, invalidate] of overtaken)
+    on(`a load overtaken by another process's ${name} is not stored, and no third process gets it`, async (bench) => {
+      const [a, b, c] = [bench.cache(), bench.cache(), bench.cache()]
+      const load = heldLoad('old', (entry) => late && entry.tag('t'))
+      const asked = a.getOrSet('k', load.factory, { tags })
+      await load.started
+      await invalidate(b)
+      load.release()
+      expect(await asked).toBe('old')
+      expect(await c.get('k')).toBe(undefined)
+      expect(await c.getOrSet('k', () => 'new', { tags })).toBe('new')
+      expect(await a.get('k')).toBe('new')
+    })
+
+  on("another process's set is not overwritten by an older load", async (bench) => {
+    const [a, b] = [bench.cache(), bench.cache()]
+    const load = heldLoad('old')
+    const asked = a.getOrSet('k', load.factory)
+    await load.started
+    await b.set('k', 'new')
+    load.release()
+    await asked
+    expect(await a.get('k')).toBe('new')
+  })
+
+  on('one process loads, the others wait for it', async (bench) => {
+    const caches = [bench.cache(), bench.cache(), bench.cache()]
+    const load = heldLoad('once')
+    let runs = 0
+    const factory: typeof load.factory = (entry) => {
+      runs++
+      return load.factory(entry)
+    }
+    const asked = caches.map((cache) => cache.getOrSet('k', factory))
+    await load.started
+    load.release()
+    expect(await Promise.all(asked)).toEqual(['once', 'once', 'once'])
+    expect(runs).toBe(1)
+  })
+
+  on('a process that waited while the load was overtaken loads itself', async (bench) => {
+    const [a, b] = [bench.cache(), bench.cache()]
+    const load = heldLoad('old')
+    const first = a.getOrSet('k', load.factory)
+    await load.started
+    await a.delete('k')
+    expect(await b.getOrSet('k', () => 'new')).toBe('new')
+    load.release()
+    expect(await first).toBe('old')
+    expect(await b.get('k')).toBe('new')
+  })
+
+  on('a factory that fails or skips gives the right to load back at once', async (bench) => {
+    const [a, b] = [bench.cache({ leaseWaitMs: 60_000, leaseMs: 60_000 }), bench.cache({ leaseWaitMs: 60_000, leaseMs: 60_000 })]
+    expect(await a.getOrSet('k', () => Promise.reject(new Error('down'))).catch((error: Error) => error.message)).toBe('down')
+    await b.getOrSet('k', (entry) => entry.skip())
+    expect(await a.getOrSet('k', () => 1)).toBe(1)
+    expect(await b.get('k')).toBe(1)
+  })
+
+  on('a process that died with the right to load holds nobody up for longer than the lease', async (bench) => {
+    const driver = bench.place.driver()
+    const store = driver.open({ namespace: 'contract', onError: () => undefined, onRemove: () => undefined }) as SharedStore
+    for (let held = false; !held; ) {
+      const [read] = await store.read([{ key: 'k', lease: { token: 'dead', leaseMs: 300, tags: [] } }]).catch(() => [])
+      held = read?.lease === 'held'
+    }
+    const cache = bench.cache({ leaseWaitMs: 60_000 })
+    expect(await cache.getOrSet('k', () => 'alive')).toBe('alive')
+    expect(await store.fill({ key: 'k', body: '"dead"', freshMs: 1_000, retainMs: 1_000, tags: [], token: 'dead', position: '0' })).toBe(
+      false,
+    )
+    expect(await cache.get('k')).toBe('alive')
+    await store.close()
+  })
+
+  on('a batch asks the store once and shares what others have', async (bench) => {
+    const [a, b] = [bench.cache(), bench.cache()]
+    await a.set('x', 'x of a')
+    const asked: string[][] = []
+    const values = await b.getOrSetMany(['x', 'y', 'z'], async (missing) => {
+      asked.push([...missing])
+      return new Map(missing.map((key) => [key, `${key} of b`]))
+    })
+    expect(Object.fromEntries(values)).toEqual({ x: 'x of a', y: 'y of b', z: 'z of b' })
+    expect(asked).toEqual([['y', 'z']])
+    expect(await a.get('z')).toBe('z of b')
+  })
+
+  on('every process sees the value as it comes out of the store', async (bench) => {
+    const cache = bench.cache()
+    const made = await cache.getOrSet<unknown>('k', () => ({ at: new Date(0), gone: undefined }))
+    expect(made).toEqual({ at: '1970-01-01T00:00:00.000Z' })
+    expect(await cache.get('k')).toEqual(made)
+    const code = (error: { code?: string }) => error.code
+    expect(await cache.getOrSet<unknown>('big', () => 1n).catch(code)).toBe('ERR_CACHE_NOT_SERIALIZABLE')
+    expect(await cache.getOrSet('big', () => 2)).toBe(2)
+  })
+}
