@@ -60,10 +60,16 @@ describe('redaction', () => {
     }
     logger.info({ url: 'postgres://me:unlisted@host/db' }, 'to amqp://me:unlisted@host')
     logger.info({ text: 'p@ss"word' }, 'p@ss"word')
+    logger.info({ url: '/login?user=me&access_token=unlisted&x=1#f' }, 'GET /a?password=unlisted')
+    logger.info(
+      { body: '{"user":"me","db":{"password": "unlisted \\" quoted"}}', cut: `{"apiKey":"unlisted${'x'.repeat(9_000)}` },
+      'sent Bearer unlisted.unlisted.unlisted',
+    )
     logger.info({ text: `${'x'.repeat(8_190)}${canary}` })
     const all = texts.join('')
     expect(all).not.toMatch(/canary|unlisted|p@ss|ca… \[/)
     expect(all).toContain('[redacted]')
+    expect(all).toContain('/login?user=me&access_token=[redacted]&x=1#f')
   })
 
   it('keeps what only looks like a secret', () => {

@@ -24,6 +24,9 @@ const exact = ['pwd', 'auth', 'rawheaders', 'cardnumber', 'cvv', 'cvc', 'iban']
 const minSecretLength = 4
 const maxKnownKeys = 2_000
 const credentialsInUrl = /:\/\/([^\s:@/]{0,256}):[^\s@/]{1,1024}@/g
+const parameter = /([?&]([^=&?#\s]{1,64})=)[^&#\s]+/g
+const jsonMember = /("([^"\\]{1,64})"\s?:\s?)"(?:[^"\\]|\\.)*"?/g
+const bearer = /\bBearer [\w.~+/=-]{8,}/g
 
 /** Decides by name and by value what must not show. */
 export class Redaction {
@@ -83,7 +86,17 @@ export class Redaction {
   text(text: string): string {
     let clean = text
     for (const secret of this.#secrets) if (clean.includes(secret)) clean = clean.replaceAll(secret, redacted)
-    return clean.includes('://') && clean.includes('@') ? clean.replace(credentialsInUrl, `://$1:${redacted}@`) : clean
+    return this.#patterns(clean)
+  }
+
+  /** Secrets whose text nobody told: in an URL, in its query, in JSON that became a text, after `Bearer`. */
+  #patterns(text: string): string {
+    let clean = text
+    const hide = (mark: string) => (all: string, head: string, key: string) => (this.isSecretKey(key) ? `${head}${mark}` : all)
+    if (clean.includes('://') && clean.includes('@')) clean = clean.replace(credentialsInUrl, `://$1:${redacted}@`)
+    if (clean.includes('=') && (clean.includes('?') || clean.includes('&'))) clean = clean.replace(parameter, hide(redacted))
+    if (clean.includes('":') || clean.includes('" :')) clean = clean.replace(jsonMember, hide(`"${redacted}"`))
+    return clean.includes('Bearer ') ? clean.replace(bearer, `Bearer ${redacted}`) : clean
   }
 
   number(value: number | bigint): boolean {
