@@ -1,0 +1,96 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { PgBoss } from 'pg-boss'
+import { QueueError } from '../../errors.ts'
+import { backoffMs } from '../../retry.ts'
+import type { LoggerLike } from '../../shapes.ts'
+import type { Connections } from './connection.ts'
+import { registryTable } from './registry.ts'
+
+/** The shortest lease that pg-boss allows: what a crashed process held comes back this much plus one supervision later. */
+export const leaseSeconds: number = 10
+const superviseSeconds = 3
+
+export const queueOptions: {
+  heartbeatSeconds: number
+  expireInSeconds: number
+  retryLimit: number
+  retryDelay: number
+  retentionSeconds: number
+  deleteAfterSeconds: number
+} = {
+  heartbeatSeconds: leaseSeconds,
+  expireInSeconds: 86_400,
+  // Attempts are judged by the core, which then buries the message; pg-boss must never do so on its own.
+  retryLimit: 1_000_000_000,
+  retryDelay: 0,
+  // Messages and dead letters stay until somebody takes them.
+  retentionSeconds: 315_360_000,
+  deleteAfterSeconds: 0,
+}
+
+/** pg-boss, started at first use and as often as it takes. Its workers, schedules and notifications are not used. */
+export class Boss {
+  readonly #connections: Connections
+  readonly #schema: string
+  readonly #logger: LoggerLike
+  readonly #closing = new AbortController()
+  #boss: PgBoss | undefined
+  #starting: Promise<PgBoss> | undefined
+
+  constructor(connections: Connections, schema: string, logger: LoggerLike) {
+    this.#connections = connections
+    this.#schema = schema
+    this.#logger = logger
+  }
+
+  /** Resolves once the tables exist; tries until then or until closed. */
+  started(): Promise<PgBoss> {
+    this.#starting ??= this.#start()
+    return this.#starting
+  }
+
+  get running(): PgBoss | undefined {
+    return this.#boss
+  }
+
+  async close(): Promise<void> {
+    this.#closing.abort(new QueueError('ERR_QUEUE_CLOSED'))
+    const boss = await this.#starting?.catch(() => undefined)
+    await boss?.stop({ graceful: false, close: false, timeout: 1_000 })
+  }
+
+  async #start(): Promise<PgBoss> {
+    for (let attempt = 1; ; attempt += 1) {
+      this.#closing.signal.throwIfAborted()
+      const boss = this.#create()
+      try {
+        await boss.start()
+        await this.#connections.query(registryTable(this.#schema))
+        this.#boss = boss
+        return boss
+      } catch (error) {
+        if (attempt === 1) this.#logger.warn({ err: error }, 'queue tables cannot be reached; retrying')
+        await boss.stop({ graceful: false, close: false }).catch(() => {})
+        await sleep(backoffMs(attempt, { initialDelayMs: 100, maxDelayMs: 3_000 }), undefined, { signal: this.#closing.signal }).catch(
+          () => {},
+        )
+      }
+    }
+  }
+
+  #create(): PgBoss {
+    const boss = new PgBoss({
+      // Rebuilding an index may take minutes; everything else must not.
+      db: { executeSql: (text, values) => this.#connections.query(text, values, /\bconcurrently\b/i.test(text) ? 0 : undefined) },
+      schema: this.#schema,
+      schedule: false,
+      superviseIntervalSeconds: superviseSeconds,
+      monitorIntervalSeconds: superviseSeconds,
+      registerInstance: false,
+      openTelemetry: { enabled: false },
+    })
+    boss.on('error', (error: unknown) => this.#logger.warn({ err: error }, 'queue supervision failed; it will be repeated'))
+    boss.on('warning', (warning: unknown) => this.#logger.warn({ warning }, 'pg-boss warns'))
+    return boss
+  }
+}

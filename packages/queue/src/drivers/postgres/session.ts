@@ -1,0 +1,119 @@
+import type {
+  DeadLetterStore,
+  DriverContext,
+  DriverSession,
+  DriverSubscription,
+  Envelope,
+  PublishRequest,
+  QueueDriver,
+  Receive,
+  Subscription,
+} from '../../driver.ts'
+import { QueueError } from '../../errors.ts'
+import type { Cancellable, LoggerLike } from '../../shapes.ts'
+import { Boss } from './boss.ts'
+import { Connections } from './connection.ts'
+import { PostgresDeadLetters } from './dead-letters.ts'
+import { Listener } from './listener.ts'
+import { resolvePostgresOptions, type PostgresOptions, type ResolvedPostgresOptions } from './options.ts'
+import { BatchPublisher } from './publisher.ts'
+import { broadcastLeaseSeconds, Registry } from './registry.ts'
+import { PostgresSubscription } from './subscription.ts'
+
+/** Messages in PostgreSQL tables, for those who have a database and no broker. Stands on pg-boss. */
+export function postgres(options: PostgresOptions): QueueDriver {
+  const resolved = resolvePostgresOptions(options)
+  return { name: 'postgresql', open: (context) => new PostgresSession(resolved, context) }
+}
+
+class PostgresSession implements DriverSession {
+  readonly deadLetters: DeadLetterStore
+  readonly #options: ResolvedPostgresOptions
+  readonly #logger: LoggerLike
+  readonly #connections: Connections
+  readonly #boss: Boss
+  readonly #registry: Registry
+  readonly #listener: Listener
+  readonly #publisher: BatchPublisher
+  readonly #broadcasts = new Map<string, Subscription>()
+  #renewal: NodeJS.Timeout | undefined
+
+  constructor(options: ResolvedPostgresOptions, { service, logger }: DriverContext) {
+    this.#options = options
+    this.#logger = logger
+    const channel = `${options.schema}_wake`
+    this.#connections = new Connections(options, `${service} queue`, (error) => logger.debug({ err: error }, 'idle connection lost'))
+    this.#boss = new Boss(this.#connections, options.schema, logger)
+    this.#registry = new Registry(this.#connections, this.#boss, options.schema)
+    this.#listener = new Listener(this.#connections, channel)
+    this.#publisher = new BatchPublisher(this.#connections, this.#boss, this.#registry, channel)
+    this.deadLetters = new PostgresDeadLetters(this.#connections, this.#boss, options.schema, channel)
+  }
+
+  async ready(): Promise<void> {
+    await this.#boss.started()
+  }
+
+  async check(): Promise<void | { status: 'warn'; message: string }> {
+    try {
+      await this.#connections.query('select 1', [], 5_000)
+    } catch (error) {
+      throw new QueueError('ERR_QUEUE_UNAVAILABLE', { cause: error })
+    }
+    if (this.#broadcasts.size > 0 && !this.#listener.connected) return { status: 'warn', message: 'no notifications, polling only' }
+  }
+
+  publish(destination: string, envelope: Envelope, request: PublishRequest): Promise<void> {
+    return this.#publisher.publish(destination, envelope, request)
+  }
+
+  async subscribe(subscription: Subscription, receive: Receive): Promise<DriverSubscription> {
+    const queue = await this.#registry.declare(subscription)
+    if (subscription.broadcast) {
+      this.#broadcasts.set(queue, subscription)
+      this.#renewal ??= setInterval(() => void this.#renew(), (broadcastLeaseSeconds * 1_000) / 4)
+    }
+    const { boss, connections, registry, listener } = {
+      boss: this.#boss,
+      connections: this.#connections,
+      registry: this.#registry,
+      listener: this.#listener,
+    }
+    const running = new PostgresSubscription(queue, subscription, receive, {
+      boss,
+      connections,
+      registry,
+      listener,
+      options: this.#options,
+      logger: this.#logger,
+    })
+    return {
+      quiesce: () => running.quiesce(),
+      close: async () => {
+        this.#broadcasts.delete(queue)
+        await running.close()
+      },
+    }
+  }
+
+  async close(_options: Cancellable): Promise<void> {
+    clearInterval(this.#renewal)
+    await this.#listener.close()
+    await this.#publisher.flushed()
+    await this.#boss.close()
+    await this.#connections.end()
+  }
+
+  async #renew(): Promise<void> {
+    try {
+      for (const [queue, subscription] of this.#broadcasts) {
+        if (await this.#registry.renew(queue)) continue
+        this.#logger.warn({ queue }, 'broadcast subscription had run out; messages of the outage are lost to this process')
+        if (this.#broadcasts.has(queue)) await this.#registry.declare(subscription)
+      }
+      await this.#registry.sweep()
+    } catch (error) {
+      this.#logger.debug({ err: error }, 'broadcast leases could not be renewed; retrying')
+    }
+  }
+}
