@@ -1,0 +1,21 @@
+export { PlatformModule } from './platform-module.ts'
+export {
+  componentToken,
+  PlatformBroker,
+  PlatformCache,
+  PlatformConfig,
+  PlatformDb,
+  PlatformDiscovery,
+  PlatformHealth,
+  PlatformLogger,
+  PlatformTelemetry,
+} from './tokens.ts'
+export { nestLogger } from './nest-logger.ts'
+export { ProblemFilter } from './problem-filter.ts'
+export { ZodPipe } from './zod-pipe.ts'
+export { NestjsError, nestjsErrorCodes } from './errors.ts'
+export type { NestjsErrorCode } from './errors.ts'
+export type { LoggerLike } from './logger-like.ts'
+export type { PlatformModuleOptions } from './platform-module.ts'
+export type { Problem, ProblemError } from './problem.ts'
+export type { SchemaLike } from './zod-pipe.ts'
