@@ -66,14 +66,16 @@ async function consult(loader: Loader, items: readonly BatchItem[]): Promise<Mis
   const lookups = asked
     .filter(({ trusted }) => trusted)
     .map(({ item, token }) => ({ key: item.flight.key, lease: { token, leaseMs: options.leaseMs, tags: [...item.flight.tags] } }))
+  const askedIn = loader.turn
   const reads = lookups.length > 0 ? await shared?.read(lookups).catch(() => undefined) : undefined
   const byKey = new Map(lookups.map((lookup, index) => [lookup.key, reads?.[index]]))
   const missing: Missing[] = []
   for (const { item, token } of asked) {
     const read = byKey.get(item.flight.key)
-    const { fresh, candidate } = read ? loader.interpret(read) : { fresh: undefined, candidate: undefined }
+    const { fresh, candidate } = read ? loader.interpret(item.flight.key, read) : { fresh: undefined, candidate: undefined }
     if (read && fresh) {
       if (read.lease === 'held') shared?.release(item.flight.key, token)
+      item.flight.askedIn = askedIn
       loader.keepHit(item.flight, read, fresh.value)
     } else
       missing.push({
@@ -85,7 +87,7 @@ async function consult(loader: Loader, items: readonly BatchItem[]): Promise<Mis
   return missing
 }
 
-/** The shared call ends only when every key of it was abandoned; a cut of the call cuts the keys. */
+/** The shared call ends early only when every key of it is cut: abandoned by its callers, or at close. */
 function abortWithAll(flights: readonly Flight[]): AbortController {
   const controller = new AbortController()
   let left = flights.length

@@ -43,11 +43,15 @@ class TieredCache implements Cache {
         if (!known) logger?.warn({ err, namespace, driver: l2.name }, 'l2 is not reachable')
         known = true
       }
-      this.#shared = new SharedLayer(l2.open({ namespace, onError }), options.l2HardTimeoutMs, (what, attempts) => {
-        // The others may have read the old entry between the first message and now.
-        if (attempts > 1) void this.#coherence?.delivery.add(what).catch(() => undefined)
-        this.#local.invalidate(what)
-      })
+      this.#shared = new SharedLayer(
+        l2.open({ namespace, format: options.serializer.name, onError }),
+        options.l2HardTimeoutMs,
+        (what, attempts) => {
+          // The others may have read the old entry between the first message and now.
+          if (attempts > 1) void this.#coherence?.delivery.add(what).catch(() => undefined)
+          this.#local.invalidate(what)
+        },
+      )
     }
     if (bus) {
       this.#coherence = new Coherence(bus, namespace, {
@@ -118,13 +122,13 @@ class TieredCache implements Cache {
 
   /** Undefined: the load began before an invalidation that the caller came after; it has to ask again. */
   async #await<T>(flight: Flight, joined: boolean, signal: AbortSignal | undefined): Promise<{ value: T } | undefined> {
-    const position = this.#generations.position
+    const arrival = joined && { position: this.#generations.position, turn: this.#shared ? this.#loader.turn : 0 }
     const outcome = await flight.wait(signal)
     if (outcome.kind === 'error') {
       this.#count('error')
       throw outcome.error
     }
-    if (joined && outcome.voided && flight.pending.start < position) return undefined
+    if (arrival && !this.#loader.serves(flight, outcome, arrival)) return undefined
     this.#count(outcome.kind)
     return { value: outcome.value as T }
   }
@@ -170,7 +174,7 @@ class TieredCache implements Cache {
       )
       asked = again
     }
-    return values
+    return new Map(keys.filter((key) => values.has(key)).map((key) => [key, values.get(key) as T | Error]))
   }
 
   async get<T>(key: string, options?: Cancellable): Promise<T | undefined> {
@@ -191,7 +195,7 @@ class TieredCache implements Cache {
     const pending = this.#generations.begin(key)
     try {
       const [read] = await shared.read([{ key }])
-      const fresh = read && this.#loader.interpret(read).fresh
+      const fresh = read && this.#loader.interpret(key, read).fresh
       if (!fresh || !read) return undefined
       const { staleIfErrorMs: errorMs, staleWhileRevalidateMs: revalidateMs } = this.#options
       this.#local.put(key, { pending, tags: read.tags, value: fresh.value, freshMs: read.freshMs, revalidateMs, errorMs, confirmed: true })
@@ -229,8 +233,6 @@ class TieredCache implements Cache {
           // When l2 did not take the value, what it still holds is old: the key has to go.
           await this.#shared.write(write).catch(() => this.#shared?.invalidate(what))
         } else await this.#shared.invalidate(what)
-        if (this.#shared.delivery.covers(key))
-          throw new CacheError('ERR_CACHE_UNAVAILABLE', 'an invalidation of the key is still on its way')
       }
       this.#local.put(key, { pending, tags, value, freshMs, revalidateMs, errorMs, confirmed: true })
       await this.#coherence?.delivery.add(what)

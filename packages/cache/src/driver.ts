@@ -27,7 +27,12 @@ export interface SharedDriver {
   readonly name: string
   readonly layer: 'shared'
   /** Called once by createCache; connects in the background and never throws for a server that is down. */
-  open(options: { namespace: string; onError(error: unknown): void }): SharedStore
+  open(options: {
+    namespace: string
+    /** The serializer's name; entries of another format are absent. */
+    format: string
+    onError(error: unknown): void
+  }): SharedStore
 }
 
 export interface SharedLookup {

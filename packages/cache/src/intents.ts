@@ -105,8 +105,7 @@ export class Intents {
   async #sweep(): Promise<void> {
     await this.ready()
     for (;;) {
-      const result = (await this.#db.query(leftovers, [this.#namespace])) as { rows: { id: string; keys: string[]; tags: string[] }[] }
-      const rows = Array.isArray(result) ? (result as typeof result.rows) : result.rows
+      const rows = rowsOf<{ id: string; keys: string[]; tags: string[] }>(await this.#db.query(leftovers, [this.#namespace]))
       if (rows.length === 0) return
       await this.#deliver({ keys: rows.flatMap((row) => row.keys), tags: rows.flatMap((row) => row.tags), all: false })
       await this.#db.query(remove, [rows.map((row) => row.id)])
@@ -114,12 +113,20 @@ export class Intents {
     }
   }
 
-  /** `if not exists` is no protection against a second process that creates at the same moment: it fails once, then finds the table. */
+  /** Looks first: the right to create is not needed where a migration made the table. Of two processes that create at once, one fails and looks again. */
   async #create(): Promise<void> {
+    const missing = async () =>
+      rowsOf<{ found: unknown }>(await this.#db.query("select to_regclass('platform_cache_invalidations') as found"))[0]?.found == null
+    if (!(await missing())) return
     try {
       await this.#db.query(invalidationSchema)
-    } catch {
-      await this.#db.query(invalidationSchema)
+    } catch (error) {
+      if (await missing()) throw error
     }
   }
+}
+
+/** `pg` and db-pool answer with `{ rows }`, TypeORM with the rows. */
+function rowsOf<R>(result: unknown): R[] {
+  return Array.isArray(result) ? (result as R[]) : (result as { rows: R[] }).rows
 }

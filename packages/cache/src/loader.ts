@@ -45,6 +45,9 @@ const maxWaitMs = 200
 export class Loader {
   readonly flights: Map<string, Flight> = new Map()
   readonly parts: LoaderParts
+  #turn = 0
+  #turning = false
+  readonly #active = new Set<Flight>()
   readonly #running = new Set<Promise<void>>()
 
   constructor(parts: LoaderParts) {
@@ -54,7 +57,32 @@ export class Loader {
   /** The load in flight that a newcomer may share: one that no invalidation has overtaken. */
   joinable(key: string): Flight | undefined {
     const flight = this.flights.get(key)
-    return flight && this.parts.generations.holds(flight.pending, flight.tags) ? flight : undefined
+    if (!flight || !this.parts.generations.holds(flight.pending, flight.tags)) return undefined
+    // A stale copy out of l2, served while its refresh runs, may have been invalidated there since.
+    return flight.settled && this.turn > flight.askedIn ? undefined : flight
+  }
+
+  /**
+   * May a newcomer who joined at this position and turn have what the load brought? Not, if an invalidation may have ended before the
+   * newcomer came and after the source was read. Whoever came in the turn in which l2 was asked cannot have heard of anything since.
+   */
+  serves(flight: Flight, outcome: Outcome, joined: { position: number; turn: number }): boolean {
+    if (outcome.kind === 'error') return true
+    if (outcome.voided && flight.pending.start < joined.position) return false
+    if (outcome.kind === 'miss') return !flight.discarded
+    return flight.running || joined.turn <= flight.askedIn
+  }
+
+  /** Number of the event loop's turn; counted only while somebody asks. */
+  get turn(): number {
+    if (!this.#turning) {
+      this.#turning = true
+      setImmediate(() => {
+        this.#turning = false
+        this.#turn++
+      }).unref()
+    }
+    return this.#turn
   }
 
   open(key: string, tags: readonly string[]): Flight {
@@ -65,6 +93,7 @@ export class Loader {
 
   /** Keeps track of a load until its last step; a flight that ends unsettled is a fault of ours and still answers. */
   run(flights: readonly Flight[], work: () => Promise<void>): void {
+    for (const flight of flights) this.#active.add(flight)
     const running = work()
       .catch((error: unknown) => {
         for (const flight of flights) this.settle(flight, { kind: 'error', error })
@@ -72,6 +101,7 @@ export class Loader {
       .finally(() => {
         for (const flight of flights) {
           this.#leave(flight)
+          this.#active.delete(flight)
           this.parts.generations.end(flight.pending)
         }
         this.#running.delete(running)
@@ -83,7 +113,7 @@ export class Loader {
   async close(timeoutMs: number, error: CacheError): Promise<void> {
     const all = Promise.allSettled(this.#running)
     await within(all, timeoutMs).catch(() => undefined)
-    for (const flight of this.flights.values()) flight.controller.abort(error)
+    for (const flight of this.#active) flight.controller.abort(error)
     await all
   }
 
@@ -95,6 +125,7 @@ export class Loader {
   ): void {
     if (!early) this.#leave(flight)
     if (flight.settled) return
+    flight.running = early
     const full: Outcome =
       outcome.kind === 'error' ? outcome : { ...outcome, voided: !this.parts.generations.holds(flight.pending, flight.tags) }
     flight.settle(full)
@@ -117,7 +148,10 @@ export class Loader {
     if (found === 'done') return
     const candidate = found?.candidate ?? localCandidate
     const lease = found?.lease
-    if (candidate && !flight.settled && performance.now() < candidate.revalidateUntil) this.#serveStale(flight, candidate)
+    if (candidate && !flight.settled && performance.now() < candidate.revalidateUntil) {
+      if (found?.candidate) flight.askedIn = found.askedIn
+      this.#serveStale(flight, candidate)
+    }
     const stopRenewing = lease && this.#keep(flight, lease)
     let skip = false
     const entry = {
@@ -192,7 +226,10 @@ export class Loader {
           const retainMs = freshMs + Math.max(options.staleIfErrorMs, options.staleWhileRevalidateMs)
           const stored = await shared.fill({ key, body, freshMs, retainMs, tags: [...tags], token, position }).catch(() => undefined)
           clearTimeout(answer)
-          if (stored === false) return this.settle(flight, { kind: 'miss', value })
+          if (stored === false) {
+            flight.discarded = true
+            return this.settle(flight, { kind: 'miss', value })
+          }
           confirmed = stored === true
         }
       }
@@ -216,7 +253,7 @@ export class Loader {
     const { logger, namespace, errorBackoffMs } = this.parts.options
     const now = performance.now()
     const misuse = CacheError.isInstance(error) && (error.code === 'ERR_CACHE_NOT_SERIALIZABLE' || error.code === 'ERR_CACHE_OPTIONS')
-    const usable = candidate && !misuse && this.parts.generations.holds(flight.pending, candidate.tags)
+    const usable = candidate && !misuse && !flight.abandoned && this.parts.generations.holds(flight.pending, candidate.tags)
     const errorMs = usable ? Math.max(candidate.errorUntil, candidate.revalidateUntil) - now : 0
     if (usable && errorMs > 0) {
       logger?.warn({ err: error, namespace }, 'the factory failed; a stale copy stands in')
@@ -239,7 +276,7 @@ export class Loader {
   }
 
   /** From what l2 said: the value if it is fresh, or what may stand in. */
-  interpret(read: SharedRead): { fresh: { value: unknown } | undefined; candidate: Candidate | undefined } {
+  interpret(key: string, read: SharedRead): { fresh: { value: unknown } | undefined; candidate: Candidate | undefined } {
     const none = { fresh: undefined, candidate: undefined }
     const { shared, options } = this.parts
     if (read.body === undefined || read.tags.some((tag) => shared?.delivery.coversTag(tag))) return none
@@ -254,7 +291,8 @@ export class Loader {
       }
       return { fresh: read.freshMs > 0 ? { value } : undefined, candidate }
     } catch (err) {
-      options.logger?.warn({ err, namespace: options.namespace }, 'an entry of l2 could not be read and counts as absent')
+      options.logger?.warn({ err, namespace: options.namespace }, 'an entry of l2 could not be decoded and is removed')
+      shared?.invalidate({ keys: [key], tags: [], all: false }).catch(() => undefined)
       return none
     }
   }
@@ -269,16 +307,20 @@ export class Loader {
   }
 
   /** Asks l2, and waits for another process that loads the same key, within bounds. `done`: answered from there. */
-  async #consult(flight: Flight, local: Candidate | undefined): Promise<'done' | { candidate?: Candidate | undefined; lease?: Lease }> {
+  async #consult(
+    flight: Flight,
+    local: Candidate | undefined,
+  ): Promise<'done' | { candidate?: Candidate | undefined; lease?: Lease; askedIn: number }> {
     const shared = this.parts.shared as SharedLayer
     const { leaseMs, leaseWaitMs, l2SoftTimeoutMs } = this.parts.options
     const startedAt = performance.now()
     let waitMs = firstWaitMs
     for (;;) {
       if (flight.controller.signal.aborted) throw flight.controller.signal.reason as Error
-      if (shared.delivery.covers(flight.key)) return {}
+      if (shared.delivery.covers(flight.key)) return { askedIn: 0 }
       const token = randomUUID()
       let read: SharedRead | undefined
+      const askedIn = this.turn
       try {
         const answer = shared.read([{ key: flight.key, lease: { token, leaseMs, tags: [...flight.tags] } }])
         const giveBack = (late: SharedRead[]) => {
@@ -286,21 +328,24 @@ export class Loader {
         }
         read = (await (local ? within(answer, l2SoftTimeoutMs, giveBack) : answer))[0]
       } catch {
-        return {}
+        return { askedIn }
       }
-      if (!read) return {}
-      const { fresh, candidate } = this.interpret(read)
+      if (!read) return { askedIn }
+      const { fresh, candidate } = this.interpret(flight.key, read)
       if (fresh) {
         if (read.lease === 'held') shared.release(flight.key, token)
+        flight.askedIn = askedIn
         this.keepHit(flight, read, fresh.value)
         return 'done'
       }
-      if (read.lease === 'held') return { candidate, lease: { token, position: read.position } }
+      if (read.lease === 'none') return { candidate, askedIn }
+      if (read.lease === 'held') return { candidate, askedIn, lease: { token, position: read.position } }
       if (candidate && performance.now() < candidate.revalidateUntil) {
+        flight.askedIn = askedIn
         this.settle(flight, { kind: 'stale', value: candidate.value })
         return 'done'
       }
-      if (performance.now() - startedAt + waitMs > leaseWaitMs) return { candidate }
+      if (performance.now() - startedAt + waitMs > leaseWaitMs) return { candidate, askedIn }
       await abortable(sleep(waitMs * (0.5 + Math.random() / 2)), flight.controller.signal)
       waitMs = Math.min(maxWaitMs, waitMs * 2)
     }

@@ -14,6 +14,14 @@ export class Flight {
   readonly controller: AbortController = new AbortController()
   readonly outcome: Promise<Outcome>
   settled = false
+  /** Set where l2 answered: the turn of the event loop in which it was asked. Who came in a later one may know more. */
+  askedIn: number = Number.POSITIVE_INFINITY
+  /** Settled with a stale copy while the load goes on. */
+  running = false
+  /** l2 refused the value: another process invalidated it during the load. */
+  discarded = false
+  /** Every caller has gone: what the factory says now is nobody's failure. */
+  abandoned = false
   #resolve: (outcome: Outcome) => void
   #callers = 0
   #background = false
@@ -49,6 +57,7 @@ export class Flight {
       const onAbort = () => {
         reject(signal.reason as Error)
         if (--this.#callers > 0 || this.#background || this.settled) return
+        this.abandoned = true
         this.#onAbandoned(this)
         this.controller.abort(signal.reason)
       }

@@ -8,8 +8,8 @@ import { fillScript, invalidateScript, readScript, releaseScript, renewScript, w
 export { redisBus, type RedisBusOptions } from '../buses/redis.ts'
 export type { RedisConnectionOptions } from './redis-connection.ts'
 
-/** Changes when the layout of an entry does: entries of another format are misses. */
-const format = '1'
+/** Changes when the layout of an entry does: entries of another layout are misses. */
+const layout = '1'
 /** A version that expires makes entries of its tag count as changed: too early costs a load, never a stale read. */
 const leastTagLifeMs = 86_400_000
 /** Arguments of one script call stay far below Lua's stack limit. */
@@ -22,11 +22,11 @@ export function redis(options: RedisConnectionOptions): SharedDriver {
   return {
     name: 'redis',
     layer: 'shared',
-    open({ namespace, onError }) {
+    open({ namespace, format, onError }) {
       if (opened) fail('redis: this driver belongs to another cache already; make one per cache')
       opened = true
       const { client, owned } = connection.open(onError)
-      return new RedisStore(client, owned, namespace)
+      return new RedisStore(client, owned, namespace, `${layout}:${format}`)
     },
   }
 }
@@ -39,7 +39,7 @@ class RedisStore implements SharedStore {
   /** Grows to twice the longest retention seen. */
   #tagLifeMs = leastTagLifeMs
 
-  constructor(client: Redis, owned: boolean, namespace: string) {
+  constructor(client: Redis, owned: boolean, namespace: string, format: string) {
     this.#client = client
     this.#owned = owned
     this.#prefix = `${namespace}:`

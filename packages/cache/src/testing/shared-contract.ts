@@ -92,7 +92,7 @@ export function describeSharedDriver({ expect }: TestFunctions, on: (name: strin
 
   on('a process that died with the right to load holds nobody up for longer than the lease', async (bench) => {
     const driver = bench.place.driver()
-    const store = driver.open({ namespace: 'contract', onError: () => undefined, onRemove: () => undefined }) as SharedStore
+    const store = driver.open({ namespace: 'contract', format: 'json', onError: () => undefined, onRemove: () => undefined }) as SharedStore
     for (let held = false; !held; ) {
       const [read] = await store.read([{ key: 'k', lease: { token: 'dead', leaseMs: 300, tags: [] } }]).catch(() => [])
       held = read?.lease === 'held'
