@@ -153,7 +153,7 @@ class RegistryDiscovery implements Discovery {
 
   close({ timeoutMs = CLOSE_MS }: { timeoutMs?: number | undefined } = {}): Promise<void> {
     this.#closing ??= (async () => {
-      const expired = AbortSignal.timeout(timeoutMs)
+      const expired = AbortSignal.timeout(Math.max(0, Math.ceil(timeoutMs)))
       await orAborted(this.quiesce(), expired).catch(() => this.#logger?.warn({}, 'not deregistered in time'))
       for (const watch of this.#watches.values()) watch.close()
       await Promise.all([...this.#clients].map((client) => client.close({ timeoutMs })))

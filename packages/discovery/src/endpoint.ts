@@ -1,4 +1,5 @@
 import { Pool } from 'undici'
+import { DiscoveryError } from './errors.ts'
 import { baseUrl, type Instance } from './registry.ts'
 
 /** Time constant with which latencies are forgotten. */
@@ -33,6 +34,8 @@ export class Endpoint {
   }
 
   get pool(): Pool {
+    if (this.#closed !== undefined)
+      throw new DiscoveryError('ERR_DISCOVERY_CLOSED', 'the client is closed', { service: this.instance.service })
     this.#pool ??= new Pool(this.origin, { connectTimeout: CONNECT_MS, bodyTimeout: BODY_SILENCE_MS, headersTimeout: 0 })
     return this.#pool
   }
@@ -65,12 +68,11 @@ export class Endpoint {
   /** Lets running requests end for at most this long, then cuts them. */
   async close(timeoutMs: number): Promise<void> {
     const pool = this.#pool
-    if (pool === undefined) return
-    const timer = setTimeout(() => void pool.destroy(), timeoutMs)
-    this.#closed ??= pool.close().catch(() => {})
+    this.#closed ??= pool === undefined ? Promise.resolve() : pool.close().catch(() => {})
+    const timer = setTimeout(() => void pool?.destroy(), timeoutMs)
     await this.#closed
     clearTimeout(timer)
-    await pool.destroy()
+    await pool?.destroy()
   }
 
   #observe(latencyMs: number): void {

@@ -264,7 +264,7 @@ function release(response: Response | undefined): void {
 
 function reasonFor(endpoint: Endpoint, isUsable: boolean, now: number): string {
   if (endpoint.ejectedUntil > now) return isUsable ? 'ejected, used because too few are left' : 'ejected after failures in a row'
-  if (endpoint.failuresInRow > 0) return `${endpoint.failuresInRow} failures in a row`
+  if (endpoint.failuresInRow > 0) return `failures in a row: ${endpoint.failuresInRow}`
   return 'in use'
 }
 

@@ -77,7 +77,7 @@ export class Source {
     const { connection, service } = this.#options
     const closing = this.#closing.signal
     const { readTimeoutMs } = connection
-    const signal = readTimeoutMs === undefined ? closing : AbortSignal.any([closing, AbortSignal.timeout(readTimeoutMs)])
+    const signal = readTimeoutMs === undefined ? closing : AbortSignal.any([closing, AbortSignal.timeout(Math.ceil(readTimeoutMs))])
     return connection.read(service, { cursor, signal })
   }
 

@@ -1,0 +1,331 @@
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
+import {
+  createDiscovery,
+  type Discovery,
+  DiscoveryError,
+  type DiscoveryOptions,
+  type Instance,
+  type RegisteredInstance,
+  type RegistryDriver,
+} from './index.ts'
+import { staticInstances } from './registries/static.ts'
+
+const POLL = { timeout: 15_000, interval: 10 }
+const settled = async (promise: Promise<unknown>): Promise<unknown> => promise.catch((error: unknown) => error)
+const at = (port: number): Instance => ({ id: `shop-${port}`, service: 'shop', address: '127.0.0.1', port })
+const ports = (instances: readonly Instance[] | undefined): number[] | undefined => instances?.map(({ port }) => port)
+
+/** A registry whose behaviour the test decides. */
+function scriptedRegistry({ readTimeoutMs }: { readTimeoutMs?: number } = {}) {
+  const state = {
+    instances: [] as readonly Instance[],
+    version: 1,
+    failure: undefined as Error | undefined,
+    silent: false,
+    reads: 0,
+    /** Sizes of the sets that were read. */
+    answered: [] as number[],
+    entries: new Map<string, RegisteredInstance>(),
+    closed: 0,
+  }
+  let changed = Promise.withResolvers<void>()
+  const wake = (): void => {
+    changed.resolve()
+    changed = Promise.withResolvers()
+  }
+  const orAbort = (promise: Promise<void>, signal: AbortSignal): Promise<void> =>
+    Promise.race([promise, new Promise<never>((_, reject) => signal.addEventListener('abort', () => reject(signal.reason as Error)))])
+  const failing = (): void => {
+    if (state.failure !== undefined) throw state.failure
+  }
+  const driver: RegistryDriver = {
+    name: 'scripted',
+    open: () => ({
+      readTimeoutMs,
+      async read(_, { cursor, signal }) {
+        state.reads++
+        failing()
+        while (state.silent || cursor === String(state.version)) {
+          await orAbort(changed.promise, signal)
+          failing()
+        }
+        state.answered.push(state.instances.length)
+        return { instances: state.instances, cursor: String(state.version) }
+      },
+      registrations: {
+        async put(instance) {
+          failing()
+          state.entries.set(instance.id, instance)
+        },
+        async confirm({ id }) {
+          failing()
+          return state.entries.has(id)
+        },
+        async remove(id) {
+          failing()
+          state.entries.delete(id)
+        },
+      },
+      async close() {
+        state.closed++
+      },
+    }),
+  }
+  const set = (...instances: Instance[]): void => {
+    state.instances = instances
+    state.version++
+    wake()
+  }
+  const fail = (failure: Error | undefined): void => {
+    state.failure = failure
+    wake()
+  }
+  return { driver, state, set, fail }
+}
+
+function discoveryOn(registry: DiscoveryOptions['registry'], options: Partial<DiscoveryOptions> = {}): Discovery {
+  const discovery = createDiscovery({ registry, ...options })
+  onTestFinished(() => discovery.close({ timeoutMs: 1000 }))
+  return discovery
+}
+
+describe('watch', () => {
+  it('tells the first set and each real change, and nothing when only the order or the index moved', async () => {
+    const { driver, state, set } = scriptedRegistry()
+    set(at(1), at(2))
+    const discovery = discoveryOn(driver)
+    const seen: (number[] | undefined)[] = []
+    const stop = discovery.watch('shop', (instances) => seen.push(ports(instances)))
+    await vi.waitFor(() => expect(seen).toEqual([[1, 2]]), POLL)
+    set(at(2), at(1))
+    const { reads } = state
+    await vi.waitFor(() => expect(state.reads).toBeGreaterThan(reads), POLL)
+    set(at(2), at(1), at(3))
+    await vi.waitFor(
+      () =>
+        expect(seen).toEqual([
+          [1, 2],
+          [1, 2, 3],
+        ]),
+      POLL,
+    )
+    expect(ports(await discovery.resolve('shop'))).toEqual([1, 2, 3])
+    expect(Object.isFrozen(await discovery.resolve('shop'))).toBe(true)
+    stop()
+    set(at(4))
+    await vi.waitFor(async () => expect(ports(await discovery.resolve('shop'))).toEqual([4]), POLL)
+    expect(seen).toHaveLength(2)
+  })
+
+  it('keeps the last set while the registry fails, says so, and goes on afterwards', async () => {
+    const { driver, set, fail } = scriptedRegistry()
+    set(at(1))
+    const discovery = discoveryOn(driver)
+    discovery.watch('shop', () => {
+      throw new Error('a listener of somebody else')
+    })
+    await discovery.resolve('shop')
+    expect(await discovery.check()).toBeUndefined()
+    fail(new Error('down'))
+    await vi.waitFor(async () => expect(await discovery.check()).toEqual({ status: 'warn', message: 'instances of shop are stale' }), POLL)
+    expect(ports(await discovery.resolve('shop'))).toEqual([1])
+    fail(undefined)
+    set(at(1), at(2))
+    await vi.waitFor(async () => expect(ports(await discovery.resolve('shop'))).toEqual([1, 2]), POLL)
+    expect(discovery.stats().services['shop']).toEqual({ instances: 2, stale: false })
+  })
+
+  it('cuts a read that went silent and asks again', async () => {
+    const { driver, state, set } = scriptedRegistry({ readTimeoutMs: 200.5 })
+    set(at(1))
+    const discovery = discoveryOn(driver)
+    await discovery.resolve('shop')
+    state.silent = true
+    const { reads } = state
+    await vi.waitFor(() => expect(state.reads).toBeGreaterThan(reads + 1), POLL)
+    state.silent = false
+    state.instances = [at(2)]
+    await vi.waitFor(async () => expect(ports(await discovery.resolve('shop'))).toEqual([2]), POLL)
+  })
+
+  it('does not flood a registry whose answers come at once', async () => {
+    const { driver, state, set } = scriptedRegistry()
+    set(at(1))
+    const discovery = discoveryOn({
+      ...driver,
+      open: () => ({ ...driver.open(), read: async () => ({ instances: state.instances, cursor: String(state.reads++) }) }),
+    })
+    await discovery.resolve('shop')
+    await new Promise((resolve) => setTimeout(resolve, 1000))
+    expect(state.reads).toBeLessThan(12)
+  })
+
+  it('believes an empty set only when it lasts', async () => {
+    const { driver, state, set } = scriptedRegistry()
+    set(at(1))
+    const discovery = discoveryOn(driver, { emptyConfirmMs: 300 })
+    const seen: (number[] | undefined)[] = []
+    discovery.watch('shop', (instances) => seen.push(ports(instances)))
+    await discovery.resolve('shop')
+    set()
+    await vi.waitFor(() => expect(state.answered).toEqual([1, 0]), POLL)
+    set(at(2))
+    await vi.waitFor(() => expect(seen.at(-1)).toEqual([2]), POLL)
+    expect(seen).toEqual([[1], [2]])
+    set()
+    await vi.waitFor(() => expect(seen).toEqual([[1], [2], []]), POLL)
+  })
+
+  it('takes the first registry that has instances', async () => {
+    const [first, second] = [scriptedRegistry(), scriptedRegistry()]
+    second.set(at(2))
+    const discovery = discoveryOn([first.driver, second.driver], { emptyConfirmMs: 50 })
+    await vi.waitFor(async () => expect(ports(await discovery.resolve('shop'))).toEqual([2]), POLL)
+    first.set(at(1))
+    await vi.waitFor(async () => expect(ports(await discovery.resolve('shop'))).toEqual([1]), POLL)
+    first.set()
+    await vi.waitFor(async () => expect(ports(await discovery.resolve('shop'))).toEqual([2]), POLL)
+  })
+})
+
+describe('resolve', () => {
+  it("rejects when no registry answers, and with the caller's reason", async () => {
+    const { driver, state, fail } = scriptedRegistry()
+    state.silent = true
+    const discovery = discoveryOn(driver)
+    const controller = new AbortController()
+    const call = settled(discovery.resolve('shop', { signal: controller.signal }))
+    controller.abort('left')
+    expect(await call).toBe('left')
+    const down = new Error('down')
+    const waiting = settled(discovery.resolve('shop'))
+    fail(down)
+    expect(await waiting).toMatchObject({ code: 'ERR_DISCOVERY_UNAVAILABLE', service: 'shop', cause: down })
+    const request = await settled(discovery.client('shop', { policy: {} }).fetch('/'))
+    expect(request).toMatchObject({ code: 'ERR_DISCOVERY_NO_INSTANCE', cause: { code: 'ERR_DISCOVERY_UNAVAILABLE' } })
+  })
+
+  it('ends with the discovery', async () => {
+    const { driver, state } = scriptedRegistry()
+    state.silent = true
+    const discovery = discoveryOn(driver)
+    const waiting = settled(discovery.resolve('shop'))
+    expect(discovery.close()).toBe(discovery.close())
+    expect(await waiting).toMatchObject({ code: 'ERR_DISCOVERY_CLOSED' })
+    await discovery.close()
+    expect(state.closed).toBe(1)
+    await expect(discovery.resolve('shop')).rejects.toMatchObject({ code: 'ERR_DISCOVERY_CLOSED' })
+    const { reads } = state
+    await new Promise((resolve) => setTimeout(resolve, 300))
+    expect(state.reads).toBe(reads)
+  })
+})
+
+describe('snapshot', () => {
+  async function snapshotPath(): Promise<string> {
+    const directory = await mkdtemp(join(tmpdir(), 'discovery-'))
+    onTestFinished(() => rm(directory, { recursive: true }))
+    return join(directory, 'instances.json')
+  }
+
+  it('serves the last set when the registry is down at the start, marked as stale', async () => {
+    const snapshotFile = await snapshotPath()
+    const first = scriptedRegistry()
+    first.set(at(1), at(2))
+    const before = discoveryOn(first.driver, { snapshotFile, emptyConfirmMs: 20 })
+    await before.resolve('shop')
+    first.set()
+    await vi.waitFor(async () => expect(await before.resolve('shop')).toEqual([]), POLL)
+    await before.close()
+
+    const second = scriptedRegistry()
+    second.fail(new Error('down'))
+    const after = discoveryOn(second.driver, { snapshotFile })
+    expect(ports(await after.resolve('shop'))).toEqual([1, 2])
+    expect(after.stats().services['shop']).toEqual({ instances: 2, stale: true })
+    second.fail(undefined)
+    second.set(at(3))
+    await vi.waitFor(() => expect(after.stats().services['shop']).toEqual({ instances: 1, stale: false }), POLL)
+  })
+
+  it('serves it too when the registry is silent', async () => {
+    const snapshotFile = await snapshotPath()
+    await writeFile(snapshotFile, JSON.stringify({ format: 1, services: { shop: [at(7)] } }))
+    const { driver, state } = scriptedRegistry()
+    state.silent = true
+    expect(ports(await discoveryOn(driver, { snapshotFile }).resolve('shop'))).toEqual([7])
+  })
+
+  it('is ignored when it cannot be read', async () => {
+    const snapshotFile = await snapshotPath()
+    await writeFile(snapshotFile, '{"format":1,"services":{"shop":[{"id"')
+    const { driver, set, fail } = scriptedRegistry()
+    fail(new Error('down'))
+    const discovery = discoveryOn(driver, { snapshotFile })
+    await expect(discovery.resolve('shop')).rejects.toMatchObject({ code: 'ERR_DISCOVERY_UNAVAILABLE' })
+    fail(undefined)
+    set(at(1))
+    await vi.waitFor(
+      async () => expect(JSON.parse(await readFile(snapshotFile, 'utf8'))).toMatchObject({ services: { shop: [at(1)] } }),
+      POLL,
+    )
+  })
+})
+
+describe('register', () => {
+  const place = { service: 'shop', address: '127.0.0.1', port: 1, check: { ttlMs: 1000 } }
+
+  it('keeps the entry in the registry, whatever happens to it', async () => {
+    const { driver, state, fail } = scriptedRegistry()
+    fail(new Error('down'))
+    const discovery = discoveryOn(driver)
+    const registration = await discovery.register(place)
+    expect(registration.registered).toBe(false)
+    expect(await discovery.check()).toEqual({ status: 'warn', message: 'shop-127.0.0.1-1 is not registered' })
+    fail(undefined)
+    await vi.waitFor(() => expect(registration.registered).toBe(true), POLL)
+    state.entries.clear()
+    await vi.waitFor(() => expect([...state.entries.keys()]).toEqual(['shop-127.0.0.1-1']), POLL)
+    await registration.deregister()
+    expect([state.entries.size, registration.registered]).toEqual([0, false])
+    await new Promise((resolve) => setTimeout(resolve, 700))
+    expect(state.entries.size, 'stays away').toBe(0)
+  })
+
+  it('rejects what the registry refuses and what makes no sense', async () => {
+    const { driver, fail } = scriptedRegistry()
+    const discovery = discoveryOn(driver)
+    fail(new DiscoveryError('ERR_DISCOVERY_REFUSED', 'no permission', { status: 403 }))
+    await expect(discovery.register(place)).rejects.toMatchObject({ code: 'ERR_DISCOVERY_REFUSED', status: 403 })
+    fail(undefined)
+    await expect(discovery.register({ ...place, port: 0 })).rejects.toMatchObject({ option: 'port' })
+    await expect(discovery.register({ ...place, check: { ttlMs: 5 } })).rejects.toMatchObject({ option: 'check.ttlMs' })
+    expect(discovery.stats().registrations).toEqual({})
+  })
+
+  it('deregisters on quiesce and on close, and does nothing where the list is fixed', async () => {
+    const { driver, state } = scriptedRegistry()
+    const discovery = discoveryOn(driver)
+    await discovery.register(place)
+    await discovery.quiesce()
+    expect(state.entries.size).toBe(0)
+    await discovery.register({ ...place, port: 2 })
+    await discovery.close()
+    expect(state.entries.size).toBe(0)
+    const fixed = discoveryOn(staticInstances({}))
+    expect((await fixed.register(place)).registered).toBe(true)
+  })
+})
+
+describe('options', () => {
+  it('name a wrong one', () => {
+    const { driver } = scriptedRegistry()
+    expect(() => createDiscovery({ registry: driver, snapshot: 'x' } as unknown as DiscoveryOptions)).toThrow('snapshot is unknown')
+    expect(() => createDiscovery({ registry: [] })).toThrow('registry')
+    expect(() => staticInstances({ shop: ['127.0.0.1:80'] })).toThrow('origins')
+    expect(() => staticInstances({ shop: ['http://127.0.0.1:80/path'] })).toThrow('origins')
+  })
+})
