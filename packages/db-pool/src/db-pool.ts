@@ -1,6 +1,6 @@
 import type { Connection, DbPoolStats, Queryable, QueryOptions, QueryResult, Transaction, TransactionOptions } from './connection.ts'
 import { DbPoolError } from './errors.ts'
-import { runOnSession } from './held-query.ts'
+import { runAndRelease, runOnSession } from './held-query.ts'
 import { createInstruments } from './instrumentation.ts'
 import { Listener } from './listener.ts'
 import { type Cancellable, type Credential, type DbPoolOptions, invalid, resolveOptions } from './options.ts'
@@ -67,6 +67,7 @@ class PgDbPool implements DbPool {
     const signal = options?.signal
     if (signal?.aborted) throw signal.reason
     const session = this.#pool.take() ?? (await this.#pool.wait(signal))
+    if (signal === undefined) return runAndRelease<R>(this.#pool, session, text, values)
     try {
       return await runOnSession<R>(this.#pool, session, text, values, signal)
     } finally {
@@ -85,7 +86,7 @@ class PgDbPool implements DbPool {
     try {
       return await raceAbort(work(connection), signal)
     } catch (error) {
-      if (signal?.aborted) session.cancel(error, this.#pool.options.cancelTimeoutMs)
+      if (signal?.aborted) session.cancelAll(error, this.#pool.options.cancelTimeoutMs)
       throw error
     } finally {
       connection.release()

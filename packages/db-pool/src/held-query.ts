@@ -1,6 +1,6 @@
 import type { QueryResult } from './connection.ts'
 import type { ConnectionPool } from './pool.ts'
-import type { Session } from './session.ts'
+import { type Done, lastResult, type Session } from './session.ts'
 import { statementOf } from './statement.ts'
 
 /** A statement on a connection that somebody holds. An abort rejects at once and cancels on the server; the connection stays with its holder. */
@@ -25,6 +25,35 @@ export async function runOnSession<R extends object>(
   }
 }
 
+/** A statement that is all its borrower wants: the connection goes on to the next one in the moment the answer is complete. */
+export async function runAndRelease<R extends object>(
+  pool: ConnectionPool,
+  session: Session,
+  text: string,
+  values: readonly unknown[] | undefined,
+): Promise<QueryResult<R>> {
+  const operation = pool.instruments.operation(statementOf(text).operation)
+  try {
+    return await new Promise<QueryResult<R>>((resolve, reject) => {
+      session.run(text, values, (error, result) => {
+        if (error === undefined) {
+          pool.release(session)
+          operation.end()
+          resolve(lastResult<R>(result))
+        } else {
+          const explained = session.explain(error)
+          pool.release(session)
+          operation.end(explained)
+          reject(explained)
+        }
+      })
+    })
+  } catch (error) {
+    if (error instanceof Error) Error.captureStackTrace(error)
+    throw error
+  }
+}
+
 function cancellable<R extends object>(
   pool: ConnectionPool,
   session: Session,
@@ -33,14 +62,16 @@ function cancellable<R extends object>(
   signal: AbortSignal,
 ): Promise<QueryResult<R>> {
   return new Promise((resolve, reject) => {
+    const done: Done = (error, result) => {
+      signal.removeEventListener('abort', onAbort)
+      if (error === undefined) resolve(lastResult<R>(result))
+      else reject(session.explain(error))
+    }
     const onAbort = (): void => {
       reject(signal.reason)
-      session.cancel(signal.reason, pool.options.cancelTimeoutMs)
+      session.cancel(done, signal.reason, pool.options.cancelTimeoutMs)
     }
     signal.addEventListener('abort', onAbort, { once: true })
-    session
-      .query<R>(text, values)
-      .then(resolve, reject)
-      .finally(() => signal.removeEventListener('abort', onAbort))
+    session.run(text, values, done)
   })
 }

@@ -165,6 +165,19 @@ describe('cancellation', () => {
     expect(db.stats().open).toBe(1)
   })
 
+  it('of one statement leaves those beside it on the same connection alone', async () => {
+    const db = open({ maxSize: 1 })
+    const controller = new AbortController()
+    const reason = new Error('not this one')
+    await db.withConnection(async (connection) => {
+      const running = connection.query('select 1 as one, pg_sleep(0.1)')
+      const queued = connection.query('select 2', [], { signal: controller.signal }).catch((error: unknown) => error)
+      controller.abort(reason)
+      expect(await queued).toBe(reason)
+      expect((await running).rows).toMatchObject([{ one: 1 }])
+    })
+  })
+
   it('never hits the next borrower', async () => {
     const db = open({ maxSize: 1 })
     const pid = await backend(db)
@@ -216,6 +229,13 @@ describe('a connection that comes back', () => {
     const db = open({ maxSize: 1 })
     await db.query(`do $$ begin execute 'set' || ' timezone to ''Asia/Tokyo'''; end $$`)
     expect((await db.query('show timezone')).rows).not.toEqual([{ TimeZone: 'Asia/Tokyo' }])
+  })
+
+  it('is replaced when the server reports an internal error', async () => {
+    const db = open({ maxSize: 1 })
+    const pid = await backend(db)
+    await expect(db.query(`do $$ begin raise sqlstate 'XX000'; end $$`)).rejects.toMatchObject({ code: 'XX000' })
+    expect(await backend(db)).not.toBe(pid)
   })
 
   it('is replaced after SQL-level PREPARE', async () => {

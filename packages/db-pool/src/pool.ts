@@ -51,7 +51,11 @@ export class ConnectionPool {
     this.instruments = instruments
     this.logger = options.logger
     this.credential = options.password
-    this.#waiters = new WaiterQueue(options.acquireTimeoutMs, (waiter) => this.#timedOut(waiter))
+    this.#waiters = new WaiterQueue(
+      options.acquireTimeoutMs,
+      (waiter) => this.#timedOut(waiter),
+      () => this.#freed(),
+    )
   }
 
   get closed(): boolean {
@@ -107,7 +111,10 @@ export class ConnectionPool {
   /** `release` for those who want to know when the session is clean again. */
   async restore(session: Session, { expected = false }: { expected?: boolean } = {}): Promise<void> {
     if (session.failure === undefined && !(await session.settle(this.options.cancelTimeoutMs))) {
-      this.logger.warn({ waitedMs: this.options.cancelTimeoutMs }, 'a cancelled statement did not end: its connection is destroyed')
+      this.logger.warn(
+        { waitedMs: this.options.cancelTimeoutMs },
+        'a statement did not end in time after its borrower had left: the connection is destroyed',
+      )
       return this.destroy(session, true)
     }
     if (session.failure !== undefined) return this.destroy(session)
@@ -154,9 +161,8 @@ export class ConnectionPool {
   /** Takes over a connection opened elsewhere when there is room. */
   adopt(client: pg.Client): void {
     const session = this.#newSession(client)
-    if (this.#full() || this.#closing !== undefined) return this.#track(session.end())
-    this.#sessions.add(session)
-    this.#handOver(session)
+    if (this.#full() || this.#closing !== undefined) this.#track(session.end())
+    else this.#opened(session)
   }
 
   async drained(signal?: AbortSignal): Promise<void> {
@@ -184,11 +190,12 @@ export class ConnectionPool {
     for (const session of this.#idle.splice(0)) this.#discard(session)
     if (!(await settlesWithin(this.drained(), timeoutMs))) {
       this.logger.warn(this.stats(), 'connections still in use at the end of the time to close: cut')
-      for (const session of this.#sessions) {
-        this.#sessions.delete(session)
-        this.#track(session.kill(closedError()))
-      }
-      this.#freed()
+    }
+    // What is left: those in use, and those that were just being opened or asked whether they live.
+    await new Promise((resolve) => setImmediate(resolve))
+    for (const session of this.#sessions) {
+      this.#sessions.delete(session)
+      this.#track(session.kill(closedError()))
     }
     while (this.#ending.size > 0) await Promise.all(this.#ending)
   }

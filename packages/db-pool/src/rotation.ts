@@ -11,6 +11,10 @@ export async function rotateCredential(pool: ConnectionPool, credential: Credent
   const client = await pool.connect(credential).catch((cause: unknown) => {
     throw new DbPoolError('ERR_DB_POOL_ROTATE_REJECTED', 'the new credential did not pass its probe: the old one stays', { cause })
   })
+  if (pool.closed) {
+    await client.end()
+    throw new DbPoolError('ERR_DB_POOL_CLOSED', 'the pool is closed')
+  }
   pool.credential = credential
   pool.startEpoch()
   pool.adopt(client)

@@ -2,7 +2,7 @@ import type pg from 'pg'
 import { sendCancelRequest } from './cancel-request.ts'
 import type { CommitHooks } from './commit-hooks.ts'
 import type { QueryResult } from './connection.ts'
-import { DbPoolError } from './errors.ts'
+import { DbPoolError, endsConnection } from './errors.ts'
 import { type Residue, statementOf } from './statement.ts'
 import { settlesWithin } from './timing.ts'
 
@@ -41,6 +41,8 @@ export class Session {
   readonly #whenQuiet: (() => void)[] = []
   readonly #ended: Promise<void>
   #busy = false
+  /** Whose statement is, or was last, on the server. */
+  #running: Done | undefined
   #reportFailure: (() => void) | undefined
   #cancelling: Promise<void> | undefined
 
@@ -110,9 +112,21 @@ export class Session {
     return new DbPoolError('ERR_DB_POOL_CONNECTION_LOST', 'the connection was lost while a statement ran', { cause: error })
   }
 
-  /** Ends what runs on the server by a CancelRequest and drops what is queued. Statements sent meanwhile wait until the request has gone through. */
-  cancel(reason: unknown, timeoutMs: number): void {
+  /** Ends one statement: takes it out of the queue, or out of the server. */
+  cancel(done: Done, reason: unknown, timeoutMs: number): void {
+    const index = this.#queue.findIndex((job) => job.done === done)
+    if (index >= 0) for (const job of this.#queue.splice(index, 1)) job.done(reason)
+    else if (this.#running === done) this.#cancelRunning(timeoutMs)
+  }
+
+  /** Ends all of them. */
+  cancelAll(reason: unknown, timeoutMs: number): void {
     for (const job of this.#queue.splice(0)) job.done(reason)
+    this.#cancelRunning(timeoutMs)
+  }
+
+  /** By a CancelRequest. Statements sent meanwhile wait until it has gone through, so that it cannot hit them. */
+  #cancelRunning(timeoutMs: number): void {
     if (!this.#busy || this.failure !== undefined || this.#cancelling !== undefined) return
     this.#cancelling = sendCancelRequest(this.client, timeoutMs).finally(() => {
       this.#cancelling = undefined
@@ -148,6 +162,7 @@ export class Session {
 
   #send(config: QueryConfig, values: readonly unknown[] | undefined, done: Done): void {
     this.#busy = true
+    this.#running = done
     this.statusBefore = this.status
     const text = typeof config === 'string' ? config : config.text
     if (text !== undefined) {
@@ -173,6 +188,7 @@ export class Session {
           done(error)
         } else {
           // ReadyForQuery, and with it the transaction status, is still to come.
+          if (endsConnection(error)) this.residue = 'discard'
           this.#reportFailure = () => done(error)
         }
       })
@@ -209,7 +225,7 @@ export class Session {
   }
 }
 
-function lastResult<R extends object>(result: QueryResult | QueryResult[] | undefined): QueryResult<R> {
+export function lastResult<R extends object>(result: QueryResult | QueryResult[] | undefined): QueryResult<R> {
   const last = (Array.isArray(result) ? result.at(-1) : result) as QueryResult<R>
   last.rowCount ??= 0
   return last

@@ -50,7 +50,7 @@ async function attemptTransaction<T>(
   } catch (error) {
     if (signal?.aborted && error === signal.reason) {
       scope.end(error)
-      session.cancel(error, pool.options.cancelTimeoutMs)
+      session.cancelAll(error, pool.options.cancelTimeoutMs)
       void pool.restore(session, { expected: true })
     } else {
       scope.end()
@@ -73,7 +73,7 @@ async function beginOnLiving(pool: ConnectionPool, begin: string, signal: AbortS
       await raceAbort(begun, signal)
       return session
     } catch (error) {
-      if (signal?.aborted) session.cancel(error, pool.options.cancelTimeoutMs)
+      if (signal?.aborted) session.cancelAll(error, pool.options.cancelTimeoutMs)
       void pool.restore(session, { expected: true })
       if (signal?.aborted || attempt === 2 || session.failure === undefined || pool.closed) throw error
     }
@@ -84,6 +84,12 @@ async function commit(pool: ConnectionPool, session: Session, scope: Transaction
   if (!(await session.settle(pool.options.statementTimeoutMs || 2 ** 31 - 1)) || session.status === 'E') {
     await pool.restore(session, { expected: true })
     throw aborted(scope.firstError)
+  }
+  if (session.failure !== undefined) {
+    await pool.restore(session)
+    throw new DbPoolError('ERR_DB_POOL_CONNECTION_LOST', 'the connection was lost before COMMIT: nothing was committed', {
+      cause: session.failure,
+    })
   }
   let result: QueryResult
   try {

@@ -19,14 +19,16 @@ export interface Waiter {
 export class WaiterQueue {
   readonly #timeoutMs: number
   readonly #onTimeout: (waiter: Waiter) => void
+  readonly #onLeft: () => void
   #head: Waiter | undefined
   #tail: Waiter | undefined
   #timer: NodeJS.Timeout | undefined
   size = 0
 
-  constructor(timeoutMs: number, onTimeout: (waiter: Waiter) => void) {
+  constructor(timeoutMs: number, onTimeout: (waiter: Waiter) => void, onLeft: () => void) {
     this.#timeoutMs = timeoutMs
     this.#onTimeout = onTimeout
+    this.#onLeft = onLeft
   }
 
   push(signal: AbortSignal | undefined): Promise<Session> {
@@ -45,6 +47,7 @@ export class WaiterQueue {
         waiter.onAbort = (): void => {
           this.remove(waiter)
           reject(signal.reason)
+          this.#onLeft()
         }
         signal.addEventListener('abort', waiter.onAbort, { once: true })
       }
@@ -97,6 +100,7 @@ export class WaiterQueue {
       const waiter = this.#head
       this.remove(waiter)
       this.#onTimeout(waiter)
+      this.#onLeft()
     }
     this.#arm()
   }
