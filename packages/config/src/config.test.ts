@@ -144,7 +144,7 @@ describe('faults', () => {
     })
     const wrong = await faultsOf(
       definition.load({
-        sources: [variables({ APP_KEY: canary, APP_PIN: canary, APP_MANY: `${canary},x`, APP_NESTED: `{"token":"${canary}"}` })],
+        sources: [variables({ APP_KEY: canary, APP_PIN: canary, APP_MANY: 'another-canary,x', APP_NESTED: `{"token":"${canary}"}` })],
       }),
     )
     expect(inspect(wrong, { depth: 9 })).not.toMatch(/canary|alpha-key/)

@@ -22,7 +22,7 @@ export interface Merged {
  * convict merges, nothing else. It must be kept from what it does beyond merging:
  * - a leaf travels as a function, which it neither converts nor merges into (a list would be merged with an object key by key);
  * - every object of any layer is declared, because below an undeclared one it replaces instead of merging;
- * - keys are encoded, because `default`, `constructor` or a dot in a key mean something else to it.
+ * - keys are prefixed, because `default` or `toString` as a key means something else to it.
  */
 export function mergeLayers(layers: readonly Layer[]): Merged {
   const containers: Record<string, unknown> = { ...placeholder }
@@ -49,8 +49,8 @@ function declare(containers: Record<string, unknown>, path: readonly string[]): 
   for (const key of path.map(encode)) node = (node[key] ??= { ...placeholder }) as Record<string, unknown>
 }
 
-const encode = (key: string) => `:${key.replaceAll('%', '%25').replaceAll('.', '%2E')}`
-const decode = (key: string) => key.slice(1).replaceAll('%2E', '.').replaceAll('%25', '%')
+const encode = (key: string) => `:${key}`
+const decode = (key: string) => key.slice(1)
 
 function decodeTree(node: Record<string, unknown>, path: readonly string[], origins: Map<string, Origin>): Record<string, unknown> {
   const tree: Record<string, unknown> = {}

@@ -11,6 +11,7 @@ export interface LineParts {
   /** `,"key":value` for the fields of the context that this format has names for. */
   readonly known: string
   readonly error: Error | undefined
+  /** As JSON. */
   readonly message: string | undefined
   readonly renderer: Renderer
 }

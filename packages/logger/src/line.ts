@@ -43,19 +43,17 @@ export class LineComposer {
     const timeMs = Date.now()
     this.#redaction.refresh()
     const { lineLength } = this.#limits
-    // A quarter each for the child, the context and the message, so that a huge field cannot push them out.
+    // A quarter of the line each for the child, the context and the call; the last is for what the format adds.
     const renderer = new Renderer(this.#redaction, this.#limits, lineLength >> 2)
-    const { fields, message } = this.#arguments(args, prefix)
+    const { fields, message: text } = this.#arguments(args, prefix)
+    // Before the fields: a huge one must not push the message out.
+    const message = text === undefined ? undefined : renderer.text(text)
     const context = currentContext() ?? nothing
     const error = this.#format.ownsError ? errorOf(fields) : undefined
     const own = this.#own(fields, bindings, context, renderer, error)
     const outer = this.#outer(bindings, context, fields)
     const parts = { level, levelValue, timeMs, span: activeSpan(), message, renderer, error }
-    const line = this.#format.line({ ...parts, fields: outer.text + own, known: outer.known })
-    if (line.length <= lineLength) return line
-    const short = new Renderer(this.#redaction, { ...this.#limits, stringLength: lineLength >> 4 }, lineLength >> 1)
-    short.truncated = true
-    return this.#format.line({ ...parts, renderer: short, error: undefined, fields: '', known: '' })
+    return this.#format.line({ ...parts, fields: outer.text + own, known: outer.known })
   }
 
   /** The fields and the message of a call, in pino's order: `(fields?, message?, ...params)`. An error that no placeholder takes is a field. */

@@ -68,6 +68,8 @@ describe('a line', () => {
   it('shows what JSON would lose: BigInt, Map, Set, bytes, dates, URLs, toJSON', () => {
     const { logger, lines } = kept()
     const headers = new Headers({ accept: '*/*' })
+    const loop: Line = { a: 1 }
+    loop['self'] = [loop]
     logger.info({
       big: 2n ** 60n,
       map: new Map<unknown, unknown>([
@@ -84,6 +86,7 @@ describe('a line', () => {
       nan: Number.NaN,
       symbol: Symbol('s'),
       headers,
+      loop,
     })
     expect(lines()).toMatchObject([
       {
@@ -98,6 +101,7 @@ describe('a line', () => {
         nan: null,
         symbol: 'Symbol(s)',
         headers: { accept: '*/*' },
+        loop: { a: 1, self: ['[circular]'] },
       },
     ])
   })
@@ -125,6 +129,8 @@ describe('a line', () => {
     many.logger.child(huge).info(huge, '\u0000'.repeat(8_000))
     withLogContext(huge, () => many.logger.child({ more: huge }).error(Object.assign(new Error('\u0000'.repeat(9_000)), huge)))
     expect(many.lines()).toMatchObject([{ truncated: true }, { truncated: true }])
+    many.logger.info(huge, 'the message stays')
+    expect(many.lines()[2]).toMatchObject({ truncated: true, msg: 'the message stays' })
     for (const text of [...many.texts, ...texts]) expect(text.length).toBeLessThanOrEqual(4_097)
   })
 })

@@ -3,7 +3,7 @@ import { LoggerError } from './errors.ts'
 export type LogFormat = 'json' | 'ecs' | 'pretty'
 
 export interface LoggerOptions {
-  /** Of the program; on every line. */
+  /** Of the program; on every line. 1 to 100 characters. */
   name: string
   /** `trace`, `debug`, `info`, `warn`, `error`, `fatal` or `silent`. Default `info`. */
   level?: string | undefined
@@ -31,7 +31,7 @@ export interface LimitOptions {
   width?: number | undefined
   /** Characters of one text. Default 8,192, range 16 and more. */
   stringLength?: number | undefined
-  /** Characters of one line. Default 65,536, range 1,024 and more. */
+  /** Characters of one line, of which the call, the child and the context get a quarter each. Default 65,536, range 4,096 and more. */
   lineLength?: number | undefined
 }
 
@@ -58,7 +58,7 @@ const formats: readonly string[] = ['json', 'ecs', 'pretty']
 
 export function resolveOptions(options: LoggerOptions): ResolvedLoggerOptions {
   const { name, level = 'info', format = 'json', redact = {}, destination = 1, limits = {}, bufferBytes = 1024 * 1024 } = options
-  must(typeof name === 'string' && name !== '', 'name', 'a text that is not empty')
+  must(typeof name === 'string' && name.length > 0 && name.length <= 100, 'name', 'a text of 1 to 100 characters')
   must(levels.includes(level), 'level', `one of ${levels.join(', ')}`)
   must(formats.includes(format), 'format', `one of ${formats.join(', ')}`)
   const { keys = [], values } = redact
@@ -76,7 +76,7 @@ export function resolveOptions(options: LoggerOptions): ResolvedLoggerOptions {
       depth: within('limits.depth', limits.depth ?? 8, 1, 32),
       width: within('limits.width', limits.width ?? 100, 1, 10_000),
       stringLength: within('limits.stringLength', limits.stringLength ?? 8_192, 16, 2 ** 28),
-      lineLength: within('limits.lineLength', limits.lineLength ?? 65_536, 1_024, 2 ** 28),
+      lineLength: within('limits.lineLength', limits.lineLength ?? 65_536, 4_096, 2 ** 28),
     },
     bufferBytes: within('bufferBytes', bufferBytes, 4_096, 2 ** 30),
   }

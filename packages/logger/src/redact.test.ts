@@ -151,6 +151,7 @@ describe('hostile values', () => {
       ]
       for (const call of calls) call()
       expect(texts.length).toBeGreaterThanOrEqual(calls.length - 1)
+      expect(texts.join('')).not.toContain('could not be made')
       for (const text of format === 'pretty' ? [] : texts) parsed(text)
       await logger.close()
     }

@@ -82,8 +82,9 @@ export class Renderer {
 
   /** An error without what `except` names: type, message, code, stack, its own members, cause and gathered errors. */
   errorMembers(error: Error, except?: ReadonlySet<string>): string {
-    const { constructor, name } = error as { constructor?: { name?: unknown }; name?: unknown }
-    const type = typeof name === 'string' && name !== 'Error' ? name : constructor?.name
+    const name = readMember(error, 'name')
+    const maker = readMember(error, 'constructor')
+    const type = typeof name === 'string' && name !== 'Error' ? name : typeof maker === 'function' ? readMember(maker, 'name') : undefined
     const first: [string, unknown][] = [
       ['type', typeof type === 'string' ? type : 'Error'],
       ['message', readMember(error, 'message')],

@@ -1,5 +1,6 @@
-import { execFileSync, spawn } from 'node:child_process'
-import { closeSync, constants, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import { closeSync, constants, mkdtempSync, openSync, readFileSync, readSync, rmSync } from 'node:fs'
+import { EventEmitter } from 'node:events'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { PassThrough, Writable } from 'node:stream'
@@ -8,17 +9,23 @@ import { createLogger } from './index.ts'
 
 const source = new URL('./index.ts', import.meta.url).href
 let directory: string
+let children: ChildProcess[] = []
 beforeEach(() => {
   directory = mkdtempSync(join(tmpdir(), 'platform-logger-'))
 })
-afterEach(() => rmSync(directory, { recursive: true }))
+afterEach(() => {
+  for (const child of children) child.kill('SIGKILL')
+  children = []
+  rmSync(directory, { recursive: true })
+})
 
 /** A process that logs to its standard output and tells over IPC. */
-function start(script: string, stdout: number | 'pipe') {
-  const code = `import { createLogger } from '${source}'\nconst logger = createLogger({ name: 'child' })\n${script}`
+function start(script: string, output: number | 'pipe', descriptor = 1) {
+  const code = `import { createLogger } from '${source}'\nconst logger = createLogger({ name: 'child', destination: ${descriptor} })\n${script}`
   const child = spawn(process.execPath, ['--input-type=module', '--no-warnings', '-e', code], {
-    stdio: ['ignore', stdout, 'inherit', 'ipc'],
+    stdio: descriptor === 1 ? ['ignore', output, 'inherit', 'ipc'] : ['ignore', 'ignore', 'inherit', 'ipc', output],
   })
+  children.push(child)
   const ended = new Promise<NodeJS.Signals | number | null>((resolve) => child.once('close', (status, signal) => resolve(signal ?? status)))
   const told = () =>
     new Promise<Record<string, number>>((resolve) => child.once('message', (message) => resolve(message as Record<string, number>)))
@@ -56,16 +63,20 @@ describe.each(['SIGKILL', 'SIGTERM'] as const)('after %s in the middle of a burs
 
 describe('a reader that stands still', () => {
   const script = `
-    for (let index = 0; index < 20000; index++) logger.info({ index, text: 'x'.repeat(150) }, 'line')
+    for (let index = 0; index < 20000; index++) logger.info({ index, text: 'x'.repeat(index < 30 ? 7000 - index * 97 : 150) }, 'line')
     for (let index = 0; index < 50; index++) logger.error({ index }, 'important')
     process.send(logger.stats())
     process.on('message', async () => { await logger.close({ timeoutMs: 20000 }); process.send(logger.stats(), () => process.disconnect()) })`
 
-  it.each(['socket', 'fifo'])('neither stops the process nor fills its memory, and errors come through (%s)', async (kind) => {
+  it.each([
+    ['socket', 1],
+    ['fifo', 1],
+    ['fifo', 4],
+  ] as const)('neither stops the process nor fills its memory, and errors come through (%s, descriptor %i)', async (kind, descriptor) => {
     const path = join(directory, 'fifo')
     if (kind === 'fifo') execFileSync('mkfifo', [path])
     const fd = kind === 'fifo' ? openSync(path, constants.O_RDWR) : 'pipe'
-    const { child, ended, told } = start(script, fd)
+    const { child, ended, told } = start(script, fd, descriptor)
     const stalled = await told()
     expect(stalled['written']).toBeGreaterThan(0)
     expect(stalled['dropped']).toBeGreaterThan(0)
@@ -173,5 +184,51 @@ describe('destinations', () => {
     other.info('two')
     expect(other.stats().dropped).toBe(1)
     await other.close()
+  })
+
+  it('a line longer than the pipe goes on where it stopped', async () => {
+    const path = join(directory, 'fifo')
+    execFileSync('mkfifo', [path])
+    const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
+    const writer = openSync(path, constants.O_WRONLY)
+    const logger = createLogger({ name: 'a', destination: writer, limits: { stringLength: 200_000, lineLength: 2_000_000 } })
+    const long = Array.from({ length: 20_000 }, (_, index) => `${index}é`).join(' ')
+    logger.info(long)
+    logger.info('next')
+    expect(logger.stats()).toEqual({ written: 0, atRisk: 2, dropped: 0 })
+    const chunks: Buffer[] = []
+    while (logger.stats().atRisk > 0) {
+      const chunk = Buffer.alloc(65_536)
+      chunks.push(chunk.subarray(0, readSync(reader, chunk)))
+      logger.flush()
+    }
+    const rest = Buffer.alloc(65_536)
+    chunks.push(rest.subarray(0, readSync(reader, rest)))
+    const lines = linesOf(Buffer.concat(chunks).toString())
+    expect(lines.map((line) => (JSON.parse(line) as { msg: string }).msg)).toEqual([long, 'next'])
+    await logger.close()
+    closeSync(reader)
+    closeSync(writer)
+  })
+
+  it('lines from warn on take the place of older ones below, also after some were written', async () => {
+    const texts: string[] = []
+    const oneAtATime = Object.assign(new EventEmitter(), { writable: true, write: (text: string) => texts.push(text) < 0 })
+    const logger = createLogger({ name: 'a', destination: oneAtATime as unknown as NodeJS.WritableStream, bufferBytes: 4_096 })
+    const fill = (level: 'info' | 'error', count: number, msg: string) => {
+      for (let index = 0; index < count; index++) logger[level]({ text: 'x'.repeat(80) }, msg)
+    }
+    fill('error', 7, 'early')
+    fill('info', 40, 'minor')
+    const { atRisk: capacity } = logger.stats()
+    fill('error', 1, 'early')
+    for (let index = 0; index < 7; index++) oneAtATime.emit('drain')
+    fill('error', capacity - 2, 'late')
+    expect(logger.stats().dropped).toBeGreaterThan(40 - capacity)
+    while (logger.stats().atRisk > 0) oneAtATime.emit('drain')
+    const messages = texts.map((text) => (JSON.parse(text) as { msg: string }).msg)
+    expect(messages.filter((message) => message === 'early')).toHaveLength(8)
+    expect(messages.filter((message) => message === 'late')).toHaveLength(capacity - 2)
+    await logger.close()
   })
 })

@@ -18,7 +18,7 @@ export function ecsFormat(name: string): Format {
     ownsError: true,
     line({ level, timeMs, span, fields, known, error, message, renderer }) {
       const trace = span ? `,"trace.id":"${span.traceId}","span.id":"${span.spanId}"` : ''
-      const text = message === undefined ? '' : `,"message":${renderer.text(message)}`
+      const text = message === undefined ? '' : `,"message":${message}`
       const rest = error ? renderer.errorMembers(error, inErrorFields).slice(1) : ''
       const data = `${fields}${rest === '' ? '' : `,"err":{${rest}}`}${renderer.truncated ? ',"truncated":true' : ''}`.slice(1)
       const head = `{"@timestamp":"${new Date(timeMs).toISOString()}","log.level":"${level}"${text}${base}`

@@ -11,7 +11,7 @@ export function jsonFormat(name: string): Format {
     ownsError: false,
     line({ levelValue, timeMs, span, fields, message, renderer }) {
       const trace = span ? `,"trace_id":"${span.traceId}","span_id":"${span.spanId}","trace_flags":"${span.flags}"` : ''
-      const text = message === undefined ? '' : `,"msg":${renderer.text(message)}`
+      const text = message === undefined ? '' : `,"msg":${message}`
       return `{"level":${levelValue},"time":${timeMs}${base}${trace}${fields}${renderer.truncated ? ',"truncated":true' : ''}${text}}\n`
     },
   }
