@@ -15,13 +15,15 @@ export async function startComponents(levels: readonly (readonly Node[])[], sign
     const work = level.map(async ({ name, component }) => {
       if (!component.ready) return
       const from = performance.now()
-      await component.ready({ signal: startSignal }).catch((cause: unknown) => {
+      try {
+        await component.ready({ signal: startSignal })
+      } catch (cause) {
         if (startSignal.aborted) throw startSignal.reason
         throw new ServiceError('ERR_SERVICE_START_FAILED', `component "${name}" did not become ready: ${messageOf(cause)}`, {
           component: name,
           cause,
         })
-      })
+      }
       const durationMs = performance.now() - from
       recordComponentStart(name, durationMs)
       logger.debug({ component: name, durationMs: Math.round(durationMs) }, 'component is ready')

@@ -35,8 +35,9 @@ export function enterHooks(
     try {
       return runInbound(hooks, inboundRequest(request, response), () => {
         entered = true
-        keepContext(request)
-        keepContext(response)
+        const context = new AsyncResource('PlatformInbound', { requireManualDestroy: true })
+        keepContext(request, context)
+        keepContext(response, context)
         return original.call(server, event, ...args)
       })
     } catch (error) {
@@ -56,8 +57,7 @@ export function enterHooks(
 }
 
 /** `data`, `end`, `close` are emitted by the parser and the socket, outside of the request's context; their listeners belong inside. */
-function keepContext(emitter: EventEmitter): void {
-  const context = new AsyncResource('PlatformInbound')
+function keepContext(emitter: EventEmitter, context: AsyncResource): void {
   const emit = emitter.emit.bind(emitter) as Emit
   emitter.emit = (event: string | symbol, ...args: unknown[]) => context.runInAsyncScope(emit, undefined, event, ...args)
 }

@@ -254,6 +254,15 @@ describe('drain and close', () => {
     const away = once(client, 'goaway')
     const drained = http.drain()
     await away
+    const late = http2Connect(url)
+    const lateStream = late.request({ ':path': '/late' })
+    const inTime = answer
+    await until(() => expect(http.stats()).toMatchObject({ inFlight: 2, requestsAfterQuiesce: 1 }))
+    answer()
+    lateStream.resume()
+    await once(lateStream, 'end')
+    await until(() => expect(late.closed || late.destroyed).toBe(true))
+    answer = inTime
     answer()
     await once(stream, 'end')
     expect(body).toBe('GET /slow')

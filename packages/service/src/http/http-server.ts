@@ -66,7 +66,8 @@ class DrainingHttpServer implements HttpServer {
     const onSession = (session: ServerHttp2Session) => {
       this.#sessions.add(session)
       session.once('close', () => this.#sessions.delete(session))
-      if (this.#quiescedAt !== undefined) session.close()
+      // A balancer that has not heard of the stop yet: what it brings is served, and then it is sent away.
+      if (this.#quiescedAt !== undefined) session.once('stream', () => session.close())
     }
     server.on('connection', onSocket)
     server.on('session', onSession)
