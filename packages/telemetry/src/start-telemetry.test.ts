@@ -112,7 +112,8 @@ describe('traces', () => {
     })
     expect(JSON.stringify(collector.spans)).not.toContain('secret')
     expect(collector.requests[0]).toBe('POST /v1/traces')
-    expect(telemetry.stats()).toMatchObject({ exported: 3, dropped: 0, queued: 0, traces: { sampled: 1, unsampled: 0 } })
+    // The collector has them a moment before its answer is read.
+    await until(() => expect(telemetry.stats()).toMatchObject({ exported: 3, dropped: 0, queued: 0, traces: { sampled: 1, unsampled: 0 } }))
   })
 
   it('follow the decision of the caller', async () => {
