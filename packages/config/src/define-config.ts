@@ -107,22 +107,13 @@ async function readSource(source: Source, map: SchemaMap, signal: AbortSignal | 
 }
 
 /** The first key on the way that its object does not have. */
-function unknownKey(path: readonly string[], { fields, closed }: SchemaMap): { path: string; hint: string | undefined } | undefined {
+function unknownKey(path: readonly string[], { closed }: SchemaMap): { path: string; hint: string | undefined } | undefined {
   for (let depth = 0; depth < path.length; depth++) {
     const parent = path.slice(0, depth)
-    if (!closed.has(parent.join('.'))) return undefined
-    const siblings = new Set(
-      fields.filter((field) => parent.every((key, index) => field.path[index] === key)).map((field) => field.path[depth]),
-    )
+    const known = closed.get(parent.join('.'))
+    if (known === undefined) return undefined
     const key = path[depth] ?? ''
-    if (!siblings.has(key))
-      return {
-        path: [...parent, key].join('.'),
-        hint: meant(
-          key,
-          [...siblings].filter((name) => name !== undefined),
-        ),
-      }
+    if (!known.has(key)) return { path: [...parent, key].join('.'), hint: meant(key, known) }
   }
   return undefined
 }

@@ -93,14 +93,14 @@ function unwrap(schema: ZodType): Unwrapped {
 
 export interface SchemaMap {
   readonly fields: readonly Field[]
-  /** The dotted paths of objects whose keys are all known, for finding misspelt ones; `''` is the root. */
-  readonly closed: ReadonlySet<string>
+  /** Objects whose keys are all known, by dotted path (`''` is the root), for finding misspelt ones. */
+  readonly closed: ReadonlyMap<string, ReadonlySet<string>>
 }
 
 /** Lists every setting of a schema. Throws `ERR_CONFIG_SCHEMA` when it is not an object or two settings would share a name. */
 export function mapSchema(schema: ZodType): SchemaMap {
   const fields: Field[] = []
-  const closed = new Set<string>()
+  const closed = new Map<string, ReadonlySet<string>>()
   const visit = (
     node: ZodType,
     path: readonly string[],
@@ -113,7 +113,7 @@ export function mapSchema(schema: ZodType): SchemaMap {
     const seen = [...around.seen, found.schema]
     const isContainer = !found.secret && !around.seen.includes(found.schema)
     if (isContainer && definition.type === 'object' && definition.shape) {
-      if (!definition.catchall) closed.add(path.join('.'))
+      if (!definition.catchall) closed.set(path.join('.'), new Set(Object.keys(definition.shape)))
       for (const [key, child] of Object.entries(definition.shape))
         visit(child, [...path, key], { required, defaults: memberOf(defaults, key), seen })
     } else if (isContainer && definition.type === 'intersection' && definition.left && definition.right) {

@@ -167,6 +167,8 @@ describe('levels and children', () => {
   it('fit wherever pino is asked for', () => {
     expectTypeOf<Logger>().toExtend<pino.Logger>()
     expectTypeOf(noopLogger).toExtend<pino.Logger>()
+    type Log = (fields: object, message?: string) => void
+    expectTypeOf<Logger>().toExtend<{ debug: Log; info: Log; warn: Log; error: Log }>()
     const { logger, lines } = kept()
     const asPino: pino.Logger = logger.child({ a: 1 })
     asPino.setBindings({ b: 2 })
