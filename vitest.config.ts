@@ -1,5 +1,5 @@
 import { globSync, readFileSync } from 'node:fs'
-import { dirname } from 'node:path'
+import { dirname, join } from 'node:path'
 import { defineConfig } from 'vitest/config'
 
 /** Which files a run takes: `test` everything that shares servers, `chaos` what breaks servers of its own, `long` what takes minutes. */
@@ -17,10 +17,12 @@ export default defineConfig({
     testTimeout: 30_000,
     hookTimeout: 120_000,
     maxWorkers: 2,
-    projects: globSync('{packages,examples}/*/package.json').map((file) => ({
-      extends: true as const,
-      root: dirname(file),
-      test: { name: packageName(file), include, exclude },
-    })),
+    projects: globSync('{packages,examples}/*/package.json', { cwd: import.meta.dirname })
+      .map((file) => join(import.meta.dirname, file))
+      .map((file) => ({
+        extends: true as const,
+        root: dirname(file),
+        test: { name: packageName(file), include, exclude },
+      })),
   },
 })

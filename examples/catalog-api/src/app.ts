@@ -1,0 +1,37 @@
+import type { LoggerLike } from '@platform/service'
+import { fastifyInbound, type InboundHook } from '@platform/service/http'
+import Fastify, { type FastifyInstance } from 'fastify'
+import { z } from 'zod'
+import type { Films } from './films.ts'
+import { answerWithProblems, Problem } from './problems.ts'
+
+const filmParams = z.object({ id: z.coerce.number().int().positive().max(2_147_483_647) })
+const searchQuery = z.object({ query: z.string().trim().min(1).max(100), limit: z.coerce.number().int().min(1).max(50).default(20) })
+
+export function buildApp({
+  films,
+  inbound,
+  logger,
+}: {
+  films: Films
+  inbound: readonly InboundHook[]
+  logger?: LoggerLike
+}): FastifyInstance {
+  const app = Fastify({ logger: false })
+  answerWithProblems(app, logger)
+  void app.register(fastifyInbound(inbound))
+
+  app.get('/films', async (request) => {
+    const { query, limit } = searchQuery.parse(request.query)
+    return { films: await films.search(query, { limit, signal: request.signal }) }
+  })
+
+  app.get('/films/:id', async (request) => {
+    const { id } = filmParams.parse(request.params)
+    const page = await films.page(id, { signal: request.signal })
+    if (!page) throw new Problem(404, 'Film not found', [{ pointer: '#/id', message: `no film has the number ${id}` }])
+    return page
+  })
+
+  return app
+}

@@ -1,0 +1,77 @@
+import type { Cache } from '@platform/cache'
+import type { DbPool } from '@platform/db-pool'
+
+export interface FilmPage {
+  readonly id: number
+  readonly title: string
+  readonly releasedOn: string | null
+  readonly genre: string | null
+  readonly director: string | null
+  readonly rating: number | null
+  readonly priceCents: number
+  readonly stock: number
+  readonly stockVersion: number
+}
+
+export type FilmSummary = Pick<FilmPage, 'id' | 'title' | 'releasedOn' | 'priceCents'>
+
+export interface Films {
+  page(id: number, options: { signal?: AbortSignal }): Promise<FilmPage | undefined>
+  search(query: string, options: { limit: number; signal?: AbortSignal }): Promise<FilmSummary[]>
+  /** Takes over a change of stock, whatever the order of arrival, and drops the pages that show the old one. */
+  applyStock(change: { filmId: number; stock: number; version: number }): Promise<void>
+}
+
+const tagOf = (id: number) => `film:${id}`
+
+export function createFilms({ db, cache }: { db: DbPool; cache: Cache }): Films {
+  const load = async (id: number, signal: AbortSignal): Promise<FilmPage | null> => {
+    const { rows } = await db.query<FilmPage>(
+      `select id, title, released_on::text as "releasedOn", genre, director, rating,
+              price_cents as "priceCents", stock, stock_version as "stockVersion"
+         from films where id = $1`,
+      [id],
+      { signal },
+    )
+    return rows[0] ?? null
+  }
+
+  return {
+    async page(id, { signal }) {
+      // Unknown films are remembered too: a crawler that guesses numbers does not reach the database twice.
+      const page = await cache.getOrSet(`page:${id}`, (entry) => load(id, entry.signal), {
+        tags: [tagOf(id)],
+        ...(signal && { signal }),
+      })
+      return page ?? undefined
+    },
+
+    search(query, { limit, signal }) {
+      return cache.getOrSet(
+        `search:${limit}:${query.toLowerCase()}`,
+        async (entry) => {
+          const { rows } = await db.query<FilmSummary>(
+            `select id, title, released_on::text as "releasedOn", price_cents as "priceCents"
+               from films where words @@ plainto_tsquery('simple', $1)
+              order by votes desc, id limit $2`,
+            [query, limit],
+            { signal: entry.signal },
+          )
+          return rows
+        },
+        signal ? { signal } : {},
+      )
+    },
+
+    async applyStock({ filmId, stock, version }) {
+      await db.transaction(async (tx) => {
+        const { rowCount } = await tx.query('update films set stock = $2, stock_version = $3 where id = $1 and stock_version < $3', [
+          filmId,
+          stock,
+          version,
+        ])
+        if (rowCount > 0) cache.invalidateAfterCommit(tx, { tags: [tagOf(filmId)] })
+      })
+    },
+  }
+}

@@ -1,0 +1,127 @@
+import { copyFile, mkdtemp } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { type Running, supervise, type Supervision } from '@platform/stack'
+
+/** A program of the store: one process of one service. */
+export interface ServiceSpec {
+  readonly name: string
+  readonly instance: number
+  readonly adminPort: number
+  readonly env: Readonly<Record<string, string>>
+}
+
+export interface Services {
+  /** Runs the `migrate` program of a service to its end. */
+  migrate(spec: ServiceSpec): Promise<void>
+  /** Resolves when the service says that it is ready. */
+  start(spec: ServiceSpec): Promise<void>
+  kill(spec: ServiceSpec): Promise<void>
+  /** SIGTERM to all, in the given order; rejects when one does not leave by itself with code 0. */
+  stop(order: readonly string[]): Promise<void>
+  /** Ends whatever still runs, at once. */
+  end(): Promise<void>
+  /** What all services write; gone after `end()`. */
+  readonly logFile: string
+  /** Where `end()` leaves the log: it is kept when a service failed, or when this is called. */
+  keepLog(): string
+}
+
+/** How a service is run: what `pnpm build` made, or its source. */
+export type Launcher = (service: string, program: 'main' | 'migrate') => string[]
+
+export const builtCode: Launcher = (service, program) => [join(packageFolder(service), 'dist', `${program}.js`)]
+
+const readyWithinMs = 60_000
+const leavesWithinMs = 40_000
+
+export function packageFolder(service: string): string {
+  return dirname(fileURLToPath(import.meta.resolve(`@film-store/${service}/package.json`)))
+}
+
+export async function createServices(launcher: Launcher): Promise<Services> {
+  const folder = await mkdtemp(join(tmpdir(), 'film-store-'))
+  const logFile = join(folder, 'services.log')
+  const keptLogFile = `${folder}.log`
+  const supervision: Supervision = supervise(folder, logFile)
+  supervision.hold()
+  const running = new Map<ServiceSpec, Running>()
+
+  const launch = (spec: ServiceSpec, program: 'main' | 'migrate') =>
+    supervision.run({
+      command: process.execPath,
+      args: launcher(spec.name, program),
+      cwd: folder,
+      env: { PATH: process.env['PATH'] ?? '', NODE_ENV: 'production', ...spec.env },
+      lastSignal: 'SIGTERM',
+    })
+  let logKept = false
+  const keepLog = () => {
+    logKept = true
+    return keptLogFile
+  }
+  const failed = (what: string) => new Error(`${what}; the log is in ${keepLog()}`)
+  const called = ({ name, instance }: ServiceSpec) => `${name} ${instance}`
+
+  return {
+    logFile,
+    keepLog,
+    async migrate(spec) {
+      const { code, signal } = await (await launch(spec, 'migrate')).exited
+      if (code !== 0) throw failed(`${called(spec)} could not migrate its database (${signal ?? `code ${code}`})`)
+    },
+    async start(spec) {
+      const started = await launch(spec, 'main')
+      running.set(spec, started)
+      const deadline = performance.now() + readyWithinMs
+      while (!(await isReady(spec.adminPort))) {
+        if (started.exit) throw failed(`${called(spec)} ended while starting (${started.exit.signal ?? `code ${started.exit.code}`})`)
+        if (performance.now() > deadline) throw failed(`${called(spec)} is not ready after ${readyWithinMs / 1000} s`)
+        await new Promise((resolve) => setTimeout(resolve, 50))
+      }
+    },
+    async kill(spec) {
+      const { pid, exited } = running.get(spec)!
+      process.kill(pid, 'SIGKILL')
+      await exited
+      running.delete(spec)
+    },
+    async stop(order) {
+      const unclean: string[] = []
+      for (const name of order) {
+        const leaving = [...running].filter(([spec]) => spec.name === name)
+        await Promise.all(
+          leaving.map(async ([spec, { pid, exited, exit }]) => {
+            if (!exit) process.kill(pid, 'SIGTERM')
+            const { code, signal } = await Promise.race([exited, late()])
+            if (code !== 0) unclean.push(`${called(spec)} left with ${signal ?? `code ${code}`}`)
+            running.delete(spec)
+          }),
+        )
+      }
+      if (unclean.length > 0) throw failed(unclean.join(', '))
+    },
+    async end() {
+      if (logKept) await copyFile(logFile, keptLogFile)
+      await supervision.end()
+      supervision.release()
+    },
+  }
+}
+
+async function isReady(adminPort: number): Promise<boolean> {
+  try {
+    const answer = await fetch(`http://127.0.0.1:${adminPort}/ready`, { signal: AbortSignal.timeout(2_000) })
+    await answer.body?.cancel()
+    return answer.ok
+  } catch {
+    return false
+  }
+}
+
+function late(): Promise<{ code: null; signal: string }> {
+  return new Promise((resolve) => {
+    setTimeout(() => resolve({ code: null, signal: `no exit within ${leavesWithinMs / 1000} s` }), leavesWithinMs).unref()
+  })
+}

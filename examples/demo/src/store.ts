@@ -1,0 +1,136 @@
+import { freePort, type Server, startConsul, startPostgres, startRabbitmq, startRedis } from '@platform/stack'
+import { createDatabases } from './databases.ts'
+import type { Mode } from './options.ts'
+import { createServices, type Launcher, type Services, type ServiceSpec } from './services.ts'
+
+export interface Store {
+  readonly servers: readonly Server[]
+  readonly postgres: Server
+  readonly databases: Readonly<Record<'catalog' | 'orders' | 'fulfilment', string>>
+  readonly services: Services
+  readonly specs: readonly ServiceSpec[]
+  readonly catalogUrls: readonly string[]
+  readonly ordersUrls: readonly string[]
+  /** Asks the services to leave, in the order of the messages; rejects when one does not do so cleanly. */
+  close(): Promise<void>
+  [Symbol.asyncDispose](): Promise<void>
+}
+
+interface Opening {
+  readonly mode: Mode
+  readonly launcher: Launcher
+  readonly signal?: AbortSignal
+  onProgress(line: string): void
+  /** Told where the services write their log; returns what ends the following. */
+  onLog?(file: string): () => void
+}
+
+/** Starts servers, migrates, starts services; whatever was started is ended again when a later step fails or the signal aborts. */
+export async function openStore({ mode, launcher, signal, onProgress, onLog }: Opening): Promise<Store> {
+  await using opened = new AsyncDisposableStack()
+  const options = { fresh: true, onProgress, ...(signal && { signal }) }
+  const starting = [
+    startPostgres({ ...options, source: mode === 'native' ? 'machine' : 'embedded' }),
+    ...(mode === 'native' ? [startRedis(options), startRabbitmq(options), startConsul(options)] : []),
+  ]
+  for (const outcome of await Promise.allSettled(starting)) {
+    if (outcome.status === 'fulfilled') opened.use(outcome.value)
+  }
+  const [postgres, redis, rabbitmq, consul] = await Promise.all(starting)
+  const servers = [postgres, redis, rabbitmq, consul].filter((server) => server !== undefined)
+  for (const { name, version, origin } of servers) onProgress(`${name} ${version} (${origin})`)
+
+  const { queue, ...databases } = await createDatabases(postgres!.url, ['catalog', 'orders', 'fulfilment', 'queue'])
+  const services = await createServices(launcher)
+  opened.defer(() => services.end())
+  const unfollow = onLog?.(services.logFile)
+  if (unfollow) opened.defer(unfollow)
+
+  const urls = {
+    queue: rabbitmq ? { driver: 'rabbitmq', url: rabbitmq.url } : { driver: 'postgres', url: queue },
+    redis: redis?.url,
+    consul: consul?.url,
+  }
+  const { specs, catalogUrls, ordersUrls } = await describeServices(databases, urls)
+
+  signal?.throwIfAborted()
+  const first = (name: string) => specs.find((spec) => spec.name === name)!
+  await Promise.all(['catalog-api', 'orders-api', 'fulfilment-worker'].map((name) => services.migrate(first(name))))
+  onProgress('databases migrated and seeded')
+  signal?.throwIfAborted()
+  // Whoever consumes comes first, so that no message is published before its readers have declared themselves.
+  for (const name of ['catalog-api', 'fulfilment-worker', 'orders-api']) {
+    await Promise.all(specs.filter((spec) => spec.name === name).map((spec) => services.start(spec)))
+  }
+  signal?.throwIfAborted()
+  onProgress(`${specs.length} services ready`)
+
+  const owned = opened.move()
+  return {
+    servers,
+    postgres: postgres!,
+    databases,
+    services,
+    specs,
+    catalogUrls,
+    ordersUrls,
+    close: () => services.stop(['orders-api', 'fulfilment-worker', 'catalog-api']),
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  }
+}
+
+async function describeServices(
+  databases: Store['databases'],
+  { queue, redis, consul }: { queue: { driver: string; url: string }; redis: string | undefined; consul: string | undefined },
+): Promise<{ specs: ServiceSpec[]; catalogUrls: string[]; ordersUrls: string[] }> {
+  const ports = await drawPorts(9)
+  const url = (port: number) => `http://127.0.0.1:${port}`
+  const common = (prefix: string, instance: number, adminPort: number, db: string) => ({
+    [`${prefix}_INSTANCE`]: String(instance),
+    [`${prefix}_ADMIN_PORT`]: String(adminPort),
+    [`${prefix}_DB_URL`]: db,
+    [`${prefix}_QUEUE_DRIVER`]: queue.driver,
+    [`${prefix}_QUEUE_URL`]: queue.url,
+  })
+  const [c1, c2, ca1, ca2, o1, o2, oa1, oa2, w] = ports as [number, number, number, number, number, number, number, number, number]
+  const catalogUrls = [url(c1), url(c2)]
+  const catalog = (instance: number, port: number, adminPort: number): ServiceSpec => ({
+    name: 'catalog-api',
+    instance,
+    adminPort,
+    env: {
+      ...common('CATALOG', instance, adminPort, databases.catalog),
+      CATALOG_HTTP_PORT: String(port),
+      ...(redis && { CATALOG_CACHE_REDIS_URL: redis }),
+      ...(consul && { CATALOG_CONSUL_URL: consul }),
+    },
+  })
+  const orders = (instance: number, port: number, adminPort: number): ServiceSpec => ({
+    name: 'orders-api',
+    instance,
+    adminPort,
+    env: {
+      ...common('ORDERS', instance, adminPort, databases.orders),
+      ORDERS_HTTP_PORT: String(port),
+      ...(consul ? { ORDERS_CONSUL_URL: consul } : { ORDERS_CATALOG_URLS: catalogUrls.join(',') }),
+    },
+  })
+  const worker: ServiceSpec = {
+    name: 'fulfilment-worker',
+    instance: 1,
+    adminPort: w,
+    env: common('FULFILMENT', 1, w, databases.fulfilment),
+  }
+  return {
+    specs: [catalog(1, c1, ca1), catalog(2, c2, ca2), orders(1, o1, oa1), orders(2, o2, oa2), worker],
+    catalogUrls,
+    ordersUrls: [url(o1), url(o2)],
+  }
+}
+
+/** Ports that differ from each other: a drawn port is not taken until its service listens. */
+async function drawPorts(count: number): Promise<number[]> {
+  const ports = new Set<number>()
+  while (ports.size < count) ports.add(await freePort())
+  return [...ports]
+}

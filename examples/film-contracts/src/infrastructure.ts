@@ -1,0 +1,32 @@
+import { secret } from '@platform/config'
+import type { QueueDriver } from '@platform/queue'
+import { postgres } from '@platform/queue/postgres'
+import { rabbitmq } from '@platform/queue/rabbitmq'
+import { z } from 'zod'
+
+/** The settings that every service of the store has; each adds its own. */
+export const commonSettings = {
+  logLevel: z.enum(['debug', 'info', 'warn', 'error']).default('info').describe('What is logged'),
+  instance: z.string().default('1').describe('Name of this instance among those of the service'),
+  admin: z.object({ port: z.int().min(0).max(65_535).describe('Loopback port of probes and metrics') }),
+  db: z.object({
+    url: secret(z.string()).describe("URL of the service's own database"),
+    maxSize: z.int().positive().default(10).describe('Connections at most'),
+  }),
+  queue: z.object({
+    driver: z.enum(['postgres', 'rabbitmq']).default('postgres').describe('What carries the messages'),
+    url: secret(z.string()).describe('URL of the broker, or of the database that serves as one'),
+  }),
+  sampling: z.number().min(0).max(1).default(0.1).describe('Share of traces that are recorded'),
+}
+
+/** The port and address on which a service takes requests. */
+export const httpSettings = z.object({
+  host: z.string().default('127.0.0.1').describe('Address to listen on'),
+  port: z.int().min(0).max(65_535).describe('Port to listen on'),
+})
+
+export function queueDriver(settings: { driver: 'postgres' | 'rabbitmq'; url: { reveal(): string } }): QueueDriver {
+  const url = settings.url.reveal()
+  return settings.driver === 'rabbitmq' ? rabbitmq({ urls: [url] }) : postgres({ url })
+}

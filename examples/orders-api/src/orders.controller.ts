@@ -1,0 +1,55 @@
+import { Body, Controller, Get, Headers, NotFoundException, Param, Post, Res } from '@nestjs/common'
+import { ZodPipe } from '@platform/nestjs'
+import type { Response } from 'express'
+import { z } from 'zod'
+import type { Order } from './order.entity.ts'
+import { type NewOrder, OrdersService } from './orders.service.ts'
+
+const newOrder = z.object({ filmId: z.int().positive().max(2_147_483_647), quantity: z.int().min(1).max(100) })
+const orderId = z.uuid()
+const idempotencyKey = new ZodPipe(z.string('is required').min(8).max(100))
+
+@Controller('orders')
+export class OrdersController {
+  readonly #orders: OrdersService
+  constructor(orders: OrdersService) {
+    this.#orders = orders
+  }
+
+  @Post()
+  async place(
+    @Headers('idempotency-key') header: string | undefined,
+    @Body(new ZodPipe(newOrder)) body: NewOrder,
+    @Res({ passthrough: true }) response: Response,
+  ): Promise<OrderView> {
+    const key = await idempotencyKey.transform(header, { type: 'custom', data: 'idempotency-key' })
+    const { order, created } = await this.#orders.place(key, body)
+    response.status(created ? 201 : 200).location(`/orders/${order.id}`)
+    return view(order)
+  }
+
+  @Get(':id')
+  async show(@Param('id', new ZodPipe(orderId)) id: string): Promise<OrderView> {
+    const order = await this.#orders.find(id)
+    if (!order) throw new NotFoundException({ message: 'order not found', errors: [{ pointer: '#/id', message: `no order is ${id}` }] })
+    return view(order)
+  }
+}
+
+interface OrderView {
+  readonly id: string
+  readonly filmId: number
+  readonly quantity: number
+  readonly priceCents: number
+  readonly status: Order['status']
+  readonly placedAt: Date
+}
+
+const view = ({ id, filmId, quantity, priceCents, status, placedAt }: Order): OrderView => ({
+  id,
+  filmId,
+  quantity,
+  priceCents,
+  status,
+  placedAt,
+})

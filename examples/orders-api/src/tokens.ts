@@ -1,0 +1,2 @@
+/** Where Nest finds what is not a class of its own. */
+export const OUTBOX = Symbol('OUTBOX')
