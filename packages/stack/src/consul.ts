@@ -2,9 +2,10 @@ import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { type Account, isOpenToAll, unprivilegedAccount } from './account.ts'
 import { isDebian, unpackConsul } from './debian.ts'
-import { launch, type Plan } from './launch.ts'
+import { launch } from './launch.ts'
 import { findExecutable, missing } from './locate.ts'
 import { resolveStartOptions, type StartOptions } from './options.ts'
+import type { Plan } from './plan.ts'
 import { borrowServer, type Server } from './server.ts'
 
 export type ConsulOptions = StartOptions

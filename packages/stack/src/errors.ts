@@ -6,6 +6,7 @@ export const stackErrorCodes = {
   ERR_STACK_PORT_TAKEN: 'the port that was asked for is taken',
   ERR_STACK_DIED: 'a program ended while it was starting; `logFile` stays behind',
   ERR_STACK_TIMEOUT: 'the server did not answer before the deadline; `logFile` stays behind',
+  ERR_STACK_UNREACHABLE: 'the server that the environment names does not answer',
   ERR_STACK_NOT_OWNED: 'the server comes from the environment, so it cannot be killed, frozen or restarted here',
   ERR_STACK_STOPPED: 'the server or its supervisor is gone for good',
   ERR_STACK_REFUSED: 'the server answered with an error',

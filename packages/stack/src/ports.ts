@@ -1,4 +1,5 @@
 import { createServer } from 'node:net'
+import { StackError } from './errors.ts'
 
 /**
  * Drawn at random below 22,768: outgoing connections of a Linux kernel start at 32,768, so none can take a port between the draw and the
@@ -11,14 +12,24 @@ const highest = 22_767
 export async function freePort(offsets: number[] = []): Promise<number> {
   for (let attempt = 0; attempt < 200; attempt++) {
     const port = lowest + Math.floor(Math.random() * (highest - lowest + 1))
-    const wanted = [port, ...offsets.map((offset) => port + offset)]
-    const free = await Promise.all(wanted.map(isFree))
-    if (!free.includes(false)) return port
+    if ((await takenPort(port, offsets)) === undefined) return port
   }
   throw new Error(`found no free port between ${lowest} and ${highest}`)
 }
 
-export function isFree(port: number): Promise<boolean> {
+/** The first of `port` and those at the offsets that cannot be listened on. */
+export async function takenPort(port: number, offsets: number[] = []): Promise<number | undefined> {
+  for (const wanted of [port, ...offsets.map((offset) => port + offset)]) {
+    if (wanted > 65_535 || !(await isFree(wanted))) return wanted
+  }
+  return undefined
+}
+
+export function portTaken(name: string, port: number, cause?: unknown): StackError {
+  return new StackError('ERR_STACK_PORT_TAKEN', `${name} cannot listen on 127.0.0.1:${port}: the port is taken`, { cause })
+}
+
+function isFree(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const server = createServer()
     server.once('error', () => resolve(false))

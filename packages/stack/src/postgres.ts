@@ -2,9 +2,10 @@ import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import pg from 'pg'
 import { unprivilegedAccount } from './account.ts'
-import { launch, type Plan } from './launch.ts'
+import { launch } from './launch.ts'
 import { resolveStartOptions, type StartOptions, wrong } from './options.ts'
 import { embeddedPostgres, machinePostgres, type PostgresPrograms } from './postgres-programs.ts'
+import type { Plan } from './plan.ts'
 import { borrowServer, type Server } from './server.ts'
 
 export interface PostgresOptions extends StartOptions {

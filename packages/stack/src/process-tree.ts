@@ -73,6 +73,9 @@ function listProcesses(): ProcessRow[] {
   })
 }
 
+/** Position after the command in /proc/<pid>/stat. */
+const threadCount = 17
+
 function readRow(pid: number): ProcessRow | undefined {
   let stat: string
   try {
@@ -81,8 +84,11 @@ function readRow(pid: number): ProcessRow | undefined {
     return undefined
   }
   // The command stands in parentheses and may hold any character, so fields are counted from its end.
-  const [state, parent, group] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-  return state === 'Z' || state === 'X' ? undefined : { pid, parent: Number(parent), group: Number(group) }
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  const [state, parent, group] = fields
+  // A zombie whose other threads are still ending holds its ports until they have.
+  const over = state === 'X' || (state === 'Z' && Number(fields[threadCount]) <= 1)
+  return over ? undefined : { pid, parent: Number(parent), group: Number(group) }
 }
 
 function listByPs(): ProcessRow[] {

@@ -3,10 +3,11 @@ import { join } from 'node:path'
 import { unprivilegedAccount } from './account.ts'
 import { amqpVersion } from './amqp-greeting.ts'
 import { canInstall, installPackages } from './debian.ts'
-import { launch, type Plan } from './launch.ts'
+import { launch } from './launch.ts'
 import { findExecutable, missing } from './locate.ts'
 import { resolveStartOptions, type StartOptions } from './options.ts'
 import { managementRequest, managementUrl } from './rabbitmq-management.ts'
+import type { Plan } from './plan.ts'
 import { borrowServer, type Server } from './server.ts'
 
 export type RabbitmqOptions = StartOptions

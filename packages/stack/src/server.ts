@@ -39,7 +39,13 @@ export async function borrowServer(
   const { hostname, port } = new URL(url)
   const refuse = (what: string) =>
     new StackError('ERR_STACK_NOT_OWNED', `cannot ${what} the server of ${variable}: pass { fresh: true } to own one`)
-  const version = await askVersion(url)
+  const version = await askVersion(url).catch((cause: unknown) => {
+    throw new StackError(
+      'ERR_STACK_UNREACHABLE',
+      `${name}: the server of ${variable} does not answer at ${hostname}:${port || defaultPort}`,
+      { cause },
+    )
+  })
   const stop = async () => {}
   return {
     name,

@@ -63,28 +63,28 @@ export function supervise(folder: string, logFile: string): Supervision {
       })
     } else if (event.event === 'failed') {
       entries.delete(event.id)
-      entry.started.reject(new StackError('ERR_STACK_DIED', event.message, { logFile }))
+      entry.started.reject(new StackError('ERR_STACK_DIED', event.message))
     } else {
       settle(event.id, entry, { code: event.code, signal: event.signal })
     }
   }
   createInterface({ input: child.stdout }).on('line', (line) => onEvent(JSON.parse(line) as SupervisorEvent))
 
-  const gone = new Promise<void>((resolve) => {
-    const finish = async () => {
-      over = true
-      // Only a supervisor that was killed itself leaves programs running.
-      for (const [id, entry] of entries) {
-        if (entry.pid > 0) await killTree(entry.pid)
-        else entry.started.reject(new StackError('ERR_STACK_STOPPED', 'the supervisor ended', { logFile }))
-        settle(id, entry, { code: null, signal: 'SIGKILL' })
-      }
-      rmSync(folder, { recursive: true, force: true, maxRetries: 5 })
-      resolve()
+  const finish = async () => {
+    over = true
+    // Only a supervisor that was killed itself leaves programs running.
+    for (const [id, entry] of entries) {
+      if (entry.pid > 0) await killTree(entry.pid)
+      else entry.started.reject(new StackError('ERR_STACK_STOPPED', 'its supervisor ended'))
+      settle(id, entry, { code: null, signal: 'SIGKILL' })
     }
-    child.once('exit', () => void finish())
-    child.once('error', () => void finish())
-  })
+    rmSync(folder, { recursive: true, force: true, maxRetries: 5 })
+  }
+  const gone = new Promise<void>((resolve) => {
+    child.once('exit', () => resolve())
+    child.once('error', () => resolve())
+  }).then(finish)
+  gone.catch(() => {}) // `end` reports it
 
   const setHold = (change: 1 | -1) => {
     holds += change
@@ -96,7 +96,7 @@ export function supervise(folder: string, logFile: string): Supervision {
 
   return {
     async run(program) {
-      if (over) throw new StackError('ERR_STACK_STOPPED', 'the supervisor ended', { logFile })
+      if (over) throw new StackError('ERR_STACK_STOPPED', 'its supervisor ended')
       const entry: Entry = { pid: 0, exit: undefined, started: Promise.withResolvers(), exited: Promise.withResolvers() }
       const id = nextId++
       entries.set(id, entry)

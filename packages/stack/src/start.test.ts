@@ -1,0 +1,60 @@
+import { afterEach, describe, expect, it, vi } from 'vitest'
+import { missing } from './locate.ts'
+import { StackError, startConsul, startPostgres, startRabbitmq, startRedis } from './index.ts'
+
+afterEach(() => {
+  vi.unstubAllEnvs()
+})
+
+describe('options', () => {
+  it.each([
+    ['port', () => startRedis({ port: 0 })],
+    ['startTimeoutMs', () => startRabbitmq({ startTimeoutMs: 1 })],
+    ['stopTimeoutMs', () => startConsul({ stopTimeoutMs: -1 })],
+    ['source', () => startPostgres({ source: 'elsewhere' as 'machine' })],
+    ['durable', () => startRedis({ durable: 'yes' as never })],
+    ['settings', () => startConsul({ settings: {} } as never)],
+  ])('names a wrong %s', async (option, start) => {
+    await expect(start()).rejects.toMatchObject({ code: 'ERR_STACK_OPTION', option })
+  })
+
+  it('gives the reason of a signal that is aborted already', async () => {
+    const reason = new Error('enough')
+    await expect(startPostgres({ fresh: true, signal: AbortSignal.abort(reason) })).rejects.toBe(reason)
+  })
+})
+
+describe('a server from the environment', () => {
+  it('is used as it is and never broken', async () => {
+    await using owned = await startRedis({ fresh: true })
+    vi.stubEnv('PLATFORM_REDIS_URL', owned.url)
+    const server = await startRedis()
+    expect(server).toMatchObject({ url: owned.url, port: owned.port, version: owned.version, pid: undefined })
+    expect(server.origin).toBe('environment (PLATFORM_REDIS_URL)')
+    await expect(server.kill()).rejects.toMatchObject({ code: 'ERR_STACK_NOT_OWNED' })
+    await expect(server.restart()).rejects.toMatchObject({ code: 'ERR_STACK_NOT_OWNED' })
+    expect(() => server.freeze()).toThrow(expect.objectContaining({ code: 'ERR_STACK_NOT_OWNED' }))
+    expect(() => server.thaw()).toThrow(expect.objectContaining({ code: 'ERR_STACK_NOT_OWNED' }))
+    await server.stop()
+    expect((await startRedis()).version).toBe(owned.version)
+  })
+
+  it('must answer', async () => {
+    vi.stubEnv('PLATFORM_REDIS_URL', 'redis://127.0.0.1:1')
+    vi.stubEnv('PLATFORM_RABBITMQ_URL', 'amqp://127.0.0.1:1')
+    vi.stubEnv('PLATFORM_CONSUL_URL', 'http://127.0.0.1:1')
+    vi.stubEnv('PLATFORM_POSTGRES_URL', 'postgres://127.0.0.1:1')
+    for (const start of [startRedis, startRabbitmq, startConsul, startPostgres]) {
+      await expect(start()).rejects.toMatchObject({ code: 'ERR_STACK_UNREACHABLE' })
+    }
+  })
+})
+
+describe('StackError', () => {
+  it('names every way to a missing server and survives a second copy of the package', () => {
+    const error = missing('Redis', 'PLATFORM_REDIS_URL', 'redis-server')
+    expect(error.message).toMatch(/PLATFORM_REDIS_URL.*redis-server.*Debian/)
+    expect(StackError.isInstance(error)).toBe(true)
+    expect(StackError.isInstance(new Error('other'))).toBe(false)
+  })
+})
