@@ -16,7 +16,7 @@ case "$*" in
   *update*) echo update >>${place}/calls; touch ${place}/updated ;;
   *install*)
     echo "begin $(test -x ${guard} && echo guarded) $(echo "$*" | sed 's/.*recommends//')" >>${place}/calls
-    sleep 0.1
+    /bin/sleep 0.1
     echo end >>${place}/calls
     test -e ${place}/updated ;;
 esac
@@ -26,6 +26,8 @@ beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'platform-stack-test-'))
   writeFileSync(join(folder, 'apt-get'), aptGet(folder))
   chmodSync(join(folder, 'apt-get'), 0o755)
+  writeFileSync(join(folder, 'sleep'), '#!/bin/sh\n') // between attempts to update
+  chmodSync(join(folder, 'sleep'), 0o755)
   vi.stubEnv('PATH', `${folder}:${process.env['PATH']}`)
 })
 
