@@ -3,8 +3,17 @@ import { DbPoolError } from './errors.ts'
 import { runAndRelease, runOnSession } from './held-query.ts'
 import { createInstruments } from './instrumentation.ts'
 import { Listener } from './listener.ts'
-import { type Cancellable, type Credential, type DbPoolOptions, invalid, resolveOptions } from './options.ts'
+import {
+  type Cancellable,
+  type Credential,
+  type DbPoolOptions,
+  invalid,
+  type ResolvedDbPoolOptions,
+  replicaOptions,
+  resolveOptions,
+} from './options.ts'
 import { ConnectionPool } from './pool.ts'
+import { ReplicaSet } from './replicas.ts'
 import { rotateCredential } from './rotation.ts'
 import type { Session } from './session.ts'
 import { raceAbort } from './timing.ts'
@@ -20,6 +29,11 @@ export interface DbPool extends Queryable {
    * are listened to again, `onGap` runs: messages may have been missed, so read again what they announce. Returns the unsubscribe.
    */
   listen(channel: string, onMessage: (payload: string) => void, onGap?: () => void, options?: Cancellable): Promise<() => Promise<void>>
+  /**
+   * Reads that may be a little old: on the replicas in turn, on the writer when none can be reached or there are none. Read-only
+   * everywhere: a write rejects with the server's 25006.
+   */
+  readonly replica: Queryable
   /** New connections use this password, once one has proved it. Rejects with ERR_DB_POOL_ROTATE_REJECTED and changes nothing otherwise. */
   rotate(credential: Credential): Promise<void>
   stats(): DbPoolStats
@@ -49,12 +63,16 @@ export function createDbPool(options: DbPoolOptions): DbPool {
 class PgDbPool implements DbPool {
   readonly #pool: ConnectionPool
   readonly #listener: Listener
+  readonly replica: ReplicaSet
   #closing: Promise<void> | undefined
 
   constructor(options: DbPoolOptions) {
     const resolved = resolveOptions(options)
-    const instruments = createInstruments(resolved.name, resolved.maxSize, () => this.#pool.stats())
-    this.#pool = new ConnectionPool(resolved, instruments)
+    this.#pool = createPool(resolved)
+    this.replica = new ReplicaSet(
+      this.#pool,
+      resolved.replicas.map((url, index) => createPool(replicaOptions(resolved, url, index))),
+    )
     this.#listener = new Listener(this.#pool)
     engines.set(this, this.#pool)
   }
@@ -99,7 +117,7 @@ class PgDbPool implements DbPool {
   }
 
   rotate(credential: Credential): Promise<void> {
-    return rotateCredential(this.#pool, credential)
+    return rotateCredential(this.#pool, this.replica.pools, credential)
   }
 
   stats(): DbPoolStats {
@@ -123,13 +141,27 @@ class PgDbPool implements DbPool {
   }
 
   close({ timeoutMs = 10_000 }: { timeoutMs?: number } = {}): Promise<void> {
-    this.#closing ??= Promise.all([this.#listener.close(), this.#pool.close(timeoutMs)]).then(() => this.#pool.instruments.close())
+    this.#closing ??= this.#close(timeoutMs)
     return this.#closing
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
   }
+
+  async #close(timeoutMs: number): Promise<void> {
+    const pools = [this.#pool, ...this.replica.pools]
+    await Promise.all([this.#listener.close(), ...pools.map((pool) => pool.close(timeoutMs))])
+    for (const pool of pools) pool.instruments.close()
+  }
+}
+
+function createPool(options: ResolvedDbPoolOptions): ConnectionPool {
+  const pool: ConnectionPool = new ConnectionPool(
+    options,
+    createInstruments(options.name, options.maxSize, () => pool.stats()),
+  )
+  return pool
 }
 
 class HeldConnection implements Connection {

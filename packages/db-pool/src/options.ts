@@ -21,6 +21,8 @@ export interface Cancellable {
 export interface DbPoolOptions {
   /** `postgres://user@host:port/database?sslmode=…`. Parameters of the URL go to `pg` and win over the options below. */
   url: string
+  /** URLs of servers that follow it, for `db.replica`. Each gets a pool of its own with the same options. Default none. */
+  replicas?: readonly string[] | undefined
   /** Wins over a password in the URL. */
   password?: Credential | undefined
   /** Name of the pool in metrics. Default: host:port/database. */
@@ -50,6 +52,9 @@ export interface DbPoolOptions {
 
 export interface ResolvedDbPoolOptions {
   readonly url: string
+  readonly replicas: readonly string[]
+  /** What follows another server is read-only, and whoever asks it has somewhere else to go: a failed attempt to connect ends the waiting. */
+  readonly isReplica: boolean
   readonly password: Credential | undefined
   readonly name: string
   readonly maxSize: number
@@ -77,7 +82,7 @@ const numbers = {
   keepaliveIntervalMs: { default: 30_000, min: 10, max: 2 ** 31 - 1 },
 } as const
 
-const known = new Set([...Object.keys(numbers), 'url', 'password', 'name', 'applicationName', 'logger'])
+const known = new Set([...Object.keys(numbers), 'url', 'replicas', 'password', 'name', 'applicationName', 'logger'])
 
 export const noopLogger: LoggerLike = { debug: ignore, info: ignore, warn: ignore, error: ignore }
 function ignore(): void {}
@@ -85,7 +90,10 @@ function ignore(): void {}
 export function resolveOptions(options: DbPoolOptions): ResolvedDbPoolOptions {
   if (typeof options !== 'object' || options === null) throw invalid('options', 'must be an object')
   for (const key of Object.keys(options)) if (!known.has(key)) throw invalid(key, 'is not an option')
-  const url = parseUrl(options.url)
+  const url = parseUrl('url', options.url)
+  const { replicas = [] } = options
+  if (!Array.isArray(replicas)) throw invalid('replicas', 'must be a list of URLs')
+  for (const replica of replicas) parseUrl('replicas', replica)
   if (options.password !== undefined) checkCredential('password', options.password)
   for (const key of ['name', 'applicationName'] as const) {
     if (options[key] !== undefined && (typeof options[key] !== 'string' || options[key] === ''))
@@ -99,6 +107,8 @@ export function resolveOptions(options: DbPoolOptions): ResolvedDbPoolOptions {
   return {
     ...resolved,
     url: options.url,
+    replicas: [...replicas],
+    isReplica: false,
     password: options.password,
     name: options.name ?? `${url.hostname || 'localhost'}:${url.port || 5432}${url.pathname}`,
     applicationName: options.applicationName,
@@ -118,10 +128,18 @@ export async function reveal(credential: Credential): Promise<string> {
   return typeof value === 'string' ? value : value.reveal()
 }
 
-function parseUrl(url: unknown): URL {
+/** The options of the pool of one replica. */
+export function replicaOptions(options: ResolvedDbPoolOptions, replica: string, index: number): ResolvedDbPoolOptions {
+  const url = new URL(replica)
+  const given = url.searchParams.get('options')
+  url.searchParams.set('options', `${given === null ? '' : `${given} `}-c default_transaction_read_only=on`)
+  return { ...options, url: url.href, replicas: [], isReplica: true, name: `${options.name} replica ${index + 1}` }
+}
+
+function parseUrl(option: string, url: unknown): URL {
   const parsed = typeof url === 'string' ? URL.parse(url) : null
   // The text of the URL stays out of the message: it may hold a password.
-  if (parsed === null || !/^postgres(ql)?:$/.test(parsed.protocol)) throw invalid('url', 'must be a postgres:// URL')
+  if (parsed === null || !/^postgres(ql)?:$/.test(parsed.protocol)) throw invalid(option, 'must be a postgres:// URL')
   return parsed
 }
 

@@ -55,6 +55,7 @@ describe('a query', () => {
       await expect(db.query('select $1::int', [unfit])).rejects.toThrow('unfit')
     }
     await expect(db.query('select 1', 'no array' as never)).rejects.toThrow('must be an array')
+    for (const wrong of [undefined, null, 5, {}]) await expect(db.query(wrong as never)).rejects.toBeInstanceOf(Error)
     expect(await backend(db)).toBe(pid)
   })
 
@@ -72,19 +73,22 @@ describe('a query', () => {
 
 describe('waiting', () => {
   it('never opens more than maxSize and serves in order', async () => {
-    const db = open({ maxSize: 2 })
-    const order: number[] = []
-    const pids = new Set<unknown>()
-    await Promise.all(
-      Array.from({ length: 40 }, async (_, index) => {
-        const { rows } = await db.query<{ pid: number }>('select pg_backend_pid() as pid, pg_sleep(0.002)')
-        order.push(index)
-        pids.add(rows[0]?.pid)
-      }),
-    )
-    expect(pids.size).toBeLessThanOrEqual(2)
-    expect(order.every((index, at) => Math.abs(index - at) <= 2)).toBe(true)
-    expect(db.stats()).toMatchObject({ inUse: 0, waiting: 0 })
+    for (const maxSize of [1, 3]) {
+      const db = open({ maxSize })
+      const order: number[] = []
+      const pids = new Set<unknown>()
+      await Promise.all(
+        Array.from({ length: 40 }, async (_, index) => {
+          const { rows } = await db.query<{ pid: number }>('select pg_backend_pid() as pid, pg_sleep(0.002)')
+          order.push(index)
+          pids.add(rows[0]?.pid)
+        }),
+      )
+      expect(pids.size).toBeLessThanOrEqual(maxSize)
+      const inOrder = Array.from({ length: 40 }, (_, index) => index)
+      expect(maxSize === 1 ? order : order.toSorted((a, b) => a - b)).toEqual(inOrder)
+      expect(db.stats()).toMatchObject({ inUse: 0, waiting: 0 })
+    }
   })
 
   it('takes a connection that comes back while its own is still being opened', async () => {

@@ -313,8 +313,14 @@ export class ConnectionPool {
     const code = sqlState(error)
     const refused = code !== undefined && (code.startsWith('28') || code.startsWith('3D'))
     // A function may have given a password that was just replaced: it is asked once more.
-    if (refused && this.#failedAttempts >= (typeof this.credential === 'function' ? 2 : 1)) {
-      this.#waiters.rejectAll(() => new DbPoolError('ERR_DB_POOL_CONNECT', 'the server refuses the connection', { cause: error }))
+    const final = refused && this.#failedAttempts >= (typeof this.credential === 'function' ? 2 : 1)
+    if (final || this.options.isReplica) {
+      this.#waiters.rejectAll(
+        () =>
+          new DbPoolError('ERR_DB_POOL_CONNECT', refused ? 'the server refuses the connection' : 'the replica cannot be reached', {
+            cause: error,
+          }),
+      )
     }
     this.logger.warn({ err: error, attempt: this.#failedAttempts }, 'could not connect to the database')
     if (this.#retry !== undefined) return

@@ -6,7 +6,7 @@ import type { ConnectionPool } from './pool.ts'
  * Proves the new credential with one connection, then uses it for all new ones. Idle connections of the old are closed, those in use
  * on their return, so no request fails; when the proof fails, nothing changes.
  */
-export async function rotateCredential(pool: ConnectionPool, credential: Credential): Promise<void> {
+export async function rotateCredential(pool: ConnectionPool, replicas: readonly ConnectionPool[], credential: Credential): Promise<void> {
   checkCredential('credential', credential)
   const client = await pool.connect(credential).catch((cause: unknown) => {
     throw new DbPoolError('ERR_DB_POOL_ROTATE_REJECTED', 'the new credential did not pass its probe: the old one stays', { cause })
@@ -15,7 +15,10 @@ export async function rotateCredential(pool: ConnectionPool, credential: Credent
     await client.end()
     throw new DbPoolError('ERR_DB_POOL_CLOSED', 'the pool is closed')
   }
-  pool.credential = credential
-  pool.startEpoch()
+  // A replica that has not yet heard of the new password cannot be reached until it has; its reads go elsewhere.
+  for (const each of [pool, ...replicas]) {
+    each.credential = credential
+    each.startEpoch()
+  }
   pool.adopt(client)
 }

@@ -164,7 +164,7 @@ export class Session {
     this.#busy = true
     this.#running = done
     this.statusBefore = this.status
-    const text = typeof config === 'string' ? config : config.text
+    const text = typeof config === 'string' ? config : config?.text
     if (text !== undefined) {
       const statement = statementOf(text)
       this.operation = statement.operation
@@ -172,7 +172,7 @@ export class Session {
     }
     const query = this.client.query.bind(this.client) as SubmitQuery
     try {
-      if (typeof config === 'object' && typeof config.submit === 'function') {
+      if (typeof config === 'object' && typeof config?.submit === 'function') {
         query(config)
         return
       }

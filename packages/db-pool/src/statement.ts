@@ -35,6 +35,8 @@ const cacheLimit = 1_000
 export function statementOf(text: string): Statement {
   const cached = cache.get(text)
   if (cached !== undefined) return cached
+  // Callers without types: `pg` will refuse it.
+  if (typeof text !== 'string') return { operation: 'OTHER', residue: 'none' }
   const word = firstWord.exec(text)?.[1]?.toUpperCase() ?? ''
   const statement: Statement = {
     operation: operations.has(word) ? word : 'OTHER',
