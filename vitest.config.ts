@@ -1,6 +1,6 @@
 import { globSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { defineConfig } from 'vitest/config'
+import { defineConfig, type ViteUserConfig } from 'vitest/config'
 
 /** Which files a run takes: `test` everything that shares servers, `chaos` what breaks servers of its own, `long` what takes minutes. */
 const suite = process.env['PLATFORM_SUITE'] ?? 'test'
@@ -10,7 +10,7 @@ const exclude = separate.includes(suite) ? [] : separate.map((name) => `src/**/*
 
 const packageName = (file: string) => (JSON.parse(readFileSync(file, 'utf8')) as { name: string }).name
 
-export default defineConfig({
+const config: ViteUserConfig = defineConfig({
   ssr: { resolve: { conditions: ['@platform/source', 'module', 'node', 'development|production'] } },
   oxc: { decorator: { legacy: true, emitDecoratorMetadata: true } },
   test: {
@@ -26,3 +26,5 @@ export default defineConfig({
       })),
   },
 })
+
+export default config

@@ -31,6 +31,7 @@ const cache = createCache({
   namespace: 'catalog',
   l1: memory({ maxBytes: 64e6 }),
   ...(redisUrl ? { l2: redis({ url: redisUrl }), bus: redisBus({ url: redisUrl }) } : { bus: postgresBus({ db }) }),
+  intents: { db },
   ttlMs,
   logger,
 })

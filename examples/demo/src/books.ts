@@ -81,14 +81,22 @@ export function isSettled(ledger: Ledger, accepted: readonly AcceptedOrder[]): b
   )
 }
 
-export function checkBooks(ledger: Ledger, traffic: Traffic, films: readonly Film[], staleBoundMs: number): Entry[] {
+/** What the ledgers cannot say: `deadLettered` comes from the metrics of the services. */
+interface Circumstances {
+  readonly traffic: Traffic
+  readonly films: readonly Film[]
+  readonly staleBoundMs: number
+  readonly deadLettered: number
+}
+
+export function checkBooks(ledger: Ledger, { traffic, films, staleBoundMs, deadLettered }: Circumstances): Entry[] {
   return [
     ordersKept(ledger, traffic.accepted),
     settledOnce(ledger),
     pricesRight(ledger, films),
     stockConserved(ledger),
     effectsMatch(ledger),
-    messagesAccounted(ledger),
+    messagesAccounted(ledger, deadLettered),
     projectionRight(ledger),
     pagesFresh(ledger, traffic.views, staleBoundMs),
     customersServed(traffic),
@@ -171,10 +179,13 @@ function effectsMatch({ orders, taken }: Ledger): Entry {
   )
 }
 
-function messagesAccounted({ waiting, orders, history }: Ledger): Entry {
+function messagesAccounted({ waiting, orders, history }: Ledger, deadLettered: number): Entry {
   return entry(
     'every message was handed over and had its effect',
-    waiting === 0 ? [] : [`${waiting} messages still wait in an outbox`],
+    [
+      ...(waiting === 0 ? [] : [`${waiting} messages still wait in an outbox`]),
+      ...(deadLettered === 0 ? [] : [`${deadLettered} messages failed for good`]),
+    ],
     `${orders.length} placed, ${orders.length} settled, ${history.length} stock changes`,
   )
 }

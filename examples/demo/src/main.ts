@@ -5,6 +5,7 @@ import { shop, type Traffic } from '@film-store/shopper'
 import { checkBooks, type Entry, isSettled, type Ledger, readLedger } from './books.ts'
 import { breakStore } from './chaos.ts'
 import { type Figure, figures, type Scrape, scrape } from './figures.ts'
+import { sum } from './metrics.ts'
 import { type DemoOptions, readOptions, usage } from './options.ts'
 import { percentile, printBooks, printScorecard, printTraffic } from './report.ts'
 import { builtCode } from './services.ts'
@@ -31,7 +32,13 @@ async function demo(options: DemoOptions, signal: AbortSignal): Promise<boolean>
   const { traffic, warm } = await trade(store, films, options, signal)
   const ledger = await settle(store, traffic, signal)
   const end = await scrape(store)
-  const books = [...checkBooks(ledger, traffic, films, chaos ? staleBoundMs.chaos : staleBoundMs.calm), await leave(store)]
+  const circumstances = {
+    traffic,
+    films,
+    staleBoundMs: chaos ? staleBoundMs.chaos : staleBoundMs.calm,
+    deadLettered: sum(end.samples, 'platform_queue_dead_lettered_total'),
+  }
+  const books = [...checkBooks(ledger, circumstances), await leave(store)]
   const card = figures({ books, traffic, warm, end, setUpMs })
   printTraffic(traffic)
   printBooks(books)
