@@ -10,7 +10,7 @@ import { portTaken, takenPort } from './ports.ts'
 import { killTree, processTree, signalTree } from './process-tree.ts'
 import type { Program } from './program.ts'
 import type { Server, ServerName } from './server.ts'
-import { markedEnvironment, type Running, type Supervision, supervise } from './supervision.ts'
+import { type Running, type Supervision, serverEnvironment, supervise } from './supervision.ts'
 
 const probeIntervalMs = 25
 
@@ -39,7 +39,7 @@ export class Instance implements Server {
     this.#site = {
       folder,
       port,
-      env: markedEnvironment(),
+      env: serverEnvironment(),
       write: (name, text) => this.#write(name, text),
       runToEnd: (it) => this.#runToEnd(it),
     }

@@ -4,7 +4,7 @@ import type { Account } from './account.ts'
 export interface Program {
   command: string
   args: string[]
-  /** The whole environment; nothing else is inherited. */
+  /** The whole environment, but for the marks by which `findServerProcesses` finds it; nothing else is inherited. */
   env: Record<string, string>
   cwd: string
   account?: Account | undefined

@@ -14,7 +14,7 @@ export interface Running {
   readonly exited: Promise<Exit>
 }
 
-/** The owner's end of a supervisor. */
+/** The owner's end of a supervisor: whatever runs under it ends with this process, and its folder goes. */
 export interface Supervision {
   /** Rejects when the program cannot be started at all. */
   run(program: Program): Promise<Running>
@@ -32,11 +32,17 @@ interface Entry {
   exited: PromiseWithResolvers<Exit>
 }
 
-/** What every program under a supervisor finds in its environment, so that it can be found by it. */
-export function markedEnvironment(): Record<string, string> {
-  return { [runVariable]: runId(), [ownerVariable]: String(process.pid), PATH: process.env['PATH'] ?? '/usr/bin:/bin', TZ: 'UTC' }
+/** What every program under a supervisor, and the supervisor itself, finds in its environment, so that it can be found by it. */
+function marks(): Record<string, string> {
+  return { [runVariable]: runId(), [ownerVariable]: String(process.pid) }
 }
 
+/** What servers need of this process's environment. */
+export function serverEnvironment(): Record<string, string> {
+  return { PATH: process.env['PATH'] ?? '/usr/bin:/bin', TZ: 'UTC' }
+}
+
+/** `folder` must exist and is removed in the end; `logFile` takes the output of every program. */
 export function supervise(folder: string, logFile: string): Supervision {
   const child = startSupervisor(folder, logFile)
   const entries = new Map<number, Entry>()
@@ -100,7 +106,7 @@ export function supervise(folder: string, logFile: string): Supervision {
       const entry: Entry = { pid: 0, exit: undefined, started: Promise.withResolvers(), exited: Promise.withResolvers() }
       const id = nextId++
       entries.set(id, entry)
-      child.stdin.write(`${JSON.stringify({ id, program })}\n`)
+      child.stdin.write(`${JSON.stringify({ id, program: { ...program, env: { ...program.env, ...marks() } } })}\n`)
       return entry.started.promise
     },
     async end() {
@@ -121,7 +127,7 @@ function startSupervisor(folder: string, logFile: string): SupervisorProcess {
   const child = spawn(process.execPath, [fileURLToPath(new URL(name, import.meta.url)), folder, logFile], {
     detached: true,
     stdio: ['pipe', 'pipe', 'ignore'],
-    env: { ...markedEnvironment(), NODE_NO_WARNINGS: '1' },
+    env: { ...serverEnvironment(), ...marks() },
   })
   child.stdin.on('error', () => {}) // a supervisor that is gone is noticed by its exit
   return child
