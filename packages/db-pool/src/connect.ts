@@ -42,7 +42,8 @@ export async function connectClient<T>(
     })
     return await Promise.race([connected, givenUp])
   } catch (error) {
-    client?.connection.stream.destroy()
+    const stream = client?.connection.stream.destroy()
+    if (stream !== undefined && !stream.closed) await new Promise((resolve) => stream.once('close', resolve))
     throw error
   } finally {
     clearTimeout(timer)

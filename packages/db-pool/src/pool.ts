@@ -34,6 +34,7 @@ export class ConnectionPool {
   /** Last in, first out: what is used stays warm, the rest ages out. */
   readonly #idle: Session[] = []
   readonly #opening = new Set<AbortController>()
+  readonly #attempts = new Set<Promise<void>>()
   readonly #ending = new Set<Promise<void>>()
   readonly #waiters: WaiterQueue
   #whenFree: (() => void)[] = []
@@ -191,8 +192,8 @@ export class ConnectionPool {
     if (!(await settlesWithin(this.drained(), timeoutMs))) {
       this.logger.warn(this.stats(), 'connections still in use at the end of the time to close: cut')
     }
-    // What is left: those in use, and those that were just being opened or asked whether they live.
-    await new Promise((resolve) => setImmediate(resolve))
+    await Promise.all(this.#attempts)
+    // What is left: those in use, and those that are just being asked whether they live.
     for (const session of this.#sessions) {
       this.#sessions.delete(session)
       this.#track(session.kill(closedError()))
@@ -221,7 +222,9 @@ export class ConnectionPool {
         if (performance.now() - session.idleSince <= trustIdleMs) this.#give(session)
         else void this.#check(session)
       } else if (!this.#full() && this.#retry === undefined && this.#opening.size < this.#openLimit) {
-        void this.#open()
+        const attempt = this.#open()
+        this.#attempts.add(attempt)
+        void attempt.then(() => this.#attempts.delete(attempt))
       } else {
         return
       }
