@@ -1,0 +1,2 @@
+export { rabbitmq } from './rabbitmq/session.ts'
+export type { RabbitmqOptions } from './rabbitmq/options.ts'

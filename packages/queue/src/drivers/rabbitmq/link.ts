@@ -1,0 +1,107 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import amqp, { type Channel, type ChannelModel } from 'amqplib'
+import { QueueError } from '../../errors.ts'
+import { backoffMs } from '../../retry.ts'
+import { revealCredential, type LoggerLike } from '../../shapes.ts'
+import type { ResolvedRabbitmqOptions } from './options.ts'
+
+const heartbeatSeconds = 10
+const connectTimeoutMs = 5_000
+
+/** One connection that is made when somebody asks and made again after a loss. */
+export class Link {
+  readonly #options: ResolvedRabbitmqOptions
+  readonly #name: string
+  readonly #logger: LoggerLike
+  readonly #closing = new AbortController()
+  #dialing: Promise<ChannelModel> | undefined
+  #current: ChannelModel | undefined
+  #turn = 0
+  /** Set while the broker refuses publishes for want of memory or disk. */
+  blockedSince: number | undefined
+  onUnblocked: () => void = () => {}
+
+  constructor(options: ResolvedRabbitmqOptions, name: string, logger: LoggerLike) {
+    this.#options = options
+    this.#name = name
+    this.#logger = logger
+  }
+
+  get up(): boolean {
+    return this.#current !== undefined
+  }
+
+  /** Resolves with a live connection; waits as long as it takes, until closed. */
+  connection(): Promise<ChannelModel> {
+    this.#dialing ??= this.#dial()
+    return this.#dialing
+  }
+
+  /** Declarations and look-ups happen on channels of their own: what the broker refuses closes the channel, and only that. */
+  async withChannel<T>(work: (channel: Channel) => Promise<T>): Promise<T> {
+    const channel = await (await this.connection()).createChannel()
+    channel.on('error', () => {})
+    try {
+      return await work(channel)
+    } finally {
+      await channel.close().catch(() => {})
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#closing.abort(new QueueError('ERR_QUEUE_CLOSED'))
+    this.#dialing?.catch(() => {})
+    await this.#current?.close().catch(() => {})
+  }
+
+  async #dial(): Promise<ChannelModel> {
+    for (let attempt = 1; ; attempt += 1) {
+      this.#closing.signal.throwIfAborted()
+      try {
+        return this.#adopt(await this.#connect())
+      } catch (error) {
+        if (attempt === 1) this.#logger.warn({ err: error, connection: this.#name }, 'broker cannot be reached; retrying')
+        await sleep(backoffMs(attempt, { initialDelayMs: 100, maxDelayMs: 5_000 }, 0.3 + Math.random() * 0.7), undefined, {
+          signal: this.#closing.signal,
+          ref: false,
+        }).catch(() => {})
+      }
+    }
+  }
+
+  async #connect(): Promise<ChannelModel> {
+    const { urls, username, password } = this.#options
+    const url = new URL(urls[this.#turn % urls.length] as string)
+    this.#turn += 1
+    if (!url.searchParams.has('heartbeat')) url.searchParams.set('heartbeat', String(heartbeatSeconds))
+    return amqp.connect(url.href, {
+      timeout: connectTimeoutMs,
+      noDelay: true,
+      clientProperties: { connection_name: this.#name },
+      ...(username === undefined || password === undefined
+        ? {}
+        : { credentials: amqp.credentials.plain(username, await revealCredential(password)) }),
+    })
+  }
+
+  #adopt(connection: ChannelModel): ChannelModel {
+    this.#current = connection
+    this.blockedSince = undefined
+    connection.on('error', (error: Error) => this.#logger.warn({ err: error, connection: this.#name }, 'broker connection lost'))
+    connection.on('blocked', (reason: string) => {
+      this.blockedSince = performance.now()
+      this.#logger.warn({ reason, connection: this.#name }, 'broker refuses publishes')
+    })
+    connection.on('unblocked', () => {
+      this.blockedSince = undefined
+      this.onUnblocked()
+    })
+    connection.once('close', () => {
+      this.#current = undefined
+      this.#dialing = undefined
+      this.blockedSince = undefined
+    })
+    if (this.#closing.signal.aborted) void connection.close().catch(() => {})
+    return connection
+  }
+}

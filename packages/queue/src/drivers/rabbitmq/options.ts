@@ -1,0 +1,35 @@
+import { known, wrong } from '../../options.ts'
+import { within } from '../../retry.ts'
+import type { Credential } from '../../shapes.ts'
+
+export interface RabbitmqOptions {
+  /** `amqp://` or `amqps://`, one for each node; tried in turn. RabbitMQ 3.10 or later. */
+  urls: readonly string[]
+  /** Takes the place of the URLs'. */
+  username?: string | undefined
+  /** Takes the place of the URLs'; a function is asked at each new connection. Needs `username`. */
+  password?: Credential | undefined
+  /** Messages sent and not yet confirmed; more wait. Default 1,024, 1 to 65,535. */
+  maxUnconfirmed?: number | undefined
+}
+
+export interface ResolvedRabbitmqOptions {
+  readonly urls: readonly string[]
+  readonly username: string | undefined
+  readonly password: Credential | undefined
+  readonly maxUnconfirmed: number
+}
+
+export function resolveRabbitmqOptions(options: RabbitmqOptions): ResolvedRabbitmqOptions {
+  known('rabbitmq', options, ['urls', 'username', 'password', 'maxUnconfirmed'])
+  if (!Array.isArray(options.urls) || options.urls.length === 0) throw wrong('urls: at least one')
+  const urls = options.urls as readonly string[]
+  if (!urls.every((url) => URL.canParse(url) && /^amqps?:/.test(url))) throw wrong('urls: amqp://… or amqps://…')
+  if ((options.username === undefined) !== (options.password === undefined)) throw wrong('username and password: both or neither')
+  return {
+    urls,
+    username: options.username,
+    password: options.password,
+    maxUnconfirmed: within('maxUnconfirmed', options.maxUnconfirmed ?? 1_024, 1, 65_535),
+  }
+}
