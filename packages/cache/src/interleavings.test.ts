@@ -30,7 +30,10 @@ function source() {
   }
 }
 const started = async (db: ReturnType<typeof source>, loads: number) => {
-  while (db.loads < loads) await Promise.resolve()
+  for (let turns = 0; db.loads < loads; turns++) {
+    if (turns > 10_000) throw new Error(`load ${loads} has not begun`)
+    await Promise.resolve()
+  }
 }
 
 describe('an invalidation while the old value is being loaded', () => {

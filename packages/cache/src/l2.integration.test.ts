@@ -65,6 +65,24 @@ describe('l2', () => {
     })
   })
 
+  it('copies that others made of the old entry meanwhile go when it is delivered', async () => {
+    let refusing = true
+    const options = base()
+    const l2 = tampered((store) => ({ invalidate: (what) => (refusing ? Promise.reject(new Error('READONLY')) : store.invalidate(what)) }))
+    const layers = () => ({ l1: memory({ maxBytes: 1e6 }), bus: redisBus({ client, heartbeatMs: 200 }) })
+    const [a, b] = [createCache({ ...options, ...layers(), l2 }), createCache({ ...options, ...layers(), l2: redis({ client }) })]
+    await using([a, b], async () => {
+      await Promise.all([a.ready(), b.ready()])
+      await b.set('k', 'old')
+      await expect(a.delete('k')).rejects.toMatchObject({ code: 'ERR_CACHE_INVALIDATION_PENDING' })
+      expect(await b.getOrSet('k', () => 'not asked')).toBe('old')
+      await new Promise((resolve) => setTimeout(resolve, 100))
+      expect(await b.getOrSet('k', () => 'not asked')).toBe('old')
+      refusing = false
+      await expect.poll(() => b.getOrSet('k', () => 'new'), { timeout: 10_000 }).toBe('new')
+    })
+  })
+
   it('a look-up that another process overtakes between answer and l1 is not kept', async () => {
     const options = base()
     const gate = Promise.withResolvers<void>()
@@ -92,6 +110,49 @@ describe('l2', () => {
     })
   })
 
+  it('a newcomer does not share a look-up that was answered before he came', async () => {
+    const options = base()
+    const gate = Promise.withResolvers<void>()
+    const answered = Promise.withResolvers<void>()
+    const l2 = tampered((store) => ({
+      read: async (lookups) => {
+        const reads = await store.read(lookups)
+        answered.resolve()
+        await gate.promise
+        return reads
+      },
+    }))
+    const [a, b] = [createCache({ ...options, l2: redis({ client }) }), createCache({ ...options, l2 })]
+    await using([a, b], async () => {
+      await a.set('k', 'old')
+      const before = b.getOrSet('k', () => 'not asked')
+      const together = b.getOrSet('k', () => 'not asked')
+      await answered.promise
+      await a.delete('k')
+      await new Promise((resolve) => setTimeout(resolve, 5))
+      const after = b.getOrSet('k', () => 'new')
+      gate.resolve()
+      expect([await before, await together, await after]).toEqual(['old', 'old', 'new'])
+    })
+  })
+
+  it('nor a stale copy whose refresh runs, once another process has invalidated it', async () => {
+    const options = { ...base(), ttlMs: 20, staleWhileRevalidateMs: 60_000 }
+    const [a, b] = [createCache({ ...options, l2: redis({ client }) }), createCache({ ...options, l2: redis({ client }) })]
+    await using([a, b], async () => {
+      await a.set('k', 'old')
+      await expect.poll(() => a.get('k')).toBeUndefined()
+      const refresh = Promise.withResolvers<string>()
+      expect(await b.getOrSet('k', () => refresh.promise)).toBe('old')
+      expect(await b.getOrSet('k', () => 'not asked')).toBe('old')
+      await a.delete('k')
+      await new Promise((resolve) => setTimeout(resolve, 5))
+      expect(await b.getOrSet('k', () => 'new', { ttlMs: 60_000 })).toBe('new')
+      refresh.resolve('old')
+      await expect.poll(() => a.get('k')).toBe('new')
+    })
+  })
+
   it('an l2 that does not answer costs its time limit at first, then nothing; requests are answered', async () => {
     let silent = true
     const options = { ...base(), l2HardTimeoutMs: 50 }
@@ -108,6 +169,25 @@ describe('l2', () => {
       expect(asked).toBeLessThan(20)
       silent = false
       await expect.poll(async () => [await cache.getOrSet('k', () => 1), await cache.get('k')]).toEqual([1, 1])
+    })
+  })
+
+  it('a right to load that arrives too late is given back', async () => {
+    const options = { ...base(), l2HardTimeoutMs: 50 }
+    const late = Promise.withResolvers<unknown>()
+    const l2 = tampered((store) => ({
+      read: async (lookups) => {
+        const reads = await store.read(lookups)
+        await new Promise((resolve) => setTimeout(resolve, 150))
+        late.resolve(reads[0]?.lease)
+        return reads
+      },
+    }))
+    const cache = createCache({ ...options, l2 })
+    await using([cache], async () => {
+      expect(await cache.getOrSet('k', () => 1)).toBe(1)
+      expect(await late.promise).toBe('held')
+      await expect.poll(() => client.exists(`${options.namespace}:l:k`)).toBe(0)
     })
   })
 

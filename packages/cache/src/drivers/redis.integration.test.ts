@@ -71,7 +71,9 @@ describe('redis', () => {
       return 'old'
     })
     await started.promise
-    await cache.deleteByTag('t2')
+    const other = createCache({ namespace: 'evicted', l2: redis({ client }), ttlMs: 60_000 })
+    await other.deleteByTag('t2')
+    await other.close()
     await client.del('evicted:t:t2')
     gate.resolve()
     await load
