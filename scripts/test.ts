@@ -4,7 +4,7 @@
  */
 import { existsSync, globSync, readFileSync, rmSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { startConsul, startPostgres, startRabbitmq, startRedis } from '../packages/stack/src/index.ts'
+import { findOrphans, runId, startConsul, startPostgres, startRabbitmq, startRedis } from '../packages/stack/src/index.ts'
 import { bin, requirePinnedNode, root } from './pinned-node.ts'
 import { checkPublished } from './publish-check.ts'
 import { command, run, type StepResult, step } from './step.ts'
@@ -45,6 +45,8 @@ function suite(name: string, env: NodeJS.ProcessEnv, args: readonly string[]): (
   }
 }
 
+// Drawn before anything starts, so that every server of the run can be found by it.
+runId()
 const progress = { onProgress: (line: string) => console.log(line) }
 await using servers = new AsyncDisposableStack()
 const started = await Promise.all([startPostgres(progress), startRedis(progress), startRabbitmq(progress), startConsul(progress)])
@@ -85,6 +87,14 @@ if (long) {
   steps.push(await step('demo embedded', demo('--orders', '200', '--mode', 'embedded')))
   steps.push(await step('demo native', demo('--orders', '200', '--mode', 'native')))
 }
+
+steps.push(
+  await step('nothing left behind', async () => {
+    const orphans = findOrphans()
+    for (const { pid, command: line } of orphans) console.error(`process ${pid} has lost its owner: ${line}`)
+    return { passed: orphans.length === 0 ? 1 : 0, failed: orphans.length }
+  }),
+)
 
 const passed = steps.reduce((sum, { passed: count }) => sum + count, 0)
 const failed = steps.reduce((sum, { failed: count }) => sum + count, 0)
