@@ -122,7 +122,7 @@ describe('fetch', () => {
 describe('retry', () => {
   it('goes to another instance for idempotent requests', async () => {
     const [bad, good] = [await backend(status(503)), await backend()]
-    const client = clientOf([bad.url, good.url], { policy: quick, balancer: 'round-robin' })
+    const client = clientOf([bad.url, good.url], { policy: { retry: { maxAttempts: 2, initialDelayMs: 1 } }, balancer: 'round-robin' })
     const answers = await Promise.all(Array.from({ length: 10 }, () => statusOf(client.fetch('/', { method: 'PUT', body: 'x' }))))
     expect(answers).toEqual(Array.from({ length: 10 }, () => 200))
     expect(bad.requests.length).toBeGreaterThan(0)
@@ -161,7 +161,7 @@ describe('retry', () => {
     let calls = 0
     const { url } = await backend((request, response) => {
       ports.add(request.socket.remotePort!)
-      response.writeHead(++calls % 3 === 0 ? 200 : 503, { 'content-length': '2' }).end('no')
+      response.writeHead(++calls % 3 === 0 ? 200 : 503, { 'content-length': '60000' }).end(Buffer.alloc(60_000))
     })
     const client = clientOf([url], { policy: quick })
     for (let i = 0; i < 5; i++) expect(await statusOf(client.fetch('/'))).toBe(200)
@@ -220,6 +220,14 @@ describe('balancing', () => {
     expect(share.get(slow.url)).toBeLessThan(0.08)
     expect(share.get(failing.url)).toBeLessThan(0.05)
     expect(share.get(dead)).toBeLessThan(0.05)
+  })
+
+  it('does not take fast failures for fast answers when most instances fail', async () => {
+    const [bad, worse] = [await backend(status(500)), await backend(status(500))]
+    const good = await backend((_, response) => void setTimeout(() => response.end('ok'), 20))
+    const client = clientOf([bad.url, worse.url, good.url])
+    for (let i = 0; i < 100; i++) await statusOf(client.fetch('/'))
+    expect(good.requests.length).toBeGreaterThan(50)
   })
 
   it('loses no idempotent request when one of two instances dies under load', async () => {

@@ -40,7 +40,7 @@ export class Bulkhead {
 
   /** The function that frees the slot, at once or after a wait; throws when neither is to be had. */
   acquire(call: Call): (() => void) | Promise<() => void> {
-    if (this.#active < this.settings.maxConcurrent && this.#queued === 0) {
+    if (this.#active < this.settings.maxConcurrent) {
       this.#active++
       return this.#release
     }

@@ -116,6 +116,17 @@ describe('circuit breaker', () => {
     expect(policy.stats().state).toBe('open')
   })
 
+  it('forgets the lease of a probe that has answered', async () => {
+    const policy = createPolicy({ breaker: { ...breaker, probes: 2, probeTimeoutMs: 300 } })
+    await open(policy)
+    vi.advanceTimersByTime(1000)
+    await policy.execute(() => 1)
+    vi.advanceTimersByTime(10_000)
+    expect(policy.stats().state).toBe('half-open')
+    await policy.execute(() => 1)
+    expect(policy.stats().state).toBe('closed')
+  })
+
   it('gives the lease of a probe that its caller aborted to the next call', async () => {
     const policy = createPolicy({ breaker })
     await open(policy)

@@ -188,6 +188,7 @@ describe('retry', () => {
     const blip = policy.execute(({ attempt }) => (attempt === 1 ? Promise.reject(new Error('blip')) : 'healed'))
     await vi.advanceTimersByTimeAsync(10)
     expect(await blip).toBe('healed')
+    expect(budget.tokens, 'a retry that succeeds costs nothing').toBeGreaterThanOrEqual(14)
   })
 
   it('reports the answer of the attempt that was sent when a later one is refused here', async () => {
@@ -257,7 +258,13 @@ describe('abort', () => {
 
   it('leaves no listener on a signal used 10,000 times', async () => {
     const { signal } = new AbortController()
-    const policy = createPolicy({ timeoutMs: 1000, retry: { maxAttempts: 2 }, breaker: {}, bulkhead: { maxConcurrent: 5, maxQueued: 5 } })
+    const policy = createPolicy({
+      timeoutMs: 1000,
+      attemptTimeoutMs: 500,
+      retry: { maxAttempts: 2 },
+      breaker: {},
+      bulkhead: { maxConcurrent: 5, maxQueued: 5 },
+    })
     for (let i = 0; i < 10_000; i++) await policy.execute(({ signal: own }) => own.aborted, { signal })
     expect(getEventListeners(signal, 'abort')).toHaveLength(0)
     expect(vi.getTimerCount()).toBe(0)
