@@ -1,5 +1,6 @@
 import pg from 'pg'
 import { type Credential, type ResolvedDbPoolOptions, reveal } from './options.ts'
+import { settlesWithin } from './timing.ts'
 
 /**
  * One new connection to the server within `connectTimeoutMs`. `made` runs in the very moment the server is ready, so that no event of
@@ -29,11 +30,13 @@ export async function connectClient<T>(
     options.connectTimeoutMs,
   )
   let client: pg.Client | undefined
+  let ended: Promise<void> | undefined
   try {
     if (signal?.aborted) throw signal.reason
     const password = credential === undefined ? undefined : await Promise.race([reveal(credential), givenUp])
     client = createClient(options, password)
     const connecting = client
+    ended = new Promise((resolve) => connecting.once('end', () => resolve()))
     const connected = new Promise<T | pg.Client>((resolve, reject) => {
       connecting.connect((error: Error | null) => {
         if (error) reject(error)
@@ -42,8 +45,8 @@ export async function connectClient<T>(
     })
     return await Promise.race([connected, givenUp])
   } catch (error) {
-    const stream = client?.connection.stream.destroy()
-    if (stream !== undefined && !stream.closed) await new Promise((resolve) => stream.once('close', resolve))
+    client?.connection.stream.destroy()
+    if (ended !== undefined) await settlesWithin(ended, 1_000)
     throw error
   } finally {
     clearTimeout(timer)

@@ -169,6 +169,19 @@ describe('cancellation', () => {
     expect(db.stats().open).toBe(1)
   })
 
+  it('that overtakes its statement is repeated', async () => {
+    const db = open({ maxSize: 1, cancelTimeoutMs: 20_000 })
+    const pid = await backend(db)
+    for (let round = 0; round < 30; round++) {
+      const controller = new AbortController()
+      const aborted = db.query('select pg_sleep(60)', [], { signal: controller.signal }).catch(() => {})
+      controller.abort()
+      await aborted
+      await db.drain()
+    }
+    expect(await backend(db)).toBe(pid)
+  })
+
   it('of one statement leaves those beside it on the same connection alone', async () => {
     const db = open({ maxSize: 1 })
     const controller = new AbortController()
@@ -301,6 +314,20 @@ describe('close', () => {
     await db.close({ timeoutMs: 50 })
     expect(await rejected).toMatchObject({ code: 'ERR_DB_POOL_CLOSED' })
     expect(db.stats()).toEqual({ open: 0, inUse: 0, idle: 0, waiting: 0 })
+  })
+
+  it('while connections are being opened leaves no socket', async () => {
+    const sockets = () =>
+      process.getActiveResourcesInfo().filter((name) => /^(TCPSocketWrap|ConnectWrap|TCPConnectWrap)$/.test(name)).length
+    const before = sockets()
+    for (let round = 0; round < 20; round++) {
+      const db = open()
+      const calls = Promise.all(Array.from({ length: 3 }, () => db.query('select 1').catch((error: unknown) => error)))
+      await new Promise((resolve) => setTimeout(resolve, round / 2))
+      await db.close()
+      await calls
+      expect(sockets()).toBe(before)
+    }
   })
 
   it('of a pool that was never used is immediate, and await using works', async () => {

@@ -45,6 +45,7 @@ export class Session {
   #running: Done | undefined
   #reportFailure: (() => void) | undefined
   #cancelling: Promise<void> | undefined
+  #onStatementEnd: (() => void) | undefined
 
   constructor(
     client: pg.Client,
@@ -67,6 +68,7 @@ export class Session {
     client.on('drain', () => {
       this.#busy = false
       this.#report()
+      this.#onStatementEnd?.()
       this.#pump()
     })
     // The server reports some settings when they change, whoever changed them (a function, a DO block).
@@ -125,13 +127,28 @@ export class Session {
     this.#cancelRunning(timeoutMs)
   }
 
-  /** By a CancelRequest. Statements sent meanwhile wait until it has gone through, so that it cannot hit them. */
   #cancelRunning(timeoutMs: number): void {
     if (!this.#busy || this.failure !== undefined || this.#cancelling !== undefined) return
-    this.#cancelling = sendCancelRequest(this.client, timeoutMs).finally(() => {
+    this.#cancelling = this.#requestCancel(timeoutMs).finally(() => {
       this.#cancelling = undefined
       this.#pump()
     })
+  }
+
+  /**
+   * A CancelRequest may overtake its statement on the way and find nothing to cancel, so it is repeated until the statement has ended.
+   * Meanwhile nothing else is sent that it could hit.
+   */
+  async #requestCancel(timeoutMs: number): Promise<void> {
+    const deadline = performance.now() + timeoutMs
+    for (let pauseMs = 20; this.#busy && this.failure === undefined && performance.now() < deadline; pauseMs = Math.min(pauseMs * 2, 500)) {
+      await sendCancelRequest(this.client, timeoutMs)
+      if (!this.#busy) return
+      const ended = new Promise<void>((resolve) => {
+        this.#onStatementEnd = resolve
+      })
+      await settlesWithin(ended, pauseMs)
+    }
   }
 
   /** True when the server is ready for the next statement and no CancelRequest is on its way; false when that took longer than allowed. */
@@ -144,15 +161,16 @@ export class Session {
   async end(): Promise<void> {
     this.failure ??= new DbPoolError('ERR_DB_POOL_RELEASED', 'the connection was closed by the pool')
     this.client.end().catch(() => {})
-    if (!(await settlesWithin(this.#ended, 1_000))) this.#cut()
-    await this.#ended
+    if (await settlesWithin(this.#ended, 1_000)) return
+    this.#cut()
+    await settlesWithin(this.#ended, 1_000)
   }
 
   /** Ends it without a goodbye: running statements fail with `reason`. */
   async kill(reason: Error): Promise<void> {
     this.failure ??= reason
     this.#cut()
-    await this.#ended
+    await settlesWithin(this.#ended, 1_000)
   }
 
   #cut(): void {
@@ -183,6 +201,7 @@ export class Session {
           // After an error of its own (a value that cannot be sent) it calls a second time, without an error.
           if (this.#reportFailure === undefined) done(undefined, result)
           else this.#report()
+          this.#onStatementEnd?.()
           this.#pump()
         } else if (this.failure !== undefined) {
           done(error)
@@ -220,6 +239,7 @@ export class Session {
     }
     this.#busy = false
     this.#report()
+    this.#onStatementEnd?.()
     for (const job of this.#queue.splice(0)) job.done(this.failure)
     for (const resolve of this.#whenQuiet.splice(0)) resolve()
   }
