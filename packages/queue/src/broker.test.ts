@@ -1,0 +1,183 @@
+import {
+  context,
+  propagation,
+  ROOT_CONTEXT,
+  trace,
+  type Context,
+  type Span,
+  type TextMapPropagator,
+  type TracerProvider,
+} from '@opentelemetry/api'
+import { afterEach, describe, expect, it, vi } from 'vitest'
+import { z } from 'zod'
+import { memory } from './drivers/memory.ts'
+import { createBroker, defineMessage, noopBroker, QueueError, type Broker, type QueueDriver } from './index.ts'
+import { uuidv7 } from './uuid.ts'
+
+const ping = defineMessage('ping', { version: 1, schema: z.object({ n: z.number() }) })
+const code = (expected: string): Error => expect.objectContaining({ code: expected }) as Error
+
+/** A broker whose driver never answers a publish. */
+function silent(options: { publishTimeoutMs?: number; maxPendingPublishes?: number }): Broker {
+  const inner = memory()
+  const driver: QueueDriver = {
+    name: 'silent',
+    open: (driverContext) => Object.assign(inner.open(driverContext), { publish: () => new Promise<void>(() => {}) }),
+  }
+  return createBroker({ driver, service: 'test', ...options })
+}
+
+describe('createBroker', () => {
+  it.each([
+    [{ service: 'a b' }, /service/],
+    [{ driver: {} }, /driver/],
+    [{ publishTimeoutMs: 1 }, /publishTimeoutMs/],
+    [{ maxPendingPublishes: 0 }, /maxPendingPublishes/],
+    [{ retries: 3 }, /no option retries/],
+  ])('refuses %o', (options, text) => {
+    const all = { driver: memory(), service: 'test', ...options } as never
+    expect(() => createBroker(all)).toThrow(text)
+  })
+
+  it('refuses consume options that contradict each other', async () => {
+    await using broker = createBroker({ driver: memory(), service: 'test' })
+    const consume = (options: object): Promise<unknown> => broker.consume(ping, async () => {}, options as never)
+    await expect(consume({ group: 'broadcast', ordered: true })).rejects.toThrow(/ordered/)
+    await expect(consume({ group: 'broadcast', inbox: {} })).rejects.toThrow(/inbox/)
+    await expect(consume({ group: 'g', concurrency: 0 })).rejects.toThrow(/concurrency/)
+    await expect(consume({ group: 'g h' })).rejects.toThrow(/group/)
+  })
+
+  it('refuses a body that does not fit without quoting it', async () => {
+    await using broker = createBroker({ driver: memory(), service: 'test' })
+    const error = await broker.publish(ping, { n: 'secret' } as never).catch((caught: unknown) => caught)
+    expect(QueueError.isInstance(error) && error.code).toBe('ERR_QUEUE_INVALID')
+    expect(String(error)).not.toContain('secret')
+  })
+
+  it('stops waiting for a silent broker at the deadline, at the abort and when too many wait', async () => {
+    const broker = silent({ publishTimeoutMs: 50, maxPendingPublishes: 2 })
+    const abort = new AbortController()
+    const reason = new Error('gone')
+    const first = broker.publish(ping, { n: 1 }, { signal: abort.signal })
+    const second = broker.publish(ping, { n: 2 })
+    await vi.waitFor(() => expect(broker.stats().pendingPublishes).toBe(2))
+    await expect(broker.publish(ping, { n: 3 })).rejects.toThrow(code('ERR_QUEUE_OVERFLOW'))
+    abort.abort(reason)
+    await expect(first).rejects.toBe(reason)
+    await expect(second).rejects.toThrow(code('ERR_QUEUE_TIMEOUT'))
+    expect(broker.stats().pendingPublishes).toBe(0)
+    await broker.close({ timeoutMs: 100 })
+  })
+
+  it('closes the consumers it made, once, for all callers', async () => {
+    const broker = createBroker({ driver: memory(), service: 'test' })
+    await broker.consume(ping, async () => {}, { group: 'g' })
+    const consumer = await broker.consume(ping, async () => {}, { group: 'h' })
+    await consumer.close()
+    expect(broker.stats().consumers).toBe(1)
+    const closing = broker.close()
+    expect(broker.close()).toBe(closing)
+    await closing
+    expect(broker.stats().consumers).toBe(0)
+  })
+
+  it('runs outbound hooks at publish and inbound hooks around the handler, the first outermost', async () => {
+    const log: string[] = []
+    const hook =
+      (name: string) =>
+      <T>(request: { headers: Record<string, string | string[] | undefined> }, run: () => T): T => {
+        log.push(`${name}:${String(request.headers['x-tenant'])}`)
+        return run()
+      }
+    await using broker = createBroker({
+      driver: memory(),
+      service: 'test',
+      outbound: [(headers) => void (headers['x-tenant'] = 'acme')],
+      inbound: [hook('outer'), hook('inner')],
+    })
+    await broker.consume(ping, async ({ headers }) => void log.push(`handler:${headers['x-tenant']}`), { group: 'g' })
+    await broker.publish(ping, { n: 1 })
+    await vi.waitFor(() => expect(log).toEqual(['outer:acme', 'inner:acme', 'handler:acme']))
+  })
+
+  it('has a broker that does nothing', async () => {
+    const { id } = await noopBroker.publish(ping, { n: 1 })
+    expect(id).toMatch(/^[0-9a-f-]{36}$/)
+    await (await noopBroker.consume(ping, async () => {}, { group: 'g' })).close()
+    await noopBroker.close()
+  })
+})
+
+describe('telemetry', () => {
+  afterEach(() => {
+    trace.disable()
+    propagation.disable()
+    context.disable()
+  })
+
+  it('makes the processing a child of the publishing, across the broker', async () => {
+    const spans: { name: string; kind: number | undefined; id: string; parent: string | undefined }[] = []
+    const provider: TracerProvider = {
+      getTracer: () => ({
+        startSpan(name, options, parent) {
+          const id = (spans.length + 1).toString(16).padStart(16, '0')
+          spans.push({ name, kind: options?.kind, id, parent: trace.getSpanContext(parent ?? ROOT_CONTEXT)?.spanId })
+          return trace.wrapSpanContext({ traceId: '1'.repeat(32), spanId: id, traceFlags: 1 })
+        },
+        startActiveSpan: () => undefined as never,
+      }),
+    }
+    const propagator: TextMapPropagator = {
+      fields: () => ['traceparent'],
+      inject(from: Context, carrier, setter) {
+        const active = trace.getSpanContext(from)
+        if (active !== undefined) setter.set(carrier, 'traceparent', `00-${active.traceId}-${active.spanId}-01`)
+      },
+      extract(into: Context, carrier, getter) {
+        const [, traceId, spanId] = String(getter.get(carrier, 'traceparent')).split('-')
+        if (traceId === undefined || spanId === undefined) return into
+        return trace.setSpan(into, trace.wrapSpanContext({ traceId, spanId, traceFlags: 1, isRemote: true }) as Span)
+      },
+    }
+    const stack: Context[] = [ROOT_CONTEXT]
+    context.setGlobalContextManager({
+      active: () => stack.at(-1) as Context,
+      with(active, run, self, ...args) {
+        stack.push(active)
+        try {
+          return run.call(self as never, ...args)
+        } finally {
+          stack.pop()
+        }
+      },
+      bind: (_active, target) => target,
+      enable() {
+        return this
+      },
+      disable() {
+        return this
+      },
+    })
+    trace.setGlobalTracerProvider(provider)
+    propagation.setGlobalPropagator(propagator)
+
+    await using broker = createBroker({ driver: memory(), service: 'test' })
+    const consumer = await broker.consume(ping, async () => {}, { group: 'g' })
+    await broker.publish(ping, { n: 1 })
+    await vi.waitFor(() => expect(consumer.stats().processed).toBe(1))
+    expect(spans).toEqual([
+      { name: 'publish ping.v1', kind: 3, id: '0000000000000001', parent: undefined },
+      { name: 'process ping.v1', kind: 4, id: '0000000000000002', parent: '0000000000000001' },
+    ])
+  })
+})
+
+describe('uuidv7', () => {
+  it('is well formed, unique and grows within a millisecond and when the clock goes back', () => {
+    const ids = Array.from({ length: 10_000 }, (_, index) => uuidv7(1_700_000_000_000 - index))
+    expect(new Set(ids).size).toBe(ids.length)
+    expect(ids.toSorted()).toEqual(ids)
+    for (const id of ids) expect(id).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/)
+  })
+})
