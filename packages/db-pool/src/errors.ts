@@ -62,12 +62,12 @@ export class DbPoolError extends Error {
   readonly code: DbPoolErrorCode
   /** True when the server has certainly done nothing and the call may be made again. */
   readonly retryable: boolean
-  readonly option?: string
-  readonly file?: string
-  readonly waitedMs?: number
-  readonly inUse?: number
-  readonly waiting?: number
-  readonly holders?: readonly Holder[]
+  declare readonly option?: string
+  declare readonly file?: string
+  declare readonly waitedMs?: number
+  declare readonly inUse?: number
+  declare readonly waiting?: number
+  declare readonly holders?: readonly Holder[]
 
   constructor(code: DbPoolErrorCode, message: string, options: { cause?: unknown } & DbPoolErrorFacts = {}) {
     const { cause, ...facts } = options

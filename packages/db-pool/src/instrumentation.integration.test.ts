@@ -69,7 +69,7 @@ afterAll(async () => {
 
 describe('telemetry', () => {
   it('names each operation, its outcome and its pool, and never its text', async () => {
-    const db = createDbPool({ url: database.url, name: 'orders', maxSize: 2, acquireTimeoutMs: 30 })
+    const db = createDbPool({ url: database.url, name: 'orders', maxSize: 2 })
     await db.query('/* secret */ select 1')
     await db.query('insert into nowhere values (1)').catch(() => {})
     const facts = { 'db.system.name': 'postgresql', 'db.client.connection.pool.name': 'orders' }
@@ -86,7 +86,7 @@ describe('telemetry', () => {
   })
 
   it('shows the pool, and is silent after close', async () => {
-    const db = createDbPool({ url: database.url, name: 'orders', maxSize: 1, acquireTimeoutMs: 30 })
+    const db = createDbPool({ url: database.url, name: 'orders', maxSize: 1, acquireTimeoutMs: 2_000 })
     recorder.points.length = 0
     const held = Promise.withResolvers<void>()
     const started = Promise.withResolvers<void>()

@@ -113,7 +113,7 @@ describe('waiting', () => {
   })
 
   it('ends after acquireTimeoutMs with an error that explains itself', async () => {
-    const db = open({ maxSize: 1, acquireTimeoutMs: 60 })
+    const db = open({ maxSize: 1, acquireTimeoutMs: 2_000 })
     const held = Promise.withResolvers<void>()
     const holder = db.withConnection(async (connection) => {
       await connection.query('update pg_class set relname = relname where false')
