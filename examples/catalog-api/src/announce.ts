@@ -13,7 +13,7 @@ export function announce(discovery: Discovery, { instance, http }: Pick<Settings
       registration = await discovery.register({
         id: `catalog-api-${instance}`,
         service: 'catalog-api',
-        address: http.host,
+        address: http.advertise ?? http.host,
         port: http.port,
         check: { ttlMs: 10_000 },
       })

@@ -1,5 +1,5 @@
 import { commonSettings, httpSettings } from '@film-store/film-contracts'
-import { args, type Config, defineConfig, dotenv, env } from '@platform/config'
+import { args, type Config, defineConfig, dotenv, env, secret } from '@platform/config'
 import { z } from 'zod'
 
 export const prefix = 'CATALOG'
@@ -10,7 +10,7 @@ export const settings = defineConfig({
     http: httpSettings,
     cache: z
       .object({
-        redisUrl: z.string().optional().describe('Shared second layer; without it each instance keeps its own pages'),
+        redisUrl: secret(z.string()).optional().describe('Shared second layer; without it each instance keeps its own pages'),
         ttlMs: z.int().positive().default(60_000).describe('How long a page is kept when nothing invalidates it'),
       })
       .prefault({}),

@@ -26,7 +26,8 @@ const logger = createLogger({ name: 'catalog-api', level: current.logLevel, reda
 const telemetry = startTelemetry({ service: 'catalog-api', instance: current.instance, sampling: { ratio: current.sampling } })
 const db = createDbPool({ url: current.db.url.reveal(), maxSize: current.db.maxSize, applicationName: 'catalog-api', logger })
 
-const { redisUrl, ttlMs } = current.cache
+const { ttlMs } = current.cache
+const redisUrl = current.cache.redisUrl?.reveal()
 const cache = createCache({
   namespace: 'catalog',
   l1: memory({ maxBytes: 64e6 }),
@@ -68,6 +69,7 @@ await createService({
     ...(current.consulUrl && { registration: component(announce(discovery, current), { needs: ['http', 'discovery'] }) }),
   },
   health: createHealth({ checks: { db: { run: (options) => db.check!(options), kind: 'shared' } }, logger }),
-  admin: { port: current.admin.port, metrics: (request) => telemetry.metrics(request) },
+  gracePeriodMs: current.gracePeriod,
+  admin: { ...current.admin, metrics: (request) => telemetry.metrics(request) },
   logger,
 }).run()

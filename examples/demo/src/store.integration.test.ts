@@ -25,7 +25,7 @@ describe('the film store', () => {
   const get = (path: string) => fetch(`${store.catalogUrls[0]}${path}`)
   const order = (fields: object) => JSON.stringify({ filmId: 1, quantity: 1, ...fields })
 
-  const bad: [what: string, send: () => Promise<Response>, status: number, field?: string][] = [
+  const bad: [what: string, send: () => Promise<Response>, status: number, ...fields: string[]][] = [
     ['malformed JSON', () => post('{"filmId": 1,'), 400],
     ['a missing field', () => post(JSON.stringify({ filmId: 1 })), 400, 'quantity'],
     ['a negative quantity', () => post(order({ quantity: -1 })), 400, 'quantity'],
@@ -34,7 +34,7 @@ describe('the film store', () => {
     ['no idempotency key', () => post(order({}), { 'content-type': 'application/json' }), 400, 'idempotency-key'],
     ['a body of 2 MB', () => post(order({ note: 'x'.repeat(2_000_000) })), 413],
     ['a wrong content type', () => post('filmId=1', { ...json, 'content-type': 'text/plain' }), 415],
-    ['no body', () => post(undefined), 400],
+    ['no body', () => post(undefined), 400, 'filmId', 'quantity'],
     ['an order number that is none', () => fetch(`${store.ordersUrls[0]}/orders/1`), 400, 'id'],
     ['a film number that is none', () => get('/films/first'), 400, 'id'],
     ['an unknown film page', () => get('/films/999999'), 404, 'id'],
@@ -42,14 +42,14 @@ describe('the film store', () => {
     ['an unknown path', () => get('/films/1/reviews'), 404],
   ]
 
-  it.each(bad)('answers %s with a problem that names the field', async (_what, send, status, field) => {
+  it.each(bad)('answers %s with a problem that names the fields', async (_what, send, status, ...fields) => {
     const answer = await send()
     const problem = (await answer.json()) as Problem
     expect(answer.headers.get('content-type')).toMatch(/^application\/problem\+json/)
     expect(answer.status).toBe(status)
     expect(problem.status).toBe(status)
     expect(problem.title).not.toBe('')
-    expect(problem.errors?.map((error) => error.pointer) ?? []).toEqual(field ? [`#/${field}`] : [])
+    expect(problem.errors?.map((error) => error.pointer) ?? []).toEqual(fields.map((field) => `#/${field}`))
   })
 
   it('stored nothing of it and logged no error', async () => {

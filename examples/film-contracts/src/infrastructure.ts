@@ -1,4 +1,4 @@
-import { secret } from '@platform/config'
+import { duration, secret } from '@platform/config'
 import type { QueueDriver } from '@platform/queue'
 import { postgres } from '@platform/queue/postgres'
 import { rabbitmq } from '@platform/queue/rabbitmq'
@@ -8,7 +8,11 @@ import { z } from 'zod'
 export const commonSettings = {
   logLevel: z.enum(['debug', 'info', 'warn', 'error']).default('info').describe('What is logged'),
   instance: z.string().default('1').describe('Name of this instance among those of the service'),
-  admin: z.object({ port: z.int().min(0).max(65_535).describe('Loopback port of probes and metrics') }),
+  gracePeriod: duration().default(30_000).describe('Time between SIGTERM and SIGKILL that the platform grants'),
+  admin: z.object({
+    host: z.string().default('127.0.0.1').describe('Address of probes and metrics'),
+    port: z.int().min(0).max(65_535).describe('Port of probes and metrics'),
+  }),
   db: z.object({
     url: secret(z.string()).describe("URL of the service's own database"),
     maxSize: z.int().positive().default(10).describe('Connections at most'),
@@ -23,6 +27,7 @@ export const commonSettings = {
 /** The port and address on which a service takes requests. */
 export const httpSettings = z.object({
   host: z.string().default('127.0.0.1').describe('Address to listen on'),
+  advertise: z.string().optional().describe('Name or address under which others reach it, when it is not the one it listens on'),
   port: z.int().min(0).max(65_535).describe('Port to listen on'),
 })
 

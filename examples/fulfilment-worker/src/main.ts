@@ -44,6 +44,7 @@ await createService({
     orders: component(orders, { needs: ['db', 'broker', 'outbox'] }),
   },
   health: createHealth({ checks: { db: { run: (options) => db.check!(options), kind: 'shared' } }, logger }),
-  admin: { port: current.admin.port, metrics: (request) => telemetry.metrics(request) },
+  gracePeriodMs: current.gracePeriod,
+  admin: { ...current.admin, metrics: (request) => telemetry.metrics(request) },
   logger,
 }).run()

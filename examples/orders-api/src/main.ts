@@ -56,7 +56,12 @@ const app = await NestFactory.create(AppModule.with({ source, prices: new Prices
   logger: nestLogger(logger),
   abortOnError: false,
 })
-const http = nestHttp(app, { ...current.http, inbound: [telemetry.inbound, logContextHook, deadlineHook], logger })
+const http = nestHttp(app, {
+  port: current.http.port,
+  host: current.http.host,
+  inbound: [telemetry.inbound, logContextHook, deadlineHook],
+  logger,
+})
 
 /** TypeORM's own start and stop; the pool beneath it is a component of its own. */
 const orm = {
@@ -81,6 +86,7 @@ await createService({
     http: component(http, { needs: ['orm', 'outbox', 'catalog'] }),
   },
   health: createHealth({ checks: { db: { run: (options) => db.check!(options), kind: 'shared' } }, logger }),
-  admin: { port: current.admin.port, metrics: (request) => telemetry.metrics(request) },
+  gracePeriodMs: current.gracePeriod,
+  admin: { ...current.admin, metrics: (request) => telemetry.metrics(request) },
   logger,
 }).run()
