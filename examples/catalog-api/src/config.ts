@@ -7,7 +7,9 @@ export const prefix = 'CATALOG'
 export const settings = defineConfig({
   schema: z.object({
     ...commonSettings,
-    http: httpSettings,
+    http: httpSettings.extend({
+      advertise: z.string().optional().describe('Name or address under which others reach it, when it is not the one it listens on'),
+    }),
     cache: z
       .object({
         redisUrl: secret(z.string()).optional().describe('Shared second layer; without it each instance keeps its own pages'),

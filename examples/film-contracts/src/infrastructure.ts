@@ -27,7 +27,6 @@ export const commonSettings = {
 /** The port and address on which a service takes requests. */
 export const httpSettings = z.object({
   host: z.string().default('127.0.0.1').describe('Address to listen on'),
-  advertise: z.string().optional().describe('Name or address under which others reach it, when it is not the one it listens on'),
   port: z.int().min(0).max(65_535).describe('Port to listen on'),
 })
 
