@@ -26,6 +26,9 @@ function scriptedRegistry({ readTimeoutMs }: { readTimeoutMs?: number } = {}) {
     failure: undefined as Error | undefined,
     silent: false,
     reads: 0,
+    puts: 0,
+    /** What a write waits for before it takes effect. */
+    gate: undefined as Promise<void> | undefined,
     /** Sizes of the sets that were read. */
     answered: [] as number[],
     entries: new Map<string, RegisteredInstance>(),
@@ -58,6 +61,8 @@ function scriptedRegistry({ readTimeoutMs }: { readTimeoutMs?: number } = {}) {
       registrations: {
         async put(instance) {
           failing()
+          state.puts++
+          await state.gate
           state.entries.set(instance.id, instance)
         },
         async confirm({ id }) {
@@ -293,6 +298,21 @@ describe('register', () => {
     expect([state.entries.size, registration.registered]).toEqual([0, false])
     await new Promise((resolve) => setTimeout(resolve, 700))
     expect(state.entries.size, 'stays away').toBe(0)
+  })
+
+  it('is not undone by a write that was under way at the time of deregistering', async () => {
+    const { driver, state } = scriptedRegistry()
+    const registration = await discoveryOn(driver).register(place)
+    const gate = Promise.withResolvers<void>()
+    state.gate = gate.promise
+    state.entries.clear()
+    await vi.waitFor(() => expect(state.puts).toBe(2), POLL)
+    const gone = registration.deregister()
+    await new Promise((resolve) => setTimeout(resolve, 20))
+    gate.resolve()
+    await gone
+    await new Promise((resolve) => setTimeout(resolve, 20))
+    expect(state.entries.size).toBe(0)
   })
 
   it('rejects what the registry refuses and what makes no sense', async () => {

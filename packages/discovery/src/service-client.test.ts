@@ -156,17 +156,22 @@ describe('retry', () => {
     expect(bad.requests).toHaveLength(1)
   })
 
-  it('reuses its connection after answers that nobody read', async () => {
-    const ports = new Set<number>()
+  it('lets go of the answers that it does not hand out', async () => {
+    let open = 0
+    // Kept from the garbage collector, which would let go of them as well.
+    const held: unknown[] = []
     let calls = 0
-    const { url } = await backend((request, response) => {
-      ports.add(request.socket.remotePort!)
-      response.writeHead(++calls % 3 === 0 ? 200 : 503, { 'content-length': '60000' }).end(Buffer.alloc(60_000))
+    const { url } = await backend((_, response) => {
+      open++
+      response.on('close', () => open--)
+      const failing = ++calls % 3 !== 0
+      response.writeHead(failing ? 503 : 200).end(failing ? Buffer.alloc(8_000_000) : 'ok')
     })
-    const client = clientOf([url], { policy: quick })
+    const client = clientOf([url], { policy: { ...quick, onRetry: ({ outcome }) => held.push(outcome) } })
     for (let i = 0; i < 5; i++) expect(await statusOf(client.fetch('/'))).toBe(200)
     expect(calls).toBe(15)
-    expect(ports.size).toBeLessThan(5)
+    await vi.waitFor(() => expect(open).toBe(0), 10_000)
+    expect(held).toHaveLength(10)
   })
 })
 
@@ -223,11 +228,11 @@ describe('balancing', () => {
   })
 
   it('does not take fast failures for fast answers when most instances fail', async () => {
-    const [bad, worse] = [await backend(status(500)), await backend(status(500))]
+    const bad = await Promise.all([1, 2, 3].map(() => backend(status(500))))
     const good = await backend((_, response) => void setTimeout(() => response.end('ok'), 20))
-    const client = clientOf([bad.url, worse.url, good.url])
+    const client = clientOf([...bad.map(({ url }) => url), good.url])
     for (let i = 0; i < 100; i++) await statusOf(client.fetch('/'))
-    expect(good.requests.length).toBeGreaterThan(50)
+    expect(good.requests.length).toBeGreaterThan(40)
   })
 
   it('loses no idempotent request when one of two instances dies under load', async () => {

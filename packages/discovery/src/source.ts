@@ -28,7 +28,8 @@ export class Source {
   readonly #closing = new AbortController()
   #tokens = BURST
   #pacedAt: number = performance.now()
-  #emptySince: number | undefined
+  /** Whether the last answer was an empty set. */
+  #emptySeen = false
 
   constructor(options: SourceOptions) {
     this.#options = options
@@ -64,7 +65,7 @@ export class Source {
         if (failures++ === 0) this.#log('warn', 'registry does not answer; keeping the last instances', error)
         // A registry that was restarted counts from the beginning, so nothing is remembered of where we were.
         cursor = undefined
-        this.#emptySince = undefined
+        this.#emptySeen = false
         this.failure = error
         this.#options.onUpdate()
         await pause(jittered(Math.min(LAST_RETRY_MS, FIRST_RETRY_MS * 2 ** Math.min(failures, 10))), closing)
@@ -83,17 +84,11 @@ export class Source {
 
   /** All instances gone at once is more often a registry that lost its data than a service that left: it must still hold after a while. */
   #mayReplace(next: readonly Instance[]): boolean {
-    if (next.length > 0 || (this.instances?.length ?? 0) === 0) {
-      this.#emptySince = undefined
-      return true
-    }
-    const now = performance.now()
-    if (this.#emptySince === undefined) {
-      this.#emptySince = now
-      this.#log('warn', 'registry reports no instance at all; waiting for confirmation')
-      return false
-    }
-    return now - this.#emptySince >= this.#options.emptyConfirmMs * 0.9
+    const confirmed = this.#emptySeen
+    this.#emptySeen = next.length === 0
+    if (next.length > 0 || confirmed || (this.instances?.length ?? 0) === 0) return true
+    this.#log('warn', 'registry reports no instance at all; waiting for confirmation')
+    return false
   }
 
   async #pace(): Promise<void> {
