@@ -1,6 +1,6 @@
 import { getEventListeners } from 'node:events'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import { createPolicy, createPolicyGroup, memoryRateLimiter, noopPolicy, type PolicyOptions, retryBudget, singleFlight } from './index.ts'
+import { createPolicy, memoryRateLimiter, noopPolicy, type PolicyOptions } from './index.ts'
 
 const hangs = () => new Promise<never>(() => {})
 const settled = async (promise: Promise<unknown>): Promise<unknown> => promise.catch((error: unknown) => error)
@@ -98,108 +98,6 @@ describe('what the work throws', () => {
   })
 })
 
-describe('retry', () => {
-  it('doubles its delays and tries maxAttempts times in all', async () => {
-    const delays: number[] = []
-    const run = vi.fn<() => Promise<never>>(() => Promise.reject(new Error('down')))
-    const policy = createPolicy({
-      retry: { maxAttempts: 4, initialDelayMs: 100, maxDelayMs: 300, jitter: 'none' },
-      onRetry: ({ delayMs }) => delays.push(delayMs),
-    })
-    const call = settled(policy.execute(run))
-    await vi.advanceTimersByTimeAsync(600)
-    expect(await call).toMatchObject({ message: 'down' })
-    expect(run).toHaveBeenCalledTimes(4)
-    expect(delays).toEqual([100, 200, 300])
-  })
-
-  it('spreads delays over the whole range by default', async () => {
-    const delays: number[] = []
-    const policy = createPolicy({
-      retry: { maxAttempts: 2, initialDelayMs: 1000, budget: retryBudget({ capacity: 1e6 }) },
-      onRetry: ({ delayMs }) => delays.push(delayMs),
-    })
-    const calls = Array.from({ length: 200 }, () => settled(policy.execute(() => Promise.reject(new Error('down')))))
-    await vi.advanceTimersByTimeAsync(1000)
-    await Promise.all(calls)
-    expect(Math.min(...delays)).toBeLessThan(200)
-    expect(Math.max(...delays)).toBeGreaterThan(800)
-    expect(Math.max(...delays)).toBeLessThan(1000)
-  })
-
-  it('waits for Retry-After, and gives up when it is beyond maxDelayMs', async () => {
-    const reasons: string[] = []
-    const make = () =>
-      createPolicy({
-        retry: {
-          maxAttempts: 2,
-          initialDelayMs: 1,
-          maxDelayMs: 5000,
-          shouldHandle: (outcome) => !outcome.ok || (outcome.value as Response).status === 503,
-        },
-        onGiveUp: ({ reason }) => reasons.push(reason),
-      })
-    const answers = [new Response(null, { status: 503, headers: { 'retry-after': '3' } }), new Response('fine')]
-    let calls = 0
-    const call = make().execute(() => answers[calls++]!)
-    await vi.advanceTimersByTimeAsync(2999)
-    expect(calls).toBe(1)
-    await vi.advanceTimersByTimeAsync(1)
-    expect((await call).status).toBe(200)
-    const dated = new Response(null, {
-      status: 503,
-      headers: { date: 'Tue, 01 Jan 2030 00:00:00 GMT', 'retry-after': 'Tue, 01 Jan 2030 00:00:06 GMT' },
-    })
-    expect(await make().execute(() => dated)).toBe(dated)
-    expect(reasons).toEqual(['retry-after'])
-  })
-
-  it('does not sleep past the deadline', async () => {
-    const policy = createPolicy({ timeoutMs: 100, retry: { maxAttempts: 5, initialDelayMs: 200, jitter: 'none' } })
-    expect(await settled(policy.execute(() => Promise.reject(new Error('down'))))).toMatchObject({ message: 'down' })
-  })
-
-  it('repeats work that is not idempotent only when nothing was sent', async () => {
-    const policy = createPolicy({ retry: { maxAttempts: 3, initialDelayMs: 0 } })
-    const sent = vi.fn<() => Promise<never>>(() => Promise.reject(new Error('reset')))
-    expect(await settled(policy.execute(sent, { idempotent: false }))).toMatchObject({ message: 'reset' })
-    expect(sent).toHaveBeenCalledTimes(1)
-    expect(await settled(policy.execute(sent, { retry: false }))).toMatchObject({ message: 'reset' })
-    expect(sent).toHaveBeenCalledTimes(2)
-    const refused = vi.fn<() => Promise<never>>(() =>
-      Promise.reject(new TypeError('fetch failed', { cause: Object.assign(new Error(), { code: 'ECONNREFUSED' }) })),
-    )
-    const call = settled(policy.execute(refused, { idempotent: false }))
-    await vi.advanceTimersByTimeAsync(10)
-    await call
-    expect(refused).toHaveBeenCalledTimes(3)
-  })
-
-  it('flattens an outage by its budget and heals a blip', async () => {
-    const budget = retryBudget({ capacity: 140 })
-    const policy = createPolicy({ retry: { maxAttempts: 3, initialDelayMs: 0, budget } })
-    let attempts = 0
-    const outage = Array.from({ length: 1000 }, () => settled(policy.execute(() => (attempts++, Promise.reject(new Error('down'))))))
-    await vi.advanceTimersByTimeAsync(100)
-    await Promise.all(outage)
-    expect(attempts).toBe(1010)
-    expect(budget.tokens).toBeLessThan(14)
-    for (let i = 0; i < 14; i++) await policy.execute(() => 1)
-    const blip = policy.execute(({ attempt }) => (attempt === 1 ? Promise.reject(new Error('blip')) : 'healed'))
-    await vi.advanceTimersByTimeAsync(10)
-    expect(await blip).toBe('healed')
-    expect(budget.tokens, 'a retry that succeeds costs nothing').toBeGreaterThanOrEqual(14)
-  })
-
-  it('reports the answer of the attempt that was sent when a later one is refused here', async () => {
-    const policy = createPolicy({ retry: { maxAttempts: 3, initialDelayMs: 0 }, breaker: { minimumThroughput: 1 } })
-    const call = settled(policy.execute(() => Promise.reject(new Error('down'))))
-    await vi.advanceTimersByTimeAsync(10)
-    expect(await call).toMatchObject({ message: 'down' })
-    expect(policy.stats().state).toBe('open')
-  })
-})
-
 describe('abort', () => {
   const reason = { left: true }
 
@@ -271,64 +169,6 @@ describe('abort', () => {
   })
 })
 
-describe('bulkhead', () => {
-  it('frees a slot when the work settles, not when its caller has gone', async () => {
-    const policy = createPolicy({ timeoutMs: 100, bulkhead: { maxConcurrent: 1 } })
-    let release!: () => void
-    const late = settled(policy.execute(() => new Promise<void>((resolve) => void (release = resolve))))
-    await vi.advanceTimersByTimeAsync(100)
-    expect(await late).toMatchObject({ code: 'ERR_RESILIENCE_TIMEOUT' })
-    expect(await settled(policy.execute(() => 1))).toMatchObject({ code: 'ERR_RESILIENCE_BULKHEAD_FULL' })
-    release()
-    await vi.advanceTimersByTimeAsync(0)
-    expect(await policy.execute(() => 1)).toBe(1)
-  })
-
-  it('bounds the wait', async () => {
-    const policy = createPolicy({ bulkhead: { maxConcurrent: 1, maxQueued: 1, maxWaitMs: 50 } })
-    void policy.execute(hangs)
-    const waiting = settled(policy.execute(() => 1))
-    await vi.advanceTimersByTimeAsync(50)
-    expect(await waiting).toMatchObject({ code: 'ERR_RESILIENCE_BULKHEAD_FULL', elapsedMs: 50 })
-  })
-})
-
-describe('rate limit', () => {
-  it('spaces calls by GCRA and says exactly when to come back', async () => {
-    const limiter = memoryRateLimiter({ limit: 10, periodMs: 1000, burst: 2 })
-    expect(await limiter.acquire('a')).toEqual({ allowed: true, remaining: 1, retryAfterMs: 0 })
-    expect(await limiter.acquire('a')).toEqual({ allowed: true, remaining: 0, retryAfterMs: 0 })
-    expect(await limiter.acquire('a')).toEqual({ allowed: false, remaining: 0, retryAfterMs: 100 })
-    expect((await limiter.acquire('b')).allowed).toBe(true)
-    await vi.advanceTimersByTimeAsync(100)
-    expect((await limiter.acquire('a')).allowed).toBe(true)
-    expect((await limiter.acquire('a')).allowed).toBe(false)
-    await expect(limiter.acquire('a', { cost: 3 })).rejects.toMatchObject({ code: 'ERR_RESILIENCE_INVALID_OPTION', option: 'cost' })
-  })
-
-  it('admits the limit and no more over a long run', async () => {
-    const limiter = memoryRateLimiter({ limit: 50, periodMs: 1000 })
-    let allowed = 0
-    for (let ms = 0; ms < 10_000; ms++) {
-      if ((await limiter.acquire('k')).allowed) allowed++
-      await vi.advanceTimersByTimeAsync(1)
-    }
-    expect(allowed).toBeGreaterThanOrEqual(549)
-    expect(allowed).toBeLessThanOrEqual(550)
-  })
-
-  it('rejects in the chain with retryAfterMs, once per call and not per attempt', async () => {
-    const policy = createPolicy({
-      rateLimit: memoryRateLimiter({ limit: 1, periodMs: 1000 }),
-      retry: { maxAttempts: 3, initialDelayMs: 0 },
-    })
-    const first = policy.execute(({ attempt }) => (attempt < 3 ? Promise.reject(new Error('again')) : attempt))
-    await vi.advanceTimersByTimeAsync(10)
-    expect(await first).toBe(3)
-    expect(await settled(policy.execute(() => 1))).toMatchObject({ code: 'ERR_RESILIENCE_RATE_LIMITED', retryAfterMs: 990 })
-  })
-})
-
 describe('options', () => {
   it.each([
     ['hedge', { hedge: { maxHedges: 1 } }],
@@ -394,67 +234,6 @@ describe('isolate', () => {
     second()
     expect(await policy.execute(() => 1)).toBe(1)
     expect(rejected).toEqual(['ERR_RESILIENCE_ISOLATED'])
-  })
-})
-
-describe('policy group', () => {
-  it('keeps keys apart and forgets the idle ones', async () => {
-    const group = createPolicyGroup({ breaker: { minimumThroughput: 1, breakDurationMs: 3_600_000 }, idleTimeoutMs: 1000 })
-    await settled(group.for('a').execute(() => Promise.reject(new Error('down'))))
-    expect(group.for('a').stats().state).toBe('open')
-    expect(await group.for('b').execute(() => 1)).toBe(1)
-    const running = group.for('c').execute(hangs)
-    void running
-    await vi.advanceTimersByTimeAsync(2000)
-    expect(group.size, 'the key with work under way stays').toBe(1)
-    expect(group.for('a').stats().state).toBe('closed')
-    expect(() => createPolicyGroup({ timeout: 5 } as never)).toThrow('timeout is unknown')
-  })
-
-  it('leaves no timer when all keys are forgotten', async () => {
-    const group = createPolicyGroup({ breaker: { minimumThroughput: 1 }, idleTimeoutMs: 1000 })
-    for (let i = 0; i < 100; i++) await settled(group.for(String(i)).execute(() => Promise.reject(new Error('down'))))
-    await vi.advanceTimersByTimeAsync(2000)
-    expect(group.size).toBe(0)
-    expect(vi.getTimerCount()).toBe(0)
-  })
-})
-
-describe('single flight', () => {
-  it('runs one work per key; an aborted caller leaves the others alone, the last one ends the work', async () => {
-    const flights = singleFlight<number>()
-    const controllers = [new AbortController(), new AbortController()]
-    let workSignal!: AbortSignal
-    let finish!: (value: number) => void
-    const work = vi.fn<(options: { signal: AbortSignal }) => Promise<number>>(
-      ({ signal }: { signal: AbortSignal }) => ((workSignal = signal), new Promise<number>((resolve) => void (finish = resolve))),
-    )
-    const [a, b] = controllers.map(({ signal }) => settled(flights.run('k', work, { signal })))
-    controllers[0]!.abort('gone')
-    expect(await a).toBe('gone')
-    expect(workSignal.aborted).toBe(false)
-    finish(5)
-    expect(await b).toBe(5)
-    expect(work).toHaveBeenCalledTimes(1)
-    expect(getEventListeners(controllers[1]!.signal, 'abort')).toHaveLength(0)
-
-    const alone = new AbortController()
-    const c = settled(flights.run('k', work, { signal: alone.signal }))
-    alone.abort('gone')
-    expect(await c).toBe('gone')
-    expect(workSignal.aborted).toBe(true)
-    const d = flights.run('k', work)
-    expect(work).toHaveBeenCalledTimes(3)
-    finish(6)
-    expect(await d).toBe(6)
-  })
-
-  it('hands one failure to all and starts anew afterwards', async () => {
-    const flights = singleFlight<number>()
-    const failing = () => Promise.reject(new Error('down'))
-    const both = await Promise.all([settled(flights.run('k', failing)), settled(flights.run('k', () => Promise.resolve(1)))])
-    expect(both[0]).toBe(both[1])
-    expect(await flights.run('k', () => Promise.resolve(2))).toBe(2)
   })
 })
 

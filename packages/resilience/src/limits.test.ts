@@ -1,0 +1,66 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { createPolicy, memoryRateLimiter } from './index.ts'
+
+const hangs = () => new Promise<never>(() => {})
+const settled = async (promise: Promise<unknown>): Promise<unknown> => promise.catch((error: unknown) => error)
+
+beforeEach(() => void vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval', 'performance'] }))
+afterEach(() => void vi.useRealTimers())
+
+describe('bulkhead', () => {
+  it('frees a slot when the work settles, not when its caller has gone', async () => {
+    const policy = createPolicy({ timeoutMs: 100, bulkhead: { maxConcurrent: 1 } })
+    let release!: () => void
+    const late = settled(policy.execute(() => new Promise<void>((resolve) => void (release = resolve))))
+    await vi.advanceTimersByTimeAsync(100)
+    expect(await late).toMatchObject({ code: 'ERR_RESILIENCE_TIMEOUT' })
+    expect(await settled(policy.execute(() => 1))).toMatchObject({ code: 'ERR_RESILIENCE_BULKHEAD_FULL' })
+    release()
+    await vi.advanceTimersByTimeAsync(0)
+    expect(await policy.execute(() => 1)).toBe(1)
+  })
+
+  it('bounds the wait', async () => {
+    const policy = createPolicy({ bulkhead: { maxConcurrent: 1, maxQueued: 1, maxWaitMs: 50 } })
+    void policy.execute(hangs)
+    const waiting = settled(policy.execute(() => 1))
+    await vi.advanceTimersByTimeAsync(50)
+    expect(await waiting).toMatchObject({ code: 'ERR_RESILIENCE_BULKHEAD_FULL', elapsedMs: 50 })
+  })
+})
+
+describe('rate limit', () => {
+  it('spaces calls by GCRA and says exactly when to come back', async () => {
+    const limiter = memoryRateLimiter({ limit: 10, periodMs: 1000, burst: 2 })
+    expect(await limiter.acquire('a')).toEqual({ allowed: true, remaining: 1, retryAfterMs: 0 })
+    expect(await limiter.acquire('a')).toEqual({ allowed: true, remaining: 0, retryAfterMs: 0 })
+    expect(await limiter.acquire('a')).toEqual({ allowed: false, remaining: 0, retryAfterMs: 100 })
+    expect((await limiter.acquire('b')).allowed).toBe(true)
+    await vi.advanceTimersByTimeAsync(100)
+    expect((await limiter.acquire('a')).allowed).toBe(true)
+    expect((await limiter.acquire('a')).allowed).toBe(false)
+    await expect(limiter.acquire('a', { cost: 3 })).rejects.toMatchObject({ code: 'ERR_RESILIENCE_INVALID_OPTION', option: 'cost' })
+  })
+
+  it('admits the limit and no more over a long run', async () => {
+    const limiter = memoryRateLimiter({ limit: 50, periodMs: 1000 })
+    let allowed = 0
+    for (let ms = 0; ms < 10_000; ms++) {
+      if ((await limiter.acquire('k')).allowed) allowed++
+      await vi.advanceTimersByTimeAsync(1)
+    }
+    expect(allowed).toBeGreaterThanOrEqual(549)
+    expect(allowed).toBeLessThanOrEqual(550)
+  })
+
+  it('rejects in the chain with retryAfterMs, once per call and not per attempt', async () => {
+    const policy = createPolicy({
+      rateLimit: memoryRateLimiter({ limit: 1, periodMs: 1000 }),
+      retry: { maxAttempts: 3, initialDelayMs: 0 },
+    })
+    const first = policy.execute(({ attempt }) => (attempt < 3 ? Promise.reject(new Error('again')) : attempt))
+    await vi.advanceTimersByTimeAsync(10)
+    expect(await first).toBe(3)
+    expect(await settled(policy.execute(() => 1))).toMatchObject({ code: 'ERR_RESILIENCE_RATE_LIMITED', retryAfterMs: 990 })
+  })
+})
