@@ -1,3 +1,4 @@
+import { orAborted } from './abort.ts'
 import type { DeadLetter, DriverSession } from './driver.ts'
 import { QueueError } from './errors.ts'
 import { MessageConsumer, type Consumer, type Handler } from './consumer.ts'
@@ -185,7 +186,9 @@ class DriverBroker implements Broker {
       await Promise.all([...this.#consumers].map((consumer) => consumer.close({ timeoutMs: timeoutMs * 0.8 })))
       this.#closing.abort(new QueueError('ERR_QUEUE_CLOSED'))
       await this.#publisher.drain(deadline.signal)
-      await this.#session.close({ signal: deadline.signal })
+      await orAborted(this.#session.close({ signal: deadline.signal }), [deadline.signal]).catch((error: unknown) => {
+        this.#options.logger.warn({ err: error }, 'broker did not close in time; its connections end by themselves')
+      })
     } finally {
       clearTimeout(timer)
       this.#consumers.clear()
@@ -195,35 +198,5 @@ class DriverBroker implements Broker {
 
   #assertOpen(): void {
     if (this.#closing.signal.aborted) throw new QueueError('ERR_QUEUE_CLOSED')
-  }
-}
-
-/** The caller leaves at once; what arrives late goes to `release`. */
-async function orAborted<T>(
-  work: Promise<T>,
-  signals: readonly (AbortSignal | undefined)[],
-  release?: (late: T) => Promise<void>,
-): Promise<T> {
-  const present = signals.filter((signal) => signal !== undefined)
-  const listeners: (() => void)[] = []
-  try {
-    return await new Promise<T>((resolve, reject) => {
-      let left = false
-      for (const signal of present) {
-        const leave = (): void => {
-          left = true
-          reject(signal.reason as Error)
-        }
-        signal.addEventListener('abort', leave, { once: true })
-        listeners.push(() => signal.removeEventListener('abort', leave))
-        if (signal.aborted) leave()
-      }
-      work.then((value) => {
-        if (left) void release?.(value).catch(() => {})
-        else resolve(value)
-      }, reject)
-    })
-  } finally {
-    for (const remove of listeners) remove()
   }
 }

@@ -1,6 +1,7 @@
 import { context, propagation, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api'
 import type { DriverSubscription, Envelope, Lease } from './driver.ts'
 import { QueueError } from './errors.ts'
+import { orAborted } from './abort.ts'
 import { attribute, type Instruments } from './instrumentation.ts'
 import { contractOf, decode, type Delivery, type Message } from './message.ts'
 import type { ResolvedBrokerOptions, ResolvedConsumeOptions } from './options.ts'
@@ -36,6 +37,9 @@ export interface Consumer {
   close(options?: { timeoutMs?: number | undefined }): Promise<void>
   [Symbol.asyncDispose](): Promise<void>
 }
+
+/** For the one statement that gives back what was not finished. */
+const giveBackMs = 5_000
 
 type Outcome = 'processed' | 'retried' | 'deadLettered' | 'duplicate' | 'released'
 
@@ -85,16 +89,9 @@ export class MessageConsumer<T> implements Consumer {
 
   async drain({ signal }: Cancellable = {}): Promise<void> {
     signal?.throwIfAborted()
-    await this.quiesce()
+    await orAborted(this.quiesce(), [signal])
     if (this.#counts.inFlight === 0) return
-    await new Promise<void>((resolve, reject) => {
-      const aborted = (): void => reject(signal?.reason as Error)
-      signal?.addEventListener('abort', aborted, { once: true })
-      this.#idle.push(() => {
-        signal?.removeEventListener('abort', aborted)
-        resolve()
-      })
-    })
+    await orAborted(new Promise<void>((resolve) => this.#idle.push(resolve)), [signal])
   }
 
   close({ timeoutMs = 30_000 }: { timeoutMs?: number | undefined } = {}): Promise<void> {
@@ -116,7 +113,14 @@ export class MessageConsumer<T> implements Consumer {
       this.#cut.abort(new QueueError('ERR_QUEUE_CLOSED', { destination: this.#destination }))
     } finally {
       clearTimeout(timer)
-      await this.#subscription?.close()
+      // A server that does not answer must not hold the close; what this leaves behind ends with the connection.
+      const patience = AbortSignal.timeout(giveBackMs)
+      await orAborted(this.#subscription?.close() ?? Promise.resolve(), [patience]).catch((error: unknown) => {
+        this.#broker.logger.warn(
+          { err: error, destination: this.#destination },
+          'unfinished messages could not be given back; their leases run out',
+        )
+      })
       this.#onClosed()
     }
   }

@@ -81,7 +81,10 @@ export class Boss {
   #create(): PgBoss {
     const boss = new PgBoss({
       // Rebuilding an index may take minutes; everything else must not.
-      db: { executeSql: (text, values) => this.#connections.query(text, values, /\bconcurrently\b/i.test(text) ? 0 : undefined) },
+      db: {
+        executeSql: async (text, values) =>
+          (await this.#connections.raw(text, values, /\bconcurrently\b/i.test(text) ? 0 : undefined)) as { rows: never[] },
+      },
       schema: this.#schema,
       schedule: false,
       superviseIntervalSeconds: superviseSeconds,

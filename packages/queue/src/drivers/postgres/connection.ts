@@ -42,8 +42,12 @@ export class Connections implements Queryable {
     values?: readonly unknown[],
     timeoutMs: number = queryTimeoutMs,
   ): Promise<Rows<R>> {
-    const { rows } = await this.#pool.query({ text, values: values as unknown[], query_timeout: timeoutMs } as pg.QueryConfig)
-    return { rows: rows as R[] }
+    return (await this.raw(text, values, timeoutMs)) as Rows<R>
+  }
+
+  /** pg's own answer, which for several statements at once is a list. */
+  async raw(text: string, values?: readonly unknown[], timeoutMs: number = queryTimeoutMs): Promise<unknown> {
+    return this.#pool.query({ text, values: values as unknown[], query_timeout: timeoutMs } as pg.QueryConfig)
   }
 
   async transaction<T>(work: (tx: Transaction) => Promise<T>, state: { committing: boolean }): Promise<T> {

@@ -3,6 +3,7 @@ import type { Channel, ConsumeMessage } from 'amqplib'
 import { QueueError } from '../../errors.ts'
 import { backoffMs } from '../../retry.ts'
 import type { LoggerLike } from '../../shapes.ts'
+import { inTime } from './in-time.ts'
 import type { Link } from './link.ts'
 
 /** One life of the consumer's channel. Deliveries belong to it: on another channel their tags mean other messages. */
@@ -60,7 +61,6 @@ export class Intake {
   readonly #logger: LoggerLike
   readonly #stop = new AbortController()
   #generation: Generation | undefined
-  #beginning: Promise<Generation> | undefined
   readonly #loop: Promise<void>
 
   constructor(options: {
@@ -84,9 +84,8 @@ export class Intake {
   /** No delivery after this resolves; acknowledging goes on. */
   async cancel(): Promise<void> {
     this.#stop.abort()
-    await this.#beginning?.catch(() => {})
     const generation = this.#generation
-    if (generation?.alive === true && generation.tag !== undefined) await generation.channel.cancel(generation.tag).catch(() => {})
+    if (generation?.alive === true && generation.tag !== undefined) await inTime(generation.channel.cancel(generation.tag))
   }
 
   /** Closes the channel: the broker takes back what is not acknowledged. */
@@ -94,7 +93,7 @@ export class Intake {
     await this.cancel()
     const generation = this.#generation
     if (generation?.alive === true) {
-      await generation.channel.close().catch(() => {})
+      await inTime(generation.channel.close())
       generation.end()
     }
     await this.#loop
@@ -104,8 +103,7 @@ export class Intake {
     let failures = 0
     while (!this.#stop.signal.aborted) {
       try {
-        this.#beginning = this.#begin(failures > 0)
-        const generation = await this.#beginning
+        const generation = await abortable(this.#begin(failures > 0), this.#stop.signal)
         failures = 0
         await ended(generation.signal)
         this.#handlers.ended(generation)
@@ -120,9 +118,10 @@ export class Intake {
   }
 
   async #begin(again: boolean): Promise<Generation> {
-    const connection = await abortable(this.#link.connection(), this.#stop.signal)
+    const connection = await this.#link.connection()
     if (again) await this.#prepare()
     const generation = new Generation(await connection.createChannel())
+    if (this.#stop.signal.aborted) return this.#abandon(generation)
     this.#generation = generation
     await generation.channel.prefetch(this.#prefetch)
     const { consumerTag } = await generation.channel.consume(this.#queue, (message) => {
@@ -131,7 +130,14 @@ export class Intake {
       else if (generation.alive) this.#handlers.message(message, generation)
     })
     generation.tag = consumerTag
-    return generation
+    return this.#stop.signal.aborted ? this.#abandon(generation) : generation
+  }
+
+  /** Stopped while it began: nobody else will close this channel. */
+  async #abandon(generation: Generation): Promise<never> {
+    await inTime(generation.channel.close())
+    generation.end()
+    throw this.#stop.signal.reason
   }
 }
 

@@ -3,6 +3,7 @@ import amqp, { type Channel, type ChannelModel } from 'amqplib'
 import { QueueError } from '../../errors.ts'
 import { backoffMs } from '../../retry.ts'
 import { revealCredential, type LoggerLike } from '../../shapes.ts'
+import { inTime } from './in-time.ts'
 import type { ResolvedRabbitmqOptions } from './options.ts'
 
 const heartbeatSeconds = 10
@@ -51,7 +52,11 @@ export class Link {
   async close(): Promise<void> {
     this.#closing.abort(new QueueError('ERR_QUEUE_CLOSED'))
     this.#dialing?.catch(() => {})
-    await this.#current?.close().catch(() => {})
+    const connection = this.#current
+    if (connection === undefined) return
+    await inTime(connection.close())
+    // amqplib has no way to give a connection up; a silent one would live on until its heartbeats fail.
+    ;(connection.connection as unknown as { stream?: { destroy(): void } }).stream?.destroy()
   }
 
   async #dial(): Promise<ChannelModel> {

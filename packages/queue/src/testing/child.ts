@@ -1,0 +1,29 @@
+import { spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { createInterface } from 'node:readline'
+import { join } from 'node:path'
+
+export interface Child {
+  readonly process: ChildProcess
+  readonly lines: string[]
+  kill(): Promise<void>
+}
+
+/** Runs a file of this folder in a process of its own, from source. */
+export function startChild(file: string, ...args: string[]): Child {
+  const child = spawn(process.execPath, ['--conditions=@platform/source', join(import.meta.dirname, file), ...args], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  const lines: string[] = []
+  createInterface({ input: child.stdout }).on('line', (line) => lines.push(line))
+  return {
+    process: child,
+    lines,
+    async kill() {
+      if (child.exitCode !== null || child.signalCode !== null) return
+      const exited = once(child, 'exit')
+      child.kill('SIGKILL')
+      await exited
+    },
+  }
+}

@@ -1,0 +1,18 @@
+/** A process that takes a message and never finishes: started and killed by the chaos tests. */
+import { createBroker } from '../broker.ts'
+import { postgres } from '../drivers/postgres.ts'
+import { rabbitmq } from '../drivers/rabbitmq.ts'
+import { sold } from './sold.ts'
+
+const url = process.argv[2] as string
+const driver = url.startsWith('amqp') ? rabbitmq({ urls: [url] }) : postgres({ url })
+const broker = createBroker({ driver, service: 'stuck' })
+await broker.consume(
+  sold,
+  async () => {
+    process.stdout.write('started\n')
+    await new Promise(() => {})
+  },
+  { group: 'shop', concurrency: 1 },
+)
+process.stdout.write('subscribed\n')
