@@ -13,9 +13,9 @@ import {
   type ResolvedBrokerOptions,
 } from './options.ts'
 import { Publisher, type SendOptions } from './publisher.ts'
-import { within } from './retry.ts'
 import type { Cancellable } from './shapes.ts'
 import { uuidv7 } from './uuid.ts'
+import { within } from './validation.ts'
 
 export interface PublishOptions extends SendOptions {
   /** Identity for duplicates: publish again with the same id when the outcome is unknown. Default: a new UUID v7. */

@@ -1,7 +1,6 @@
 import { ensureSchema, rowsOf, splitStatements } from './database.ts'
-import { known, wrong } from './options.ts'
-import { within } from './retry.ts'
 import type { Database, TransactionLike } from './shapes.ts'
+import { known, within, wrong } from './validation.ts'
 
 /** For those who manage their schema by migrations; otherwise the table is made at first use. */
 export const inboxSchema: string = `

@@ -2,6 +2,7 @@ import type { ZodType, infer as Infer } from 'zod'
 import type { Envelope } from './driver.ts'
 import { QueueError } from './errors.ts'
 import { uuidv7 } from './uuid.ts'
+import { known, namePattern } from './validation.ts'
 
 /** A contract: what is published under a name and version. `body` exists for the type only. */
 export interface Message<T> {
@@ -38,10 +39,8 @@ interface Contract {
   readonly destination: string
 }
 
-const contracts = new WeakMap<object, Contract>()
-
-/** Names end up in queue names, routing keys and SQL: letters that are safe in all of them. */
-export const namePattern: RegExp = /^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/
+/** On the message itself, so that a message of one installed copy works with a broker of another. */
+const contractKey = Symbol.for('@platform/queue/contract')
 
 export function defineMessage<S extends ZodType>(name: string, options: MessageOptions<S>): Message<Infer<S>> {
   if (!namePattern.test(name)) throw new QueueError('ERR_QUEUE_OPTION', { detail: 'name: 1 to 100 of A-Z a-z 0-9 . _ -' })
@@ -49,18 +48,19 @@ export function defineMessage<S extends ZodType>(name: string, options: MessageO
     throw new QueueError('ERR_QUEUE_OPTION', { detail: 'version: a whole number from 1' })
   }
   if (typeof options.schema?.safeParseAsync !== 'function') throw new QueueError('ERR_QUEUE_OPTION', { detail: 'schema: a zod schema' })
-  const message: Message<Infer<S>> = Object.freeze({ name, version: options.version })
-  contracts.set(message, {
+  known('defineMessage', options, ['version', 'schema', 'key', 'mandatory'])
+  const contract: Contract = {
     schema: options.schema,
     key: options.key as Contract['key'],
     mandatory: options.mandatory ?? true,
     destination: `${name}.v${options.version}`,
-  })
-  return message
+  }
+  const message: Message<Infer<S>> = { name, version: options.version }
+  return Object.freeze(Object.defineProperty(message, contractKey, { value: contract }))
 }
 
 export function contractOf(message: Message<unknown>): Contract {
-  const contract = contracts.get(message)
+  const contract = (message as { readonly [contractKey]?: Contract } | undefined)?.[contractKey]
   if (contract === undefined) throw new QueueError('ERR_QUEUE_OPTION', { detail: 'message: use what defineMessage() returned' })
   return contract
 }

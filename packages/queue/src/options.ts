@@ -1,9 +1,8 @@
 import type { QueueDriver } from './driver.ts'
-import { QueueError } from './errors.ts'
 import type { Inbox } from './inbox.ts'
-import { namePattern } from './message.ts'
-import { resolveRetry, within, type RetryOptions, type RetryPolicy } from './retry.ts'
+import { resolveRetry, type RetryOptions, type RetryPolicy } from './retry.ts'
 import { silentLogger, type InboundHook, type LoggerLike, type OutboundHook } from './shapes.ts'
+import { known, namePattern, within, wrong } from './validation.ts'
 
 export interface BrokerOptions {
   /** What carries the messages: `rabbitmq()`, `postgres()` or `memory()`. */
@@ -91,14 +90,4 @@ export function resolveConsumeOptions(options: ConsumeOptions): ResolvedConsumeO
 
 export function requireGroup(group: string): void {
   if (!namePattern.test(group)) throw wrong('group: 1 to 100 of A-Z a-z 0-9 . _ -')
-}
-
-/** Nothing is accepted and ignored. */
-export function known(where: string, options: object, names: readonly string[]): void {
-  const stranger = Object.keys(options).find((name) => !names.includes(name))
-  if (stranger !== undefined) throw wrong(`${where} knows no option ${stranger}`)
-}
-
-export function wrong(detail: string): QueueError {
-  return new QueueError('ERR_QUEUE_OPTION', { detail })
 }

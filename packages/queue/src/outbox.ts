@@ -2,11 +2,10 @@ import type { Broker } from './broker.ts'
 import { ensureSchema, splitStatements } from './database.ts'
 import { QueueError } from './errors.ts'
 import type { Message } from './message.ts'
-import { known, wrong } from './options.ts'
 import { relayBatch, type RelayLimits } from './relay.ts'
-import { within } from './retry.ts'
 import { silentLogger, type Cancellable, type Database, type LoggerLike, type TransactionLike } from './shapes.ts'
 import { uuidv7 } from './uuid.ts'
+import { known, within, wrong } from './validation.ts'
 
 /** For those who manage their schema by migrations; otherwise the table is made by `ready()` or at first use. */
 export const outboxSchema: string = `

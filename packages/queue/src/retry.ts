@@ -1,4 +1,4 @@
-import { QueueError } from './errors.ts'
+import { within } from './validation.ts'
 
 export interface RetryOptions {
   /** Tries including the first; 1 means no retry. Default 5, 1 to 100. */
@@ -60,11 +60,4 @@ export function exhaustedBefore(attempt: number, policy: RetryPolicy): string | 
 function describe(error: unknown): string {
   const text = error instanceof Error ? `${error.name}: ${error.message}` : String(error)
   return text.length > 500 ? `${text.slice(0, 499)}…` : text
-}
-
-export function within(name: string, value: number, min: number, max: number): number {
-  if (typeof value !== 'number' || !Number.isInteger(value) || value < min || value > max) {
-    throw new QueueError('ERR_QUEUE_OPTION', { detail: `${name}: a whole number from ${min} to ${max}` })
-  }
-  return value
 }

@@ -9,9 +9,9 @@ import type {
   Subscription,
 } from '../../driver.ts'
 import { QueueError } from '../../errors.ts'
-import { known } from '../../options.ts'
 import { realClock, type Clock } from './clock.ts'
 import { Group, type Member } from './group.ts'
+import { known } from '../../validation.ts'
 
 export interface MemoryOptions {
   /** Time for delays and backoff. Default: real time; `virtualClock()` in tests. */

@@ -1,6 +1,5 @@
-import { known, wrong } from '../../options.ts'
-import { within } from '../../retry.ts'
 import type { Credential } from '../../shapes.ts'
+import { known, within, wrong } from '../../validation.ts'
 
 export interface PostgresOptions {
   /** `postgres://user:password@host:port/database`. PostgreSQL 13 or later. */

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Channel, GetMessage, Message } from 'amqplib'
 import type { DeadLetter, DeadLetterStore } from '../../driver.ts'
 import { QueueError } from '../../errors.ts'
@@ -42,14 +43,14 @@ export class RabbitmqDeadLetters implements DeadLetterStore {
     const missing = (): QueueError => new QueueError('ERR_QUEUE_NOT_FOUND', { destination, messageId: id })
     if ((await this.#messageCount(deadQueue(queue))) === undefined) throw missing()
     const parked = await this.#parkedKeys(queue, signal)
-    const key = await this.#browse(deadQueue(queue), async (next, channel) => {
+    const key = await this.#browse(deadQueue(queue), async (next, take) => {
       for (let message = await next(); message !== undefined; message = await next()) {
         if (message.properties.messageId !== id) continue
         const itsKey = fromWire(message)?.key
         // The member at work takes it, together with the messages that wait for it.
         if (itsKey !== undefined && parked.get(itsKey) === id) return itsKey
         await this.#send(queue, copyOf(message, { attempt: 1 }), signal)
-        channel.ack(message)
+        take(message)
         return undefined
       }
       throw missing()
@@ -92,16 +93,36 @@ export class RabbitmqDeadLetters implements DeadLetterStore {
     })
   }
 
-  async #browse<T>(queue: string, look: (next: () => Promise<GetMessage | undefined>, channel: Channel) => Promise<T>): Promise<T> {
+  /** The broker puts them back in its own time; who looks again should find them. */
+  async #returned(channel: Channel, queue: string, expected: number): Promise<void> {
+    for (let look = 0; look < 20; look += 1) {
+      if ((await channel.checkQueue(queue)).messageCount >= expected) return
+      await sleep(25)
+    }
+  }
+
+  async #browse<T>(
+    queue: string,
+    look: (next: () => Promise<GetMessage | undefined>, take: (message: GetMessage) => void) => Promise<T>,
+  ): Promise<T> {
     return this.#link.withChannel(async (channel) => {
+      let taken = 0
+      let kept = true
+      const take = (message: GetMessage): void => {
+        kept = false
+        channel.ack(message)
+      }
       const next = async (): Promise<GetMessage | undefined> => {
         const message = await channel.get(queue)
-        return message === false ? undefined : message
+        if (message === false) return undefined
+        taken += 1
+        return message
       }
       try {
-        return await look(next, channel)
+        return await look(next, take)
       } finally {
         channel.nackAll(true)
+        await this.#returned(channel, queue, taken - (kept ? 0 : 1))
       }
     })
   }

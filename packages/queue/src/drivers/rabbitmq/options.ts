@@ -1,6 +1,5 @@
-import { known, wrong } from '../../options.ts'
-import { within } from '../../retry.ts'
 import type { Credential } from '../../shapes.ts'
+import { known, within, wrong } from '../../validation.ts'
 
 export interface RabbitmqOptions {
   /** `amqp://` or `amqps://`, one for each node; tried in turn. RabbitMQ 3.10 or later. */
