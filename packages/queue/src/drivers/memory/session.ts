@@ -100,12 +100,15 @@ class MemorySession implements DriverSession {
     const group = this.#hub.declare(subscription)
     const member: Member = { receive, concurrency: subscription.concurrency, busy: 0, paused: false, leases: new Set() }
     group.join(member)
+    // A subscription keeps the process alive, as a socket to a server would.
+    const alive = setInterval(() => {}, 2 ** 30)
     return {
       quiesce: async () => {
         member.paused = true
       },
       close: async () => {
         member.paused = true
+        clearInterval(alive)
         group.leave(member)
         if (subscription.broadcast) this.#hub.remove(subscription.destination, subscription.group)
       },
