@@ -99,7 +99,8 @@ class PostgresSession implements DriverSession {
   async close(_options: Cancellable): Promise<void> {
     clearInterval(this.#renewal)
     await this.#listener.close()
-    await this.#publisher.flushed()
+    // Before the tables were ever reached nothing can be on its way.
+    if (this.#boss.running !== undefined) await this.#publisher.flushed()
     await this.#boss.close()
     await this.#connections.end()
   }
