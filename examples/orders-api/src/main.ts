@@ -56,12 +56,7 @@ const app = await NestFactory.create(AppModule.with({ source, prices: new Prices
   logger: nestLogger(logger),
   abortOnError: false,
 })
-const http = nestHttp(app, {
-  port: current.http.port,
-  host: current.http.host,
-  inbound: [telemetry.inbound, logContextHook, deadlineHook],
-  logger,
-})
+const http = nestHttp(app, { ...current.http, inbound: [telemetry.inbound, logContextHook, deadlineHook], logger })
 
 /** TypeORM's own start and stop; the pool beneath it is a component of its own. */
 const orm = {

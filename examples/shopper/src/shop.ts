@@ -14,6 +14,8 @@ export interface ShopOptions {
   readonly viewsPerOrder?: number
   readonly seed: number
   readonly signal?: AbortSignal
+  /** Customers go on beyond `orders` for as long as it says so. Default: they do not. */
+  goOn?(): boolean
   onProgress?(done: { orders: number; views: number }): void
 }
 
@@ -88,7 +90,7 @@ export async function shop(options: ShopOptions): Promise<Traffic> {
   }
 
   const customer = async () => {
-    while (started < orders) {
+    while (started < orders || options.goOn?.()) {
       signal?.throwIfAborted()
       const random = createRandom(options.seed * 1_000_003 + started++)
       let seen = films[0]!

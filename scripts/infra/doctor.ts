@@ -1,0 +1,102 @@
+import { existsSync, statfsSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { join } from 'node:path'
+import { containers, docker, type Project } from './compose.ts'
+import { secretsFolder } from './secrets.ts'
+
+/** One thing that was looked at; without `fix` it is well. */
+export interface Finding {
+  readonly what: string
+  readonly found: string
+  /** The command, or the step, that mends it. */
+  readonly fix?: string | undefined
+  /** It may work all the same. */
+  readonly warning?: boolean | undefined
+}
+
+const needs = { engine: 25, compose: [2, 24], memoryGb: 3, diskGb: 6 } as const
+
+/** Looks at everything that would otherwise fail in the middle of `up`. Later checks need the engine and are left out without it. */
+export async function diagnose(project: Project): Promise<Finding[]> {
+  const engine = await engineOf()
+  if (engine.fix) return [engine]
+  const info = JSON.parse(await docker(['info', '--format', 'json'])) as { MemTotal: number; DockerRootDir: string }
+  const parts = await Promise.all([composePlugin(), buildx(), port(project), keysFitVolumes(project)])
+  return [engine, ...parts, memory(info.MemTotal), disk(info.DockerRootDir)]
+}
+
+async function engineOf(): Promise<Finding> {
+  const what = 'container engine'
+  try {
+    const version = (await docker(['version', '--format', '{{.Server.Version}}'])).trim()
+    if (Number.parseInt(version, 10) >= needs.engine) return { what, found: version }
+    return { what, found: version, fix: `install version ${needs.engine} or newer: https://docs.docker.com/engine/install` }
+  } catch (error) {
+    const { code, stderr = '' } = error as { code?: unknown; stderr?: string }
+    if (code === 'ENOENT') return { what, found: 'no docker command', fix: 'sudo apt-get install docker.io docker-compose docker-buildx' }
+    if (/permission denied/i.test(stderr)) {
+      return { what, found: 'this user may not use it', fix: 'sudo usermod --append --groups docker "$USER" && newgrp docker' }
+    }
+    return { what, found: 'it does not answer', fix: 'sudo systemctl start docker' }
+  }
+}
+
+async function composePlugin(): Promise<Finding> {
+  const what = 'Compose'
+  const fix = 'sudo apt-get install docker-compose-plugin'
+  const version = await docker(['compose', 'version', '--short']).catch(() => undefined)
+  if (version === undefined) return { what, found: 'no compose plugin', fix }
+  const [major = 0, minor = 0] = version.replace(/^v/, '').split('.').map(Number)
+  const enough = major > needs.compose[0] || (major === needs.compose[0] && minor >= needs.compose[1])
+  return { what, found: version.trim(), fix: enough ? undefined : `${fix} (${needs.compose.join('.')} or newer is needed)` }
+}
+
+async function buildx(): Promise<Finding> {
+  const what = 'buildx'
+  const version = await docker(['buildx', 'version']).catch(() => undefined)
+  if (version === undefined) return { what, found: 'no buildx plugin', fix: 'sudo apt-get install docker-buildx-plugin' }
+  return { what, found: version.split(' ')[1] ?? version.trim() }
+}
+
+function memory(bytes: number): Finding {
+  const gb = bytes / 1e9
+  const fix = gb < needs.memoryGb ? `give the engine at least ${needs.memoryGb} GB of memory` : undefined
+  return { what: 'memory of the engine', found: `${gb.toFixed(1)} GB`, fix, warning: true }
+}
+
+/** The engine of a desktop keeps its files in a machine of its own, where this cannot look. */
+function disk(folder: string): Finding {
+  const what = 'disk of the engine'
+  if (!existsSync(folder)) return { what, found: `${folder} is not on this machine` }
+  const { bavail, bsize } = statfsSync(folder)
+  const gb = (bavail * bsize) / 1e9
+  return { what, found: `${gb.toFixed(0)} GB free`, fix: gb < needs.diskGb ? 'docker system prune && docker builder prune' : undefined }
+}
+
+async function port(project: Project): Promise<Finding> {
+  const wanted = project.env['FILM_STORE_PORT'] ?? process.env['FILM_STORE_PORT'] ?? '8080'
+  const what = `port ${wanted}`
+  const running = await containers(project).catch(() => [])
+  if (running.some(({ Service, State }) => Service === 'nginx' && State === 'running'))
+    return { what, found: "taken by the store's own nginx" }
+  const [host, number] = wanted.includes(':') ? wanted.split(':') : ['0.0.0.0', wanted]
+  const error = await new Promise<NodeJS.ErrnoException | undefined>((resolve) => {
+    const server = createServer()
+    server.once('error', resolve)
+    server.listen(Number(number), host, () => server.close(() => resolve(undefined)))
+  })
+  if (!error) return { what, found: 'free' }
+  const fix = `FILM_STORE_PORT=${Number(number) + 1} pnpm infra up    (or end what holds it: ss -ltnp 'sport = :${number}')`
+  return { what, found: error.code === 'EADDRINUSE' ? 'taken by another program' : String(error.code), fix }
+}
+
+/** PostgreSQL and RabbitMQ took the passwords of their first start into their volumes. */
+async function keysFitVolumes(project: Project): Promise<Finding> {
+  const what = 'secrets'
+  const name = project.env['COMPOSE_PROJECT_NAME'] ?? process.env['COMPOSE_PROJECT_NAME'] ?? 'film-store'
+  const written = existsSync(join(secretsFolder({ ...process.env, ...project.env }), 'complete'))
+  const volumes = (await docker(['volume', 'ls', '--quiet', '--filter', `label=com.docker.compose.project=${name}`])).trim()
+  if (written) return { what, found: 'written' }
+  if (volumes === '') return { what, found: 'drawn at the first start' }
+  return { what, found: 'gone, while volumes with the old passwords are still there', fix: 'pnpm infra down --volumes' }
+}
