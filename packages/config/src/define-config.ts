@@ -1,23 +1,19 @@
 import type { ZodType, infer as Infer } from 'zod'
-import { type Fault, optionError } from './errors.ts'
-import { faultsOf, invalid } from './faults.ts'
+import { type Config, createConfig } from './config.ts'
+import { optionError } from './errors.ts'
+import { evaluate, type Schema } from './evaluate.ts'
 import { type Field, mapSchema, type SchemaMap } from './fields.ts'
-import { type Layer, mergeLayers } from './layers.ts'
-import { meant } from './names.ts'
-import { type Config, createSnapshot } from './snapshot.ts'
-import type { Report, Source, Tree } from './source.ts'
-import { inspectTree, isPlainObject } from './tree.ts'
-
-export interface LoadOptions {
-  /** From weakest to strongest: the later one wins. Objects merge by key, lists are replaced. */
-  sources: readonly Source[]
-  signal?: AbortSignal | undefined
-}
+import { lastKnownGood } from './last-known-good.ts'
+import { type LoadOptions, resolveLoadOptions } from './options.ts'
+import { readAtStart } from './start.ts'
+import { orAborted } from './timing.ts'
 
 export interface ConfigDefinition<T> {
+  /** The schema that it was made of. */
+  readonly schema: ZodType<T>
   /** Every setting of the schema, in its order. */
   readonly fields: readonly Field[]
-  /** Reads all sources and gives one snapshot, or rejects with one `ERR_CONFIG_INVALID` that lists every fault. */
+  /** Reads all sources and gives one snapshot, or rejects with one `ConfigError` that lists every fault. */
   load(options: LoadOptions): Promise<Config<T>>
 }
 
@@ -25,108 +21,40 @@ export interface ConfigDefinition<T> {
 export function defineConfig<S extends ZodType>(options: { schema: S }): ConfigDefinition<Infer<S>> {
   const schema: unknown = options?.schema
   if (typeof schema !== 'object' || schema === null || !('_zod' in schema)) throw optionError('schema', 'a schema of zod 4')
-  const map = mapSchema(options.schema)
-  return { fields: map.fields, load: (loadOptions) => load(options.schema, map, loadOptions) }
+  const zod = options.schema as unknown as ZodType<Infer<S>>
+  const map = mapSchema(zod)
+  return { schema: zod, fields: map.fields, load: (loadOptions) => load(zod, map, loadOptions) }
 }
 
-interface Reading {
-  readonly source: Source
-  readonly layer: Layer
-  readonly faults: readonly Fault[]
-  readonly warnings: readonly Fault[]
-  readonly cause?: unknown
-}
-
-async function load<S extends ZodType>(schema: S, map: SchemaMap, { sources, signal }: LoadOptions): Promise<Config<Infer<S>>> {
-  if (!Array.isArray(sources) || !sources.every(isSource)) throw optionError('sources', 'a list of sources: [file(…), env(…)]')
+async function load<T>(zod: ZodType<T>, map: SchemaMap, loadOptions: LoadOptions): Promise<Config<T>> {
+  const options = resolveLoadOptions(loadOptions)
+  const { signal } = loadOptions
   signal?.throwIfAborted()
-  const readings = await orAborted(Promise.all(sources.map((source: Source) => readSource(source, map, signal))), signal)
-  const merged = mergeLayers(readings.map((reading) => reading.layer))
-  const context = { fields: map.fields, sources, merged }
-  const result = await orAborted(schema.safeParseAsync(merged.tree), signal)
-  const faults = readings.flatMap((reading) => reading.faults)
-  if (!result.success) {
-    // A setting that could not be read must not be reported as missing too.
-    const reported = faults.map((fault) => fault.path)
-    const covered = (path: string) => reported.some((other) => other !== '' && (path === other || path.startsWith(`${other}.`)))
-    faults.push(...faultsOf(result.error.issues, context).filter((fault) => !covered(fault.path)))
-  }
-  if (faults.length > 0 || !result.success) throw invalid(faults, context, readings.find((reading) => reading.cause !== undefined)?.cause)
-  return createSnapshot(
-    result.data,
-    merged.origins,
-    readings.flatMap((reading) => reading.warnings),
-  )
-}
-
-function isSource(source: unknown): source is Source {
-  return (
-    typeof source === 'object' &&
-    source !== null &&
-    typeof (source as Source).name === 'string' &&
-    typeof (source as Source).read === 'function'
-  )
-}
-
-async function readSource(source: Source, map: SchemaMap, signal: AbortSignal | undefined): Promise<Reading> {
-  const faults: Fault[] = []
-  const warnings: Fault[] = []
-  const locations = new Map<string, string>()
-  const report: Report = {
-    at: (path, location) => locations.set(path.join('.'), location),
-    fault: (fault) => faults.push({ ...fault, source: source.name }),
-    warn: (fault) => warnings.push({ ...fault, source: source.name }),
-  }
-  let tree: Tree = {}
-  let cause: unknown
+  const schema: Schema<T> = { zod, map, sources: options.sources }
+  const copy = options.lastKnownGood && lastKnownGood(options.lastKnownGood)
+  await copy?.checkKey()
+  let isDirty = false
+  let onChange = (): void => void (isDirty = true)
+  // Before the first read: what changes while it runs is not missed.
+  const ends = options.watch ? options.sources.map((source) => source.watch?.(() => onChange())) : []
   try {
-    const given: unknown = await source.read({ signal, fields: map.fields, report })
-    if (isPlainObject(given)) tree = given
-    else report.fault({ path: '', expected: 'a plain object from this source' })
-  } catch (error) {
-    signal?.throwIfAborted()
-    cause = error
-    // Its message is not repeated: it may quote what was read.
-    report.fault({ path: '', expected: 'a source that can be read', hint: 'see the cause of this error' })
-  }
-  const { leaves, rejected } = inspectTree(tree)
-  const locationOf = (path: readonly string[]) => {
-    for (let length = path.length; length > 0; length--) {
-      const location = locations.get(path.slice(0, length).join('.'))
-      if (location !== undefined) return location
+    const start = await orAborted(readAtStart(map, options, copy, signal), signal)
+    const snapshot = await orAborted(evaluate(schema, start.readings), signal)
+    const fresh = start.readings.filter(({ source }) => source.remote === true)
+    // Without a copy the next start is less safe; this one is as good as before.
+    if (copy && fresh.length > 0 && start.stale.length === 0) await copy.save(fresh).catch(() => {})
+    const { config, changed, onClose } = createConfig(schema, options, { snapshot, start, copy })
+    onChange = changed
+    for (const end of ends) if (end) onClose(end)
+    if (options.watch && options.lastKnownGood && fresh.length > 0) {
+      // A copy grows old while nothing changes: a reload that changes nothing confirms it.
+      const timer = setInterval(changed, Math.min(Math.max(options.lastKnownGood.maxAgeMs / 4, 1_000), 3_600_000)).unref()
+      onClose(() => clearInterval(timer))
     }
-    return source.name
-  }
-  for (const { path, expected } of rejected) report.fault({ path: path.join('.'), location: locationOf(path), expected })
-  for (const { path } of leaves) {
-    const unknown = unknownKey(path, map)
-    if (unknown) report.warn({ path: unknown.path, location: locationOf(path), expected: 'the name of a setting', hint: unknown.hint })
-  }
-  const origin = (path: readonly string[]) => ({ source: source.name, location: locationOf(path) })
-  return { source, layer: { leaves, origin }, faults, warnings, ...(cause === undefined ? {} : { cause }) }
-}
-
-/** The first key on the way that its object does not have. */
-function unknownKey(path: readonly string[], { closed }: SchemaMap): { path: string; hint: string | undefined } | undefined {
-  for (let depth = 0; depth < path.length; depth++) {
-    const parent = path.slice(0, depth)
-    const known = closed.get(parent.join('.'))
-    if (known === undefined) return undefined
-    const key = path[depth] ?? ''
-    if (!known.has(key)) return { path: [...parent, key].join('.'), hint: meant(key, known) }
-  }
-  return undefined
-}
-
-/** An aborted caller leaves at once with its own reason. */
-async function orAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (!signal) return work
-  const { promise, reject } = Promise.withResolvers<never>()
-  const onAbort = () => reject(signal.reason as Error)
-  signal.addEventListener('abort', onAbort, { once: true })
-  try {
-    return await Promise.race([work, promise])
-  } finally {
-    signal.removeEventListener('abort', onAbort)
+    if (isDirty) changed()
+    return config
+  } catch (error) {
+    for (const end of ends) end?.()
+    throw error
   }
 }

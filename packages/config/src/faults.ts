@@ -5,6 +5,7 @@ import { expectedOf, type Field } from './fields.ts'
 import type { Merged, Origin } from './layers.ts'
 import { secretTexts } from './secret.ts'
 import type { Source } from './source.ts'
+import { valueAt } from './tree.ts'
 
 export interface FaultContext {
   readonly fields: readonly Field[]
@@ -60,22 +61,20 @@ function has(tree: unknown, keys: readonly string[]): boolean {
 }
 
 /** The second line of defence: a rule of the schema's author over several settings may quote what it saw. */
-export function invalid(faults: readonly Fault[], context: FaultContext, cause: unknown): ConfigError {
+export function invalid(
+  code: 'ERR_CONFIG_INVALID' | 'ERR_CONFIG_UNREACHABLE',
+  faults: readonly Fault[],
+  context: FaultContext,
+  cause: unknown,
+): ConfigError {
   const secretFields = context.fields.filter((field) => field.secret)
   const texts = [...new Set(secretFields.flatMap((field) => secretTexts(valueAt(context.merged.tree, field.path))))]
   const safe = faults.map((fault) => ({ ...fault, expected: withoutTexts(fault.expected, texts) }))
   const title = safe.length === 1 ? '1 setting is not usable:' : `${safe.length} settings are not usable:`
   const message = [title, ...safe.map((fault) => `  ${describeFault(fault)}`)].join('\n')
-  return new ConfigError('ERR_CONFIG_INVALID', message, { faults: safe, cause })
+  return new ConfigError(code, message, { faults: safe, cause })
 }
 
 function withoutTexts(message: string, texts: readonly string[]): string {
   return texts.reduce((text, secret) => (secret.length < 3 ? text : text.replaceAll(secret, '[secret]')), message)
-}
-
-function valueAt(tree: unknown, path: readonly string[]): unknown {
-  return path.reduce<unknown>(
-    (value, key) => (typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[key] : undefined),
-    tree,
-  )
 }

@@ -21,7 +21,18 @@ export interface Field {
   /** Absent when there is none or when it must not show. */
   readonly defaultValue?: unknown
   readonly description?: string | undefined
+  /** What a change does, from `.meta({ reload })`. */
+  readonly reload: ReloadClass
+  /** More names of variables, as they stand, from `.meta({ env })`. */
+  readonly aliases: readonly string[]
 }
+
+/**
+ * - `live`: everyone sees the new value from the next snapshot on. The default.
+ * - `drain`: as `live`, and work that began with the old value should be led to its end (a pool, a listener); named in the event.
+ * - `restart`: the old value stays until the next start; the change is reported.
+ */
+export type ReloadClass = 'live' | 'drain' | 'restart'
 
 /** The parts of a zod schema that are read here; zod's own types name each class apart. */
 interface Definition {
@@ -52,6 +63,8 @@ interface Unwrapped {
   hasDefault: boolean
   defaultValue: unknown
   description: string | undefined
+  reload: ReloadClass | undefined
+  aliases: readonly string[] | undefined
 }
 
 const wrappers = new Set(['optional', 'nullable', 'readonly', 'default', 'prefault', 'catch', 'nonoptional', 'success'])
@@ -67,10 +80,15 @@ function unwrap(schema: ZodType): Unwrapped {
     hasDefault: false,
     defaultValue: undefined,
     description: undefined,
+    reload: undefined,
+    aliases: undefined,
   }
   for (;;) {
     const { definition } = found
+    const meta = found.schema.meta?.()
     found.description ??= found.schema.description
+    found.reload ??= reloadOf(meta?.['reload'])
+    found.aliases ??= aliasesOf(meta?.['env'])
     let inner: ZodType | undefined
     if (wrappers.has(definition.type)) {
       inner = definition.innerType
@@ -91,6 +109,18 @@ function unwrap(schema: ZodType): Unwrapped {
   }
 }
 
+function reloadOf(value: unknown): ReloadClass | undefined {
+  if (value === undefined || value === 'live' || value === 'drain' || value === 'restart') return value
+  throw new ConfigError('ERR_CONFIG_SCHEMA', '.meta({ reload }) must be live, drain or restart')
+}
+
+function aliasesOf(value: unknown): readonly string[] | undefined {
+  if (value === undefined) return undefined
+  const names: unknown[] = Array.isArray(value) ? value : [value]
+  if (names.every((name) => typeof name === 'string' && /^[A-Z][A-Z0-9_]*$/.test(name))) return names as string[]
+  throw new ConfigError('ERR_CONFIG_SCHEMA', '.meta({ env }) must be the name of a variable or a list of names')
+}
+
 export interface SchemaMap {
   readonly fields: readonly Field[]
   /** Objects whose keys are all known, by dotted path (`''` is the root), for finding misspelt ones. */
@@ -104,32 +134,34 @@ export function mapSchema(schema: ZodType): SchemaMap {
   const visit = (
     node: ZodType,
     path: readonly string[],
-    around: { required: boolean; defaults: unknown; seen: readonly ZodType[] },
+    around: { required: boolean; defaults: unknown; seen: readonly ZodType[]; reload: ReloadClass },
   ): void => {
     const found = unwrap(node)
     const { definition } = found
     const required = around.required && found.required
     const defaults = found.hasDefault ? found.defaultValue : around.defaults
     const seen = [...around.seen, found.schema]
+    const reload = found.reload ?? around.reload
     const isContainer = !found.secret && !around.seen.includes(found.schema)
     if (isContainer && definition.type === 'object' && definition.shape) {
       if (!definition.catchall) closed.set(path.join('.'), new Set(Object.keys(definition.shape)))
       for (const [key, child] of Object.entries(definition.shape))
-        visit(child, [...path, key], { required, defaults: memberOf(defaults, key), seen })
+        visit(child, [...path, key], { required, defaults: memberOf(defaults, key), seen, reload })
     } else if (isContainer && definition.type === 'intersection' && definition.left && definition.right) {
-      visit(definition.left, path, { required, defaults, seen })
-      visit(definition.right, path, { required, defaults, seen })
+      visit(definition.left, path, { required, defaults, seen, reload })
+      visit(definition.right, path, { required, defaults, seen, reload })
       closed.delete(path.join('.'))
     } else if (path.length === 0) {
       throw new ConfigError('ERR_CONFIG_SCHEMA', 'the schema of the settings must be an object: z.object({ … })')
     } else {
       const secret = found.secret || holdsSecret(found.schema, [])
       const hidden = secret || defaults === undefined
-      const field = { path, kind: kindOf(found.schema), secret, required, description: found.description }
+      const { description, aliases = [] } = found
+      const field = { path, kind: kindOf(found.schema), secret, required, description, reload, aliases }
       fields.push(hidden ? field : { ...field, defaultValue: defaults })
     }
   }
-  visit(schema, [], { required: true, defaults: undefined, seen: [] })
+  visit(schema, [], { required: true, defaults: undefined, seen: [], reload: 'live' })
   refuseSharedNames(fields)
   return { fields, closed }
 }
@@ -192,8 +224,8 @@ function accepts(schema: ZodType): (value: unknown) => boolean {
 function refuseSharedNames(fields: readonly Field[]): void {
   const owners = new Map<string, string>()
   for (const field of fields) {
-    const name = variableName('', field.path)
-    for (const taken of field.secret ? [name, `${name}_FILE`] : [name]) {
+    const names = [variableName('', field.path), ...field.aliases]
+    for (const taken of field.secret ? names.flatMap((name) => [name, `${name}_FILE`]) : names) {
       const owner = owners.get(taken)
       const path = field.path.join('.')
       if (owner !== undefined)

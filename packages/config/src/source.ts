@@ -7,10 +7,12 @@ export type Tree = { readonly [key: string]: unknown }
 export interface Source {
   /** Shown by `explain` and in faults. */
   readonly name: string
-  /** Called once a load. Gives a plain tree of objects, arrays and scalars; what is absent is left to weaker sources. A rejection is a fault of this source. */
+  /** Called once a load or reload. Gives a plain tree of objects, arrays and scalars; what is absent is left to weaker sources. A rejection is a fault of this source. */
   read(options: ReadOptions): Promise<Tree>
-  /** For sources that can tell when they changed. This version reads once and never calls it. */
+  /** Called once with `load({ watch: true })`, before the first read; what it returns ends it. Must not hold the process. */
   watch?(changed: () => void): () => void
+  /** Somewhere else: a rejection is tried again at the start, and then answered from the last known good copy. Default false. */
+  readonly remote?: boolean | undefined
   /** How a user would set this field here (`ORDERS_PORT`); used in hints. */
   setting?(field: Field): string | undefined
 }

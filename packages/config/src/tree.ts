@@ -67,3 +67,22 @@ export function deepFreeze<T>(value: T): T {
   }
   return value
 }
+
+export function valueAt(tree: unknown, path: readonly string[]): unknown {
+  return path.reduce<unknown>(
+    (value, key) =>
+      typeof value === 'object' && value !== null && Object.hasOwn(value, key) ? (value as Record<string, unknown>)[key] : undefined,
+    tree,
+  )
+}
+
+/** A copy of the tree that shares everything but the way to one setting, which gets a value, or goes when that is `undefined`. */
+export function replaced(tree: Tree, path: readonly string[], value: unknown): Tree {
+  const [key = '', ...rest] = path
+  if (rest.length === 0 && value === undefined) {
+    const { [key]: _, ...others } = tree
+    return others
+  }
+  const inner = tree[key]
+  return { ...tree, [key]: rest.length === 0 ? value : replaced(isPlainObject(inner) ? inner : {}, rest, value) }
+}

@@ -1,9 +1,10 @@
-import { readFile } from 'node:fs/promises'
 import { parseEnv } from 'node:util'
 import { optionError } from '../errors.ts'
 import { variableName } from '../names.ts'
 import type { Source } from '../source.ts'
 import { assertPrefix } from './env.ts'
+import { followFiles } from './follow-files.ts'
+import { readTextFile } from './text-file.ts'
 import { readVariables } from './variables.ts'
 
 export interface DotenvOptions {
@@ -16,26 +17,27 @@ export function dotenv(path = '.env', options: DotenvOptions = {}): Source {
   const { prefix = '' } = options
   if (typeof path !== 'string' || path === '') throw optionError('path', 'the path of a file')
   if (prefix !== '') assertPrefix(prefix)
+  const linked: string[] = []
   return {
     name: path,
     async read(readOptions) {
-      let text: string
-      try {
-        text = await readFile(path, { encoding: 'utf8', signal: readOptions.signal })
-      } catch (error) {
-        readOptions.signal?.throwIfAborted()
-        const { code } = error as NodeJS.ErrnoException
-        if (code !== 'ENOENT')
-          readOptions.report.fault({ path: '', location: path, expected: `a file that can be read (${code ?? 'unreadable'})` })
+      const text = await readTextFile(path, readOptions, { optional: true })
+      if (text === undefined) {
+        linked.length = 0
         return {}
       }
-      const lines = text.split('\n')
-      const location = (name: string) => {
-        const index = lines.findLastIndex((line) => new RegExp(`^\\s*(export\\s+)?${name.replace(/\W/g, '\\$&')}\\s*=`).test(line))
-        return index < 0 ? path : `${path}:${index + 1}`
+      const places = new Map<string, number>()
+      for (const [index, line] of text.split('\n').entries()) {
+        const name = /^\s*(?:export\s+)?([A-Za-z_]\w*)\s*=/.exec(line)?.[1]
+        if (name === undefined) continue
+        if (places.has(name))
+          readOptions.report.warn({ path: name, location: `${path}:${index + 1}`, expected: 'each name once', hint: 'the last one counts' })
+        places.set(name, index + 1)
       }
-      return readVariables({ prefix, variables: parseEnv(text), location }, readOptions)
+      const location = (name: string) => (places.has(name) ? `${path}:${places.get(name)}` : path)
+      return readVariables({ prefix, variables: parseEnv(text), location, files: linked }, readOptions)
     },
+    watch: (changed) => followFiles(() => [path, ...linked], changed),
     setting: (field) => `${variableName(prefix, field.path)} in ${path}`,
   }
 }

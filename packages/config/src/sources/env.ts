@@ -1,6 +1,7 @@
 import { optionError } from '../errors.ts'
 import { variableName } from '../names.ts'
 import type { Source } from '../source.ts'
+import { followFiles } from './follow-files.ts'
 import { readVariables } from './variables.ts'
 
 export interface EnvOptions {
@@ -14,9 +15,11 @@ export interface EnvOptions {
 export function env(options: EnvOptions): Source {
   const { prefix, variables } = options
   assertPrefix(prefix)
+  const files: string[] = []
   return {
     name: 'env',
-    read: (readOptions) => readVariables({ prefix, variables: variables ?? process.env, location: (name) => name }, readOptions),
+    read: (readOptions) => readVariables({ prefix, variables: variables ?? process.env, location: (name) => name, files }, readOptions),
+    watch: (changed) => followFiles(() => files, changed),
     setting: (field) => variableName(prefix, field.path),
   }
 }

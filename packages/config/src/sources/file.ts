@@ -1,45 +1,86 @@
-import { readFile } from 'node:fs/promises'
-import { basename, extname } from 'node:path'
+import { extname, join } from 'node:path'
+import { existsSync } from 'node:fs'
+import { parse as parseToml, TomlError } from 'smol-toml'
 import { type Document, isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml'
 import { optionError } from '../errors.ts'
 import type { ReadOptions, Source, Tree } from '../source.ts'
+import { assertFollowOptions, followFiles, type FollowOptions } from './follow-files.ts'
+import { locateToml } from './toml-lines.ts'
+import { defaultMaxBytes, readTextFile } from './text-file.ts'
 
-export interface FileOptions {
+export interface FileOptions extends FollowOptions {
   /** A missing file is no fault. Default false. */
   optional?: boolean | undefined
+  /** A larger file is a fault. Default 1048576. */
+  maxBytes?: number | undefined
 }
 
-/** Settings from a `.yaml`, `.yml` or `.json` file in UTF-8. Relative paths start at the working directory. */
+const extensions = ['.yaml', '.yml', '.json', '.toml']
+
+/** Settings from a `.yaml`, `.yml`, `.json` or `.toml` file in UTF-8. Relative paths start at the working directory. */
 export function file(path: string, options: FileOptions = {}): Source {
-  if (typeof path !== 'string' || !['.yaml', '.yml', '.json'].includes(extname(path)))
-    throw optionError('path', 'the path of a .yaml, .yml or .json file')
+  if (typeof path !== 'string' || !extensions.includes(extname(path)))
+    throw optionError('path', 'the path of a .yaml, .yml, .json or .toml file')
+  assertFileOptions(options)
   return {
     name: path,
-    async read(readOptions) {
-      const text = await readText(path, readOptions, options.optional === true)
-      if (text === undefined || text.trim() === '') return {}
-      return extname(path) === '.json' && !isJson(text, path, readOptions) ? {} : parse(text, path, readOptions)
-    },
+    read: (readOptions) => readSettings(path, options, readOptions),
+    watch: (changed) => followFiles(() => [path], changed, options),
   }
 }
 
-async function readText(path: string, { signal, report }: ReadOptions, optional: boolean): Promise<string | undefined> {
-  let content: Buffer
+export interface FilesOptions extends Omit<FileOptions, 'optional'> {
+  /** `production`: the name of the second file. Letters, digits, `-` and `_`. */
+  environment: string
+}
+
+/**
+ * `default.yaml` for all environments, then `production.yaml` for one; each may be missing, and each may end in `.yaml`, `.yml`, `.json`
+ * or `.toml`, but not in two of them. Spread it: `sources: [...files('config', { environment })]`.
+ */
+export function files(directory: string, options: FilesOptions): Source[] {
+  const { environment, ...rest } = options
+  if (typeof directory !== 'string' || directory === '') throw optionError('directory', 'the path of a directory')
+  if (typeof environment !== 'string' || !/^[\w-]+$/.test(environment)) throw optionError('environment', 'letters, digits, - and _')
+  assertFileOptions(rest)
+  return [...new Set(['default', environment])].map((name): Source => {
+    const candidates = extensions.map((extension) => join(directory, `${name}${extension}`))
+    return {
+      name: join(directory, name),
+      async read(readOptions) {
+        const [path, second] = candidates.filter((candidate) => existsSync(candidate))
+        if (path === undefined) return {}
+        if (second === undefined) return readSettings(path, { ...rest, optional: true }, readOptions)
+        readOptions.report.fault({ path: '', location: path, expected: `either ${path} or ${second}, not both` })
+        return {}
+      },
+      watch: (changed) => followFiles(() => candidates, changed, rest),
+    }
+  })
+}
+
+function assertFileOptions(options: FileOptions): void {
+  assertFollowOptions(options)
+  const { maxBytes = defaultMaxBytes } = options
+  if (!Number.isSafeInteger(maxBytes) || maxBytes < 1) throw optionError('maxBytes', 'a whole number of bytes')
+}
+
+export async function readSettings(path: string, options: FileOptions, readOptions: ReadOptions): Promise<Tree> {
+  const text = await readTextFile(path, readOptions, options)
+  if (text === undefined || text.trim() === '') return {}
+  if (extname(path) === '.toml') return parseTomlText(text, path, readOptions)
+  return extname(path) === '.json' && !isJson(text, path, readOptions) ? {} : parseYamlText(text, path, readOptions)
+}
+
+function parseTomlText(text: string, path: string, { report }: ReadOptions): Tree {
   try {
-    content = await readFile(path, { signal })
+    const tree = parseToml(text, { maxDepth: 64, unsafeKeyBehaviour: 'keep' })
+    locateToml(text, (at, line) => report.at(at, `${path}:${line}`))
+    return tree as Tree
   } catch (error) {
-    signal?.throwIfAborted()
-    const { code } = error as NodeJS.ErrnoException
-    if (code !== 'ENOENT') report.fault({ path: '', location: path, expected: `a file that can be read (${code ?? 'unreadable'})` })
-    else if (!optional)
-      report.fault({ path: '', location: path, expected: 'a file', hint: 'there is none; pass { optional: true } if that is fine' })
-    return undefined
-  }
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(content)
-  } catch {
-    report.fault({ path: '', location: path, expected: 'text in UTF-8' })
-    return undefined
+    const place = error instanceof TomlError ? `${path}:${error.line}` : path
+    report.fault({ path: '', location: place, expected: 'valid TOML' })
+    return {}
   }
 }
 
@@ -56,9 +97,19 @@ function isJson(text: string, path: string, { report }: ReadOptions): boolean {
   }
 }
 
-function parse(text: string, path: string, { report }: ReadOptions): Tree {
+function parseYamlText(text: string, path: string, { report }: ReadOptions): Tree {
+  if (isTooDeep(text)) {
+    report.fault({ path: '', location: path, expected: 'at most 64 levels' })
+    return {}
+  }
   const lines = new LineCounter()
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: true })
+  let document: Document.Parsed
+  try {
+    document = parseDocument(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: true })
+  } catch {
+    report.fault({ path: '', location: path, expected: 'fewer levels' })
+    return {}
+  }
   const problems = [...document.errors, ...document.warnings]
   for (const { code, pos } of problems) {
     const expected = code === 'DUPLICATE_KEY' ? 'each key once' : `valid ${extname(path).slice(1).toUpperCase()} (${code})`
@@ -74,11 +125,22 @@ function parse(text: string, path: string, { report }: ReadOptions): Tree {
   }
   if (tree === null) return {}
   if (typeof tree !== 'object' || Array.isArray(tree)) {
-    report.fault({ path: '', location: path, expected: `keys with values at the top of ${basename(path)}` })
+    report.fault({ path: '', location: path, expected: `keys with values at the top of the file` })
     return {}
   }
   locate(document.contents, [], document, (at, offset) => report.at(at, `${path}:${lines.linePos(offset).line}`))
   return tree as Tree
+}
+
+/** Counts brackets, also those in texts: far above what settings have, far below what the parser's recursion survives. */
+function isTooDeep(text: string): boolean {
+  let depth = 0
+  for (const character of text) {
+    if (character === '[' || character === '{') depth++
+    else if (character === ']' || character === '}') depth--
+    if (depth > 500) return true
+  }
+  return /^ {1000}|^(?:- ?){500}/m.test(text)
 }
 
 function locate(

@@ -1,11 +1,12 @@
-import { readdir } from 'node:fs/promises'
+import { readdir, realpath } from 'node:fs/promises'
 import { join } from 'node:path'
 import { optionError } from '../errors.ts'
 import { variableName } from '../names.ts'
 import type { Source, Tree } from '../source.ts'
+import { assertFollowOptions, followFiles, type FollowOptions } from './follow-files.ts'
 import { assignText, readSecretFile } from './variables.ts'
 
-export interface SecretFilesOptions {
+export interface SecretFilesOptions extends FollowOptions {
   /** A missing directory is no fault. Default false. */
   optional?: boolean | undefined
 }
@@ -13,14 +14,17 @@ export interface SecretFilesOptions {
 /** One file a setting, as Docker and Kubernetes mount secrets: `db.password` is the file `db_password` or `DB_PASSWORD`. */
 export function secretFiles(directory: string, options: SecretFilesOptions = {}): Source {
   if (typeof directory !== 'string' || directory === '') throw optionError('directory', 'the path of a directory')
+  assertFollowOptions(options)
   return {
     name: directory,
     async read(readOptions): Promise<Tree> {
       const { fields, report, signal } = readOptions
       signal?.throwIfAborted()
       let names: Set<string>
+      // Kubernetes swaps `..data` as a whole: what is read comes from one generation.
+      const folder = await realpath(join(directory, '..data')).catch(() => directory)
       try {
-        names = new Set(await readdir(directory))
+        names = new Set(await readdir(folder))
       } catch (error) {
         const code = (error as NodeJS.ErrnoException).code ?? 'unreadable'
         if (code !== 'ENOENT' || options.optional !== true)
@@ -38,11 +42,12 @@ export function secretFiles(directory: string, options: SecretFilesOptions = {})
           report.fault({ path: field.path.join('.'), location, expected: `either ${found.join(' or ')}, not both` })
           continue
         }
-        const text = await readSecretFile(location, field, location, readOptions)
+        const text = await readSecretFile(join(folder, only), field, location, readOptions)
         if (text !== undefined) assignText(tree, field, text, location, readOptions)
       }
       return tree
     },
+    watch: (changed) => followFiles(() => [directory], changed, options),
     setting: (field) => join(directory, variableName('', field.path).toLowerCase()),
   }
 }

@@ -1,42 +1,40 @@
-import { readFile } from 'node:fs/promises'
 import { coerce } from '../coerce.ts'
 import type { Field } from '../fields.ts'
 import { expectedOf } from '../fields.ts'
 import { meant, variableName } from '../names.ts'
 import type { ReadOptions, Tree } from '../source.ts'
 import { assign } from '../tree.ts'
+import { readTextFile } from './text-file.ts'
 
 export interface VariableSource {
   readonly prefix: string
   readonly variables: Readonly<Record<string, string | undefined>>
   readonly location: (name: string) => string
+  /** Filled with the files that variables name. */
+  readonly files: string[]
 }
 
 /** Settings from named variables: `X` or, for a secret, the content of the file that `X_FILE` names. An empty variable is one that is not set. */
-export async function readVariables({ prefix, variables, location }: VariableSource, options: ReadOptions): Promise<Tree> {
+export async function readVariables({ prefix, variables, location, files }: VariableSource, options: ReadOptions): Promise<Tree> {
   const { fields, report } = options
+  files.length = 0
   const tree: Record<string, unknown> = {}
   const known = new Set<string>()
   const valueOf = (name: string) => (variables[name] === '' ? undefined : variables[name])
   for (const field of fields) {
-    const name = variableName(prefix, field.path)
-    known.add(name)
-    let from = name
-    let text = valueOf(name)
-    if (field.secret) {
-      const fileName = `${name}_FILE`
-      known.add(fileName)
-      const path = valueOf(fileName)
-      if (text !== undefined && path !== undefined) {
-        const expected = `either ${name} or ${fileName}, not both`
-        report.fault({ path: field.path.join('.'), location: location(name), expected })
-        continue
-      }
-      if (path !== undefined) {
-        from = fileName
-        text = await readSecretFile(path, field, location(fileName), options)
-      }
+    const names = [variableName(prefix, field.path), ...field.aliases]
+    const all = field.secret ? names.flatMap((name) => [name, `${name}_FILE`]) : names
+    for (const name of all) known.add(name)
+    const [from, second] = all.filter((name) => valueOf(name) !== undefined)
+    if (from === undefined) continue
+    if (second !== undefined) {
+      report.fault({ path: field.path.join('.'), location: location(from), expected: `either ${from} or ${second}, not both` })
+      continue
     }
+    const value = valueOf(from) ?? ''
+    const isFile = !names.includes(from)
+    if (isFile) files.push(value)
+    const text = isFile ? await readSecretFile(value, field, location(from), options) : value
     if (text !== undefined) assignText(tree, field, text, location(from), options)
   }
   warnOfUnknown(Object.keys(variables), known, { prefix, location }, options)
@@ -58,21 +56,11 @@ export function assignText(tree: Record<string, unknown>, field: Field, text: st
 }
 
 /** A secret in a file of its own: one line break at the end does not belong to it. */
-export async function readSecretFile(
-  path: string,
-  field: Field,
-  location: string,
-  { signal, report }: ReadOptions,
-): Promise<string | undefined> {
-  try {
-    const text = (await readFile(path, { encoding: 'utf8', signal })).replace(/\r?\n$/, '')
-    if (text !== '') return text
-    report.fault({ path: field.path.join('.'), location, expected: 'a file that is not empty' })
-  } catch (error) {
-    signal?.throwIfAborted()
-    const code = (error as NodeJS.ErrnoException).code ?? 'unreadable'
-    report.fault({ path: field.path.join('.'), location, expected: `a file that can be read (${code})` })
-  }
+export async function readSecretFile(path: string, field: Field, location: string, options: ReadOptions): Promise<string | undefined> {
+  const setting = field.path.join('.')
+  const text = (await readTextFile(path, options, { setting, location }))?.replace(/\r?\n$/, '')
+  if (text !== '') return text
+  options.report.fault({ path: setting, location, expected: 'a file that is not empty' })
   return undefined
 }
 

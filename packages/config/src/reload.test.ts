@@ -1,0 +1,420 @@
+import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, unlinkSync, writeFileSync, appendFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
+import { z } from 'zod'
+import {
+  ConfigError,
+  defineConfig,
+  env,
+  file,
+  type LoadOptions,
+  pinnedHook,
+  type ReloadEvent,
+  reloadOnSignal,
+  secret,
+  secretFiles,
+  type Source,
+} from './index.ts'
+
+const POLL = { timeout: 20_000, interval: 10 }
+let directory: string
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'platform-config-'))
+})
+afterEach(() => rmSync(directory, { recursive: true, force: true }))
+
+const definition = defineConfig({
+  schema: z.object({
+    size: z.int().positive().default(1),
+    level: z.string().default('info'),
+    pool: z.int().default(1).meta({ reload: 'drain' }),
+    port: z.int().default(8080).meta({ reload: 'restart' }),
+    db: z.object({ password: secret(z.string()).optional() }).prefault({}),
+  }),
+})
+
+/** A source whose tree the test changes by hand. */
+function changeable(first: Record<string, unknown>) {
+  const state = { tree: first, changed: (): void => {} }
+  const source: Source = {
+    name: 'hand',
+    read: () => Promise.resolve(state.tree),
+    watch(changed) {
+      state.changed = changed
+      return () => (state.changed = () => {})
+    },
+  }
+  return { state, source }
+}
+
+async function loaded(sources: readonly Source[], options: Partial<LoadOptions> = {}) {
+  const config = await definition.load({ sources, ...options })
+  onTestFinished(() => config.close())
+  const events: ReloadEvent[] = []
+  config.onReload((event) => events.push(event))
+  return { config, events }
+}
+
+describe('a reload', () => {
+  it('replaces the snapshot as a whole and tells what changed', async () => {
+    const { state, source } = changeable({ size: 1 })
+    const { config, events } = await loaded([source])
+    const before = config.current
+    state.tree = { size: 2, pool: 5, level: 'debug' }
+    const event = await config.reload()
+    expect(event).toMatchObject({ outcome: 'applied', revision: 2, changed: ['size', 'level', 'pool'], drain: ['pool'], restart: [] })
+    expect(events).toEqual([event])
+    expect(config.current).toMatchObject({ size: 2, level: 'debug', pool: 5 })
+    expect(before.size).toBe(1)
+    expect(await config.reload()).toMatchObject({ outcome: 'unchanged', revision: 2 })
+    expect(events).toHaveLength(1)
+    expect(config.explain('size').source).toBe('hand')
+  })
+
+  it('keeps the old snapshot when what was read is wrong, and applies the next good state', async () => {
+    const { state, source } = changeable({ size: 1 })
+    const { config, events } = await loaded([source])
+    state.tree = { size: -1, level: 'debug' }
+    expect(await config.reload()).toMatchObject({ outcome: 'invalid', revision: 1, error: { code: 'ERR_CONFIG_INVALID' } })
+    expect(config.current).toMatchObject({ size: 1, level: 'info' })
+    expect(await config.check()).toMatchObject({ status: 'warn', message: 'the last reload was refused: invalid' })
+    await config.reload()
+    expect(events, 'the same refusal is told once').toHaveLength(1)
+    state.tree = { size: 3 }
+    expect(await config.reload()).toMatchObject({ outcome: 'applied', revision: 2 })
+    expect(config.current.size).toBe(3)
+    expect(await config.check()).toBeUndefined()
+  })
+
+  it('does not apply a setting that needs a restart, but the rest, and says so until it is put back', async () => {
+    const { state, source } = changeable({ size: 1, port: 1 })
+    const { config } = await loaded([source])
+    state.tree = { size: 2, port: 2 }
+    expect(await config.reload()).toMatchObject({ outcome: 'applied', changed: ['size'], restart: ['port'] })
+    expect(config.current).toMatchObject({ size: 2, port: 1 })
+    expect(config.pendingRestart).toEqual(['port'])
+    expect(await config.check()).toMatchObject({ message: 'waiting for a restart: port' })
+    state.tree = { size: 2, port: 3 }
+    expect(await config.reload()).toMatchObject({ outcome: 'unchanged' })
+    state.tree = { size: 2, port: 1 }
+    expect(await config.reload()).toMatchObject({ outcome: 'restart', restart: [] })
+    expect(config.pendingRestart).toEqual([])
+  })
+
+  it('lets all wait that are only right together with one that waits', async () => {
+    const together = defineConfig({
+      schema: z
+        .object({ min: z.int(), max: z.int().meta({ reload: 'restart' }) })
+        .refine(({ min, max }) => min <= max, { error: 'min is at most max' }),
+    })
+    const { state, source } = changeable({ min: 1, max: 2 })
+    await using config = await together.load({ sources: [source] })
+    state.tree = { min: 5, max: 9 }
+    expect(await config.reload()).toMatchObject({ outcome: 'restart', restart: ['min', 'max'], revision: 1 })
+    expect(config.current).toEqual({ min: 1, max: 2 })
+  })
+
+  it('shares one run among those who ask at the same time, and runs once more for who came late', async () => {
+    let reads = 0
+    const slow: Source = { name: 'slow', read: async () => (reads++, await sleep(20), { size: reads }) }
+    const { config } = await loaded([slow])
+    const [first, second, third] = await Promise.all([config.reload(), config.reload(), config.reload()])
+    expect(reads).toBe(3)
+    expect(second).toBe(third)
+    expect(second).not.toBe(first)
+  })
+
+  it('is bounded when a source hangs, leaves an aborted caller at once, and ends with close', async () => {
+    let hangs = false
+    const source: Source = { name: 'hangs', read: () => (hangs ? new Promise(() => {}) : Promise.resolve({ size: 1 })) }
+    const { config } = await loaded([source], { readTimeoutMs: 200 })
+    hangs = true
+    expect(await config.reload()).toMatchObject({ outcome: 'invalid' })
+    const leaving = config.reload({ signal: AbortSignal.timeout(10) })
+    await expect(leaving).rejects.toMatchObject({ name: 'TimeoutError' })
+    const closing = config.reload()
+    await config.close()
+    await expect(closing).rejects.toMatchObject({ code: 'ERR_CONFIG_CLOSED' })
+    await expect(config.reload()).rejects.toMatchObject({ code: 'ERR_CONFIG_CLOSED' })
+    expect(config.current.size).toBe(1)
+  })
+})
+
+describe('listeners', () => {
+  it('are asked only about what changed, prepare first and commit after the switch', async () => {
+    const { state, source } = changeable({ size: 1 })
+    const { config } = await loaded([source])
+    const log: string[] = []
+    config.live((current) => current.level).onChange(() => expect.fail('the level does not change'))
+    const live = config.live((current) => current.size)
+    const unsubscribe = live.onChange((next, previous, { signal }) => {
+      log.push(`prepare ${previous} ${next} ${config.current.size} ${signal.aborted}`)
+      return { commit: () => log.push(`commit ${config.current.size} ${live.current}`) }
+    })
+    state.tree = { size: 2 }
+    await config.reload()
+    expect(log).toEqual(['prepare 1 2 1 false', 'commit 2 2'])
+    unsubscribe()
+    state.tree = { size: 3 }
+    await config.reload()
+    expect(log).toHaveLength(2)
+  })
+
+  it.each([
+    [
+      'throws',
+      () => {
+        throw new Error('no')
+      },
+    ],
+    ['rejects', () => Promise.reject(new Error('no'))],
+    ['hangs', () => new Promise<never>(() => {})],
+  ] as const)('veto for everyone when one %s: the others abort, nothing changes, the next change is applied', async (_how, bad) => {
+    const { state, source } = changeable({ size: 1 })
+    const { config, events } = await loaded([source], { prepareTimeoutMs: 100 })
+    const told: string[] = []
+    const live = config.live((current) => current.size)
+    live.onChange(() => ({ commit: () => told.push('commit'), abort: () => told.push('abort') }))
+    const slow = Promise.withResolvers<void>()
+    live.onChange(async (_next, _previous, { signal }) => {
+      signal.addEventListener('abort', () => slow.resolve())
+      await slow.promise
+      return { commit: () => told.push('late commit'), abort: () => told.push('late abort') }
+    })
+    const leave = live.onChange(bad)
+    state.tree = { size: 2 }
+    const event = await config.reload()
+    expect(event).toMatchObject({ outcome: 'vetoed', revision: 1, error: { code: 'ERR_CONFIG_VETOED' } })
+    expect(event.error).toHaveProperty('cause')
+    expect(config.current.size).toBe(1)
+    await vi.waitFor(() => expect(told).toEqual(['abort', 'late abort']), POLL)
+    leave()
+    slow.resolve()
+    expect(await config.reload()).toMatchObject({ outcome: 'applied' })
+    expect(told.slice(2)).toEqual(['commit', 'late commit'])
+    expect(events.map(({ outcome }) => outcome)).toEqual(['vetoed', 'applied'])
+  })
+
+  it('that throw in their commit do not keep the others from theirs; the event carries the error', async () => {
+    const { state, source } = changeable({ size: 1 })
+    const { config } = await loaded([source])
+    const committed = vi.fn<() => void>()
+    const live = config.live((current) => current.size)
+    live.onChange(() => ({
+      commit: () => {
+        throw new Error('commit failed')
+      },
+    }))
+    live.onChange(() => ({ commit: committed }))
+    state.tree = { size: 2 }
+    expect(await config.reload()).toMatchObject({ outcome: 'applied', error: { message: 'commit failed' } })
+    expect(committed).toHaveBeenCalledOnce()
+  })
+
+  it('see a secret change by its value', async () => {
+    const { state, source } = changeable({ db: { password: 'first password' } })
+    const { config } = await loaded([source])
+    const seen: (string | undefined)[] = []
+    config.live((current) => current.db.password).onChange((next) => ({ commit: () => seen.push(next?.reveal()) }))
+    await config.reload()
+    state.tree = { db: { password: 'second password' } }
+    expect(await config.reload()).toMatchObject({ outcome: 'applied', changed: ['db.password'] })
+    expect(seen).toEqual(['second password'])
+    expect([...config.secrets()], 'an old one may still be in flight to a log').toEqual(['second password', 'first password'])
+  })
+})
+
+describe('pinned', () => {
+  it('shows one snapshot to everything that runs inside, while others see the new one', async () => {
+    const { state, source } = changeable({ size: 1 })
+    const { config } = await loaded([source])
+    const live = config.live((current) => current.size)
+    const go = Promise.withResolvers<void>()
+    const request = { method: 'GET', url: '/', headers: {} }
+    const inside = async () => {
+      const before = config.current.size
+      await go.promise
+      return [before, config.current.size, live.current, config.pinned(() => config.current.size)]
+    }
+    const first = pinnedHook(config)(request, inside)
+    state.tree = { size: 2 }
+    await config.reload()
+    const second = config.pinned(inside)
+    state.tree = { size: 3 }
+    await config.reload()
+    go.resolve()
+    expect(await first).toEqual([1, 1, 1, 1])
+    expect(await second).toEqual([2, 2, 2, 2])
+    expect([config.current.size, live.current]).toEqual([3, 3])
+  })
+})
+
+describe('files that are followed', () => {
+  const yaml = (size: number) => `size: ${size}\nlevel: level-${size}\n`
+
+  it('as Kubernetes mounts them: three atomic symlink swaps in a row', async () => {
+    const publish = (name: string, size: number) => {
+      mkdirSync(join(directory, name))
+      writeFileSync(join(directory, name, 'app.yaml'), yaml(size))
+      writeFileSync(join(directory, name, 'db_password'), `password ${size}`)
+      symlinkSync(name, join(directory, '..next'))
+      renameSync(join(directory, '..next'), join(directory, '..data'))
+    }
+    publish('..1', 1)
+    for (const name of ['app.yaml', 'db_password']) symlinkSync(`..data/${name}`, join(directory, name))
+    const { config } = await loaded([file(join(directory, 'app.yaml')), secretFiles(directory)], { watch: true })
+    for (const size of [2, 3, 4]) {
+      publish(`..${size}`, size)
+      rmSync(join(directory, `..${size - 1}`), { recursive: true })
+      await vi.waitFor(() => expect(config.current).toMatchObject({ size, level: `level-${size}` }), POLL)
+      await vi.waitFor(() => expect(config.current.db.password?.reveal()).toBe(`password ${size}`), POLL)
+    }
+  })
+
+  it('when another file takes their name, twice', async () => {
+    const path = join(directory, 'app.yaml')
+    writeFileSync(path, yaml(1))
+    const { config } = await loaded([file(path)], { watch: true })
+    for (const size of [2, 3]) {
+      writeFileSync(`${path}.new`, yaml(size))
+      renameSync(`${path}.new`, path)
+      await vi.waitFor(() => expect(config.current.size).toBe(size), POLL)
+    }
+  })
+
+  it('when they are written in chunks: no half is applied', async () => {
+    const path = join(directory, 'app.yaml')
+    writeFileSync(path, yaml(1))
+    const { config, events } = await loaded([file(path, { debounceMs: 300 })], { watch: true })
+    const text = yaml(777)
+    writeFileSync(path, '')
+    for (let at = 0; at < text.length; at += 6) {
+      appendFileSync(path, text.slice(at, at + 6))
+      await sleep(5)
+    }
+    await vi.waitFor(() => expect(config.current.size).toBe(777), POLL)
+    expect(events.map(({ outcome, changed }) => [outcome, changed])).toEqual([['applied', ['size', 'level']]])
+  })
+
+  it('50 writes in a second: the last one is applied, in few reloads', async () => {
+    const path = join(directory, 'app.yaml')
+    writeFileSync(path, yaml(1))
+    const { config, events } = await loaded([file(path)], { watch: true })
+    for (let size = 2; size <= 51; size++) {
+      writeFileSync(`${path}.new`, yaml(size))
+      renameSync(`${path}.new`, path)
+      await sleep(20)
+    }
+    await vi.waitFor(() => expect(config.current.size).toBe(51), POLL)
+    expect(events.length).toBeLessThan(10)
+  })
+
+  it('invalid, then deleted, then back: the old snapshot stays until the next good state', async () => {
+    const path = join(directory, 'app.yaml')
+    writeFileSync(path, yaml(1))
+    const { config, events } = await loaded([file(path)], { watch: true })
+    writeFileSync(path, 'size: -5\n')
+    await vi.waitFor(() => expect(events.at(-1)?.outcome).toBe('invalid'), POLL)
+    unlinkSync(path)
+    await vi.waitFor(() => expect(String(events.at(-1)?.error)).toContain('there is none'), POLL)
+    expect(config.current.size).toBe(1)
+    writeFileSync(path, yaml(2))
+    await vi.waitFor(() => expect(config.current.size).toBe(2), POLL)
+    expect(events.at(-1)?.outcome).toBe('applied')
+  })
+
+  it('by looking alone, when their directory went and came back', async () => {
+    const folder = join(directory, 'sub')
+    const path = join(folder, 'app.yaml')
+    mkdirSync(folder)
+    writeFileSync(path, yaml(1))
+    const { config } = await loaded([file(path, { pollMs: 50, optional: true })], { watch: true })
+    rmSync(folder, { recursive: true })
+    await vi.waitFor(() => expect(config.current).toMatchObject({ size: 1, level: 'info' }), POLL)
+    mkdirSync(folder)
+    writeFileSync(path, yaml(2))
+    await vi.waitFor(() => expect(config.current.size).toBe(2), POLL)
+    renameSync(path, `${path}.old`)
+    writeFileSync(path, yaml(3))
+    await vi.waitFor(() => expect(config.current.size).toBe(3), POLL)
+  })
+
+  it('also the files that variables name', async () => {
+    const path = join(directory, 'password')
+    writeFileSync(path, 'first password')
+    const { config } = await loaded([env({ prefix: 'APP', variables: { APP_DB_PASSWORD_FILE: path } })], { watch: true })
+    expect(config.current.db.password?.reveal()).toBe('first password')
+    writeFileSync(path, 'second password')
+    await vi.waitFor(() => expect(config.current.db.password?.reveal()).toBe('second password'), POLL)
+  })
+
+  it('not without watch, and no more after close', async () => {
+    const path = join(directory, 'app.yaml')
+    writeFileSync(path, yaml(1))
+    const still = await loaded([file(path, { pollMs: 20 })])
+    const closed = await loaded([file(path, { pollMs: 20 })], { watch: true })
+    const followed = await loaded([file(path, { pollMs: 20 })], { watch: true })
+    await closed.config.close()
+    writeFileSync(path, yaml(2))
+    await vi.waitFor(() => expect(followed.config.current.size).toBe(2), POLL)
+    expect([still.config.current.size, closed.config.current.size]).toEqual([1, 1])
+    expect(await still.config.reload()).toMatchObject({ outcome: 'applied' })
+  })
+})
+
+describe('a signal', () => {
+  it('reloads, until it is called off', async () => {
+    const { state, source } = changeable({ size: 1 })
+    const { config } = await loaded([source])
+    const callOff = reloadOnSignal(config, 'SIGUSR2')
+    state.tree = { size: 2 }
+    process.kill(process.pid, 'SIGUSR2')
+    await vi.waitFor(() => expect(config.current.size).toBe(2), POLL)
+    const listeners = process.listenerCount('SIGUSR2')
+    callOff()
+    expect(process.listenerCount('SIGUSR2')).toBe(listeners - 1)
+  })
+})
+
+describe('a change during the first read', () => {
+  it('is not missed', async () => {
+    const path = join(directory, 'app.yaml')
+    writeFileSync(path, yamlOf(1))
+    const slow: Source = {
+      name: 'slow',
+      async read() {
+        await sleep(300)
+        return {}
+      },
+    }
+    const loading = definition.load({ sources: [file(path), slow], watch: true })
+    await sleep(150)
+    writeFileSync(path, yamlOf(2))
+    const config = await loading
+    onTestFinished(() => config.close())
+    await vi.waitFor(() => expect(config.current.size).toBe(2), POLL)
+  })
+})
+const yamlOf = (size: number) => `size: ${size}\n`
+
+describe('options', () => {
+  it.each([
+    [{ watch: 'yes' }, 'watch'],
+    [{ readTimeoutMs: 0 }, 'readTimeoutMs'],
+    [{ prepareTimeoutMs: 1.5 }, 'prepareTimeoutMs'],
+    [{ retryMs: -1 }, 'retryMs'],
+    [{ lastKnownGood: { path: 'x', key: 'y', maxAgeMs: 0 } }, 'lastKnownGood.maxAgeMs'],
+    [{ wath: true }, 'wath'],
+  ])('%j is refused', async (options, name) => {
+    const error = await definition.load({ sources: [], ...(options as object) }).catch((reason: unknown) => reason)
+    expect(ConfigError.isInstance(error) && error.code).toBe('ERR_CONFIG_OPTION')
+    expect((error as Error).message).toContain(name)
+  })
+
+  it('refuses metadata that says nothing', () => {
+    expect(() => defineConfig({ schema: z.object({ a: z.string().meta({ reload: 'sometimes' }) }) })).toThrow('live, drain or restart')
+    expect(() => defineConfig({ schema: z.object({ a: z.string().meta({ env: 'lower' }) }) })).toThrow('env')
+  })
+})
