@@ -2,9 +2,12 @@ import { globSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { defineConfig, type ViteUserConfig } from 'vitest/config'
 
-/** Which files a run takes: `test` everything that shares servers, `chaos` what breaks servers of its own, `long` what takes minutes. */
+/**
+ * Which files a run takes: `test` everything that shares servers, `chaos` what breaks servers of its own, `long` what takes minutes, `container`
+ * what needs a container engine.
+ */
 const suite = process.env['PLATFORM_SUITE'] ?? 'test'
-const separate = ['chaos', 'long']
+const separate = ['chaos', 'long', 'container']
 const include = separate.includes(suite) ? [`src/**/*.${suite}.test.ts`] : ['src/**/*.test.ts']
 const exclude = separate.includes(suite) ? [] : separate.map((name) => `src/**/*.${name}.test.ts`)
 

@@ -1,4 +1,4 @@
-/** Runs one suite (`test`, `chaos` or `long`) of the package in the current folder and leaves its results in `reports/`, where turbo caches them. */
+/** Runs one suite (`test`, `chaos`, `long` or `container`) of the package in the current folder and leaves its results in `reports/`, where turbo caches them. */
 import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join, relative, resolve } from 'node:path'

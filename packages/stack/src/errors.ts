@@ -1,15 +1,16 @@
 /** Every code this package throws, with what it means. */
 export const stackErrorCodes = {
   ERR_STACK_OPTION: 'an option is wrong; `option` names it',
-  ERR_STACK_MISSING: 'the server is neither named in the environment, nor on the machine, nor can it be installed',
-  ERR_STACK_INSTALL: 'installing the server from the distribution failed',
+  ERR_STACK_MISSING:
+    'the server is neither named in the environment, nor on the machine, nor to be had as a container, nor can it be installed',
+  ERR_STACK_INSTALL: 'installing the server from the distribution, or pulling its image, failed',
   ERR_STACK_PORT_TAKEN: 'the port that was asked for is taken',
   ERR_STACK_DIED: 'a program ended while it was starting; `logFile` stays behind',
   ERR_STACK_TIMEOUT: 'the server did not answer before the deadline; `logFile` stays behind',
   ERR_STACK_UNREACHABLE: 'the server that the environment names does not answer',
   ERR_STACK_NOT_OWNED: 'the server comes from the environment, so it cannot be killed, frozen or restarted here',
   ERR_STACK_STOPPED: 'the server or its supervisor is gone for good',
-  ERR_STACK_REFUSED: 'the server answered with an error',
+  ERR_STACK_REFUSED: 'the server answered with an error, or nginx refused a new configuration',
 } as const
 
 export type StackErrorCode = keyof typeof stackErrorCodes

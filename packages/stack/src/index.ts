@@ -1,6 +1,8 @@
 export { type ConsulOptions, startConsul } from './consul.ts'
 export { StackError, type StackErrorCode, stackErrorCodes } from './errors.ts'
 export { type FaultProxy, faultProxy } from './fault-proxy.ts'
+export { images } from './images.ts'
+export { type NginxOptions, type NginxServer, startNginx } from './nginx.ts'
 export type { StartOptions } from './options.ts'
 export { freePort } from './ports.ts'
 export { type PostgresOptions, startPostgres } from './postgres.ts'

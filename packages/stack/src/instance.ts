@@ -4,10 +4,10 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { temporaryFolder } from './account.ts'
 import { StackError } from './errors.ts'
 import { explain } from './explain.ts'
+import { type Grip, grip } from './grip.ts'
 import type { ResolvedStartOptions } from './options.ts'
 import type { Plan, Site } from './plan.ts'
 import { portTaken, takenPort } from './ports.ts'
-import { killTree, processTree, signalTree } from './process-tree.ts'
 import type { Program } from './program.ts'
 import type { Server, ServerName } from './server.ts'
 import { type Running, type Supervision, serverEnvironment, supervise } from './supervision.ts'
@@ -27,7 +27,7 @@ export class Instance implements Server {
   readonly #options: ResolvedStartOptions
   readonly #site: Site
   readonly #supervision: Supervision
-  #running: Running[] = []
+  #grips: Grip[] = []
   #stopping: Promise<void> | undefined
 
   constructor(plan: Plan, options: ResolvedStartOptions, port: number) {
@@ -51,7 +51,7 @@ export class Instance implements Server {
   }
 
   get pid(): number | undefined {
-    const server = this.#running.at(-1)
+    const server = this.#grips.at(-1)?.running
     return server && !server.exit ? server.pid : undefined
   }
 
@@ -79,8 +79,7 @@ export class Instance implements Server {
     this.#checkOwned()
     this.#supervision.hold()
     try {
-      await Promise.all(this.#running.filter((each) => !each.exit).map((each) => killTree(each.pid)))
-      await Promise.all(this.#running.map((each) => each.exited))
+      await Promise.all(this.#alive().map((each) => each.kill()))
     } finally {
       this.#supervision.release()
     }
@@ -88,12 +87,28 @@ export class Instance implements Server {
 
   freeze(): void {
     this.#checkOwned()
-    for (const each of this.#running) if (!each.exit) signalTree(each.pid, 'SIGSTOP')
+    for (const each of this.#alive()) each.freeze()
   }
 
   thaw(): void {
     this.#checkOwned()
-    for (const each of this.#running) if (!each.exit) signalTree(each.pid, 'SIGCONT')
+    for (const each of this.#alive()) each.thaw()
+  }
+
+  /** To the main process alone. */
+  async signal(name: NodeJS.Signals): Promise<void> {
+    this.#checkOwned()
+    await this.#alive().at(-1)?.signal(name)
+  }
+
+  /** Work on the running server, under the deadline of a start; what goes wrong is explained as there. */
+  async during(work: (site: Site, signal: AbortSignal) => Promise<void>): Promise<void> {
+    this.#checkOwned()
+    try {
+      await this.#within((signal) => work(this.#site, signal))
+    } catch (error) {
+      throw explain(this, error)
+    }
   }
 
   async restart(): Promise<void> {
@@ -114,6 +129,10 @@ export class Instance implements Server {
 
   #checkOwned(): void {
     if (this.#stopping) throw new StackError('ERR_STACK_STOPPED', `${this.name} was stopped`)
+  }
+
+  #alive(): Grip[] {
+    return this.#grips.filter(({ running }) => !running.exit)
   }
 
   /** Runs `work` under the start deadline and the caller's signal, keeping this process alive meanwhile. */
@@ -141,10 +160,10 @@ export class Instance implements Server {
   }
 
   async #up(signal: AbortSignal): Promise<void> {
-    this.#running = []
-    for (const program of this.#plan.programs(this.#site)) this.#running.push(await this.#supervision.run(program))
+    this.#grips = []
+    for (const program of this.#plan.programs(this.#site)) this.#grips.push(grip(program, await this.#supervision.run(program)))
     let exited = false
-    const died = Promise.race(this.#running.map((each) => each.exited)).then(() => {
+    const died = Promise.race(this.#grips.map(({ running }) => running.exited)).then(() => {
       exited = true
       throw new StackError('ERR_STACK_DIED', 'it ended while starting')
     })
@@ -165,18 +184,9 @@ export class Instance implements Server {
   async #down(timeoutMs: number): Promise<void> {
     this.#supervision.hold()
     try {
-      for (const each of this.#running.toReversed()) {
-        if (each.exit) continue
-        const known = processTree(each.pid)
-        signalTree(each.pid, 'SIGCONT')
-        try {
-          process.kill(each.pid, each === this.#running.at(-1) ? this.#plan.stopSignal : 'SIGTERM')
-        } catch {
-          // gone meanwhile
-        }
-        const clean = await endsWithin(each, timeoutMs)
-        await killTree(each.pid, clean ? known.filter((pid) => pid !== each.pid) : known)
-        await each.exited
+      const server = this.#grips.at(-1)
+      for (const each of this.#alive().toReversed()) {
+        await each.end(each === server ? this.#plan.stopSignal : 'SIGTERM', () => endsWithin(each.running, timeoutMs))
       }
     } finally {
       this.#supervision.release()

@@ -4,12 +4,11 @@ import { Instance } from './instance.ts'
 import type { ResolvedStartOptions } from './options.ts'
 import type { Plan } from './plan.ts'
 import { freePort, portTaken, takenPort } from './ports.ts'
-import type { Server } from './server.ts'
 
 /** Between the draw of a free port and the server's start somebody else may take it; then another one is drawn. */
 const portAttempts = 3
 
-export async function launch(plan: Plan, options: ResolvedStartOptions): Promise<Server> {
+export async function launch(plan: Plan, options: ResolvedStartOptions): Promise<Instance> {
   options.signal?.throwIfAborted()
   const { portOffsets = [] } = plan
   if (options.port !== undefined) {

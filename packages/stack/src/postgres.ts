@@ -2,15 +2,24 @@ import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import pg from 'pg'
 import { unprivilegedAccount } from './account.ts'
+import { containerProgram } from './container-program.ts'
+import { canInstall, installPackages } from './debian.ts'
+import type { Image } from './engine.ts'
+import { StackError } from './errors.ts'
+import { findServer, type Found } from './find-server.ts'
+import { images } from './images.ts'
 import { launch } from './launch.ts'
-import { resolveStartOptions, type StartOptions, wrong } from './options.ts'
-import { embeddedPostgres, machinePostgres, type PostgresPrograms } from './postgres-programs.ts'
+import { type ResolvedStartOptions, resolveStartOptions, type StartOptions, wrong } from './options.ts'
+import { embeddedPackage, embeddedPostgres, machinePostgres, oldestMajor, type PostgresPrograms } from './postgres-programs.ts'
 import type { Plan } from './plan.ts'
 import { borrowServer, type Server } from './server.ts'
 
-export interface PostgresOptions extends StartOptions {
-  /** `embedded`: the build from npm, the same on every machine (default). `machine`: the newest one installed, 15 at least. */
-  source?: 'embedded' | 'machine' | undefined
+export interface PostgresOptions extends Omit<StartOptions, 'source'> {
+  /**
+   * `embedded`: the build from npm, the same on every machine. `machine`: the newest one installed, 15 at least, and where there is none
+   * what every other server does. `container`: the official image. Default: `embedded`, then `machine`.
+   */
+  source?: 'embedded' | 'machine' | 'container' | undefined
   /** Whether data survives a crash of the machine, as opposed to one of the server; slower. Default false. */
   durable?: boolean | undefined
   /** Further settings, `{ name: value }`, as in postgresql.conf. */
@@ -25,31 +34,58 @@ const libcLocale = process.platform === 'linux' ? 'C.UTF-8' : 'C'
 
 /** A PostgreSQL of one's own. The user in `url` is a superuser whose password is needed (scram-sha-256); 300 connections. */
 export async function startPostgres(options: PostgresOptions = {}): Promise<Server> {
-  const resolved = resolveStartOptions(options, ['source', 'durable', 'settings'])
-  const { source = 'embedded', durable = false, settings = {} } = options
-  if (source !== 'embedded' && source !== 'machine') throw wrong('source', "must be 'embedded' or 'machine'")
+  const resolved = resolveStartOptions(options, ['durable', 'settings'], ['embedded', 'machine', 'container'])
+  const { durable = false, settings = {} } = options
   if (typeof durable !== 'boolean') throw wrong('durable', 'must be a boolean')
   const given = resolved.fresh ? undefined : process.env[postgresVariable]
   if (given) return borrowServer('postgres', postgresVariable, given, postgresVersion, 5432)
-  const programs = await (source === 'embedded' ? embeddedPostgres() : machinePostgres(resolved))
-  return launch(postgresPlan(programs, durable, settings), resolved)
-}
-
-function postgresPlan(programs: PostgresPrograms, durable: boolean, settings: Record<string, string>): Plan {
-  const account = unprivilegedAccount()
-  const password = randomBytes(12).toString('hex')
+  const found = await findPrograms(resolved)
   const fast: Record<string, string> = durable ? {} : { fsync: 'off', full_page_writes: 'off' }
   const all = {
-    listen_addresses: '127.0.0.1',
-    unix_socket_directories: '',
     max_connections: '300',
-    // Files of the data folder instead of /dev/shm, so that nothing outlives a killed server.
+    // Files of the data folder instead of /dev/shm, so that nothing outlives a killed server; a container's is too small as well.
     dynamic_shared_memory_type: 'mmap',
     log_timezone: 'UTC',
     timezone: 'UTC',
     ...fast,
     ...settings,
   }
+  return launch(found.image ? containerPlan(found.image, all) : machinePlan(found.programs, all), resolved)
+}
+
+async function findPrograms(options: ResolvedStartOptions): Promise<Found<PostgresPrograms>> {
+  const { source } = options
+  const embedded = source === undefined || source === 'embedded' ? embeddedPostgres() : undefined
+  if (embedded) return { programs: embedded }
+  if (source === 'embedded') {
+    throw new StackError('ERR_STACK_MISSING', `PostgreSQL: the package ${embeddedPackage()} is not installed here; leave out the source`)
+  }
+  const install = async () => {
+    await installPackages(['postgresql'], options)
+    return machinePostgres()
+  }
+  return findServer(
+    {
+      what: `PostgreSQL ${oldestMajor} or newer`,
+      variable: postgresVariable,
+      program: 'it',
+      image: images.postgres,
+      find: machinePostgres,
+      install: canInstall() ? install : undefined,
+    },
+    options,
+  )
+}
+
+const toArgs = (settings: Record<string, string>) => Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`])
+
+/** PostgreSQL's own since 17. */
+const locale = (major: number) =>
+  major >= 17 ? ['--locale-provider=builtin', '--builtin-locale=C.UTF-8', '--locale=C'] : [`--locale=${libcLocale}`]
+
+function machinePlan(programs: PostgresPrograms, settings: Record<string, string>): Plan {
+  const account = unprivilegedAccount()
+  const password = randomBytes(12).toString('hex')
   return {
     name: 'postgres',
     origin: programs.origin,
@@ -58,11 +94,9 @@ function postgresPlan(programs: PostgresPrograms, durable: boolean, settings: Re
     async prepare(site) {
       const passwordFile = site.write('password', password)
       const args = ['-D', join(site.folder, 'data'), '-U', 'platform', '--auth=scram-sha-256', `--pwfile=${passwordFile}`]
-      const locale =
-        programs.major >= 17 ? ['--locale-provider=builtin', '--builtin-locale=C.UTF-8', '--locale=C'] : [`--locale=${libcLocale}`]
       await site.runToEnd({
         command: join(programs.bin, 'initdb'),
-        args: [...args, '--encoding=UTF8', ...locale, '--no-sync'],
+        args: [...args, '--encoding=UTF8', ...locale(programs.major), '--no-sync'],
         env: site.env,
         cwd: site.folder,
         account,
@@ -76,13 +110,41 @@ function postgresPlan(programs: PostgresPrograms, durable: boolean, settings: Re
           join(site.folder, 'data'),
           '-p',
           String(site.port),
-          ...Object.entries(all).flatMap(([name, value]) => ['-c', `${name}=${value}`]),
+          ...toArgs({ listen_addresses: '127.0.0.1', unix_socket_directories: '', ...settings }),
         ],
         env: site.env,
         cwd: site.folder,
         account,
         lastSignal: 'SIGQUIT', // immediate shutdown: releases its shared memory
       },
+    ],
+    url: (site) => `postgres://platform:${password}@127.0.0.1:${site.port}/postgres`,
+    probe: postgresVersion,
+  }
+}
+
+function containerPlan(image: Image, settings: Record<string, string>): Plan {
+  const password = randomBytes(12).toString('hex')
+  const major = Number(/:(\d+)/.exec(image.name)?.[1] ?? 0) // unknown: what every version knows
+  return {
+    name: 'postgres',
+    origin: `container (${image.name})`,
+    account: undefined,
+    stopSignal: 'SIGINT',
+    prepare: () => {},
+    programs: (site) => [
+      containerProgram(site, {
+        image,
+        publish: [[site.port, 5432]],
+        dataPath: '/platform',
+        env: {
+          PGDATA: '/platform/data', // the image's own place differs by version
+          POSTGRES_USER: 'platform',
+          POSTGRES_PASSWORD: password,
+          POSTGRES_INITDB_ARGS: ['--auth=scram-sha-256', '--encoding=UTF8', ...locale(major), '--no-sync'].join(' '),
+        },
+        args: ['postgres', ...toArgs(settings)],
+      }),
     ],
     url: (site) => `postgres://platform:${password}@127.0.0.1:${site.port}/postgres`,
     probe: postgresVersion,

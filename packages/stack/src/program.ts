@@ -1,4 +1,5 @@
 import type { Account } from './account.ts'
+import type { Container } from './container.ts'
 
 /** A program to run under the supervisor. Its output goes to the log; it leads a session and a process group of its own. */
 export interface Program {
@@ -10,6 +11,8 @@ export interface Program {
   account?: Account | undefined
   /** Sent before SIGKILL when the owner is gone: a server that leaves shared memory behind gets a moment to remove it. */
   lastSignal?: NodeJS.Signals | undefined
+  /** Set when the program is the attached client of a container engine: ending it means removing this container. */
+  container?: Container | undefined
 }
 
 export interface Exit {

@@ -2,9 +2,13 @@ import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { unprivilegedAccount } from './account.ts'
 import { amqpVersion } from './amqp-greeting.ts'
+import { containerProgram } from './container-program.ts'
 import { canInstall, installPackages } from './debian.ts'
+import type { Image } from './engine.ts'
+import { findServer } from './find-server.ts'
+import { images } from './images.ts'
 import { launch } from './launch.ts'
-import { findExecutable, missing } from './locate.ts'
+import { findExecutable } from './locate.ts'
 import { resolveStartOptions, type StartOptions } from './options.ts'
 import { managementRequest, managementUrl } from './rabbitmq-management.ts'
 import type { Plan } from './plan.ts'
@@ -23,6 +27,10 @@ const debianFolder = '/usr/lib/rabbitmq/bin'
 const managementOffset = 10_000
 const epmdOffset = 1
 const distributionOffset = 2
+/** Schedulers that wait busily slow down everything else on a small machine. */
+const noSpinning = '+sbwt none +sbwtdcpu none +sbwtdio none'
+/** Clients are cut and queues written at once; the management listener takes five seconds more. */
+const partingMs = 1_500
 
 /** A RabbitMQ of one's own, with its own epmd, whose user may do everything. Queues and messages that are durable survive a restart. */
 export async function startRabbitmq(options: RabbitmqOptions = {}): Promise<RabbitmqServer> {
@@ -32,23 +40,37 @@ export async function startRabbitmq(options: RabbitmqOptions = {}): Promise<Rabb
     const server = await borrowServer('rabbitmq', rabbitmqVariable, given, amqpVersion, 5672)
     return Object.assign(server, { managementUrl: managementUrl(given) })
   }
-  let programs = findPrograms()
-  if (!programs && canInstall()) {
+  const install = async () => {
     await installPackages(['rabbitmq-server'], resolved)
-    programs = findPrograms()
+    return findPrograms()
   }
-  if (!programs) throw missing('RabbitMQ', rabbitmqVariable, 'rabbitmq-server')
-  const server = await launch(rabbitmqPlan(programs.server, programs.epmd), resolved)
+  const found = await findServer(
+    {
+      what: 'RabbitMQ',
+      variable: rabbitmqVariable,
+      program: 'rabbitmq-server',
+      image: images.rabbitmq,
+      find: findPrograms,
+      install: canInstall() ? install : undefined,
+    },
+    resolved,
+  )
+  const server = await launch(found.image ? containerPlan(found.image) : machinePlan(found.programs), resolved)
   return Object.assign(server, { managementUrl: managementUrl(server.url) })
 }
 
-function findPrograms(): { server: string; epmd: string } | undefined {
+interface RabbitmqPrograms {
+  server: string
+  epmd: string
+}
+
+function findPrograms(): RabbitmqPrograms | undefined {
   const server = findExecutable('rabbitmq-server', [debianFolder])
   const epmd = findExecutable('epmd')
   return server && epmd ? { server, epmd } : undefined
 }
 
-function rabbitmqPlan(server: string, epmd: string): Plan {
+function machinePlan({ server, epmd }: RabbitmqPrograms): Plan {
   const account = unprivilegedAccount()
   const password = randomBytes(12).toString('hex')
   const nodeName = `platform-${randomBytes(4).toString('hex')}@localhost`
@@ -59,7 +81,7 @@ function rabbitmqPlan(server: string, epmd: string): Plan {
     account,
     portOffsets: [managementOffset, epmdOffset, distributionOffset],
     stopSignal: 'SIGTERM',
-    partingMs: 1_500, // clients are cut and queues written at once; the management listener takes five seconds more
+    partingMs,
     prepare(site) {
       site.write('rabbitmq.conf', configuration(site.port, password))
       site.write('enabled_plugins', '[rabbitmq_management].\n')
@@ -88,8 +110,7 @@ function rabbitmqPlan(server: string, epmd: string): Plan {
         RABBITMQ_ENABLED_PLUGINS_FILE: join(folder, 'enabled_plugins'),
         RABBITMQ_PID_FILE: join(folder, 'rabbitmq.pid'),
         RABBITMQ_DIST_PORT: String(port + distributionOffset),
-        // Loopback only, and no spinning: schedulers that wait busily slow down everything else on a small machine.
-        RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: '-kernel inet_dist_use_interface {127,0,0,1} +sbwt none +sbwtdcpu none +sbwtdio none',
+        RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: `-kernel inet_dist_use_interface {127,0,0,1} ${noSpinning}`,
       }
       return [
         // Without one that is ours the server would start a daemon that outlives it.
@@ -98,12 +119,46 @@ function rabbitmqPlan(server: string, epmd: string): Plan {
       ]
     },
     url: ({ port }) => `amqp://platform:${password}@127.0.0.1:${port}`,
-    async probe(url) {
-      const version = await amqpVersion(url)
-      await managementRequest(managementUrl(url), 'GET', 'vhosts/%2F')
-      return version
-    },
+    probe: rabbitmqVersion,
   }
+}
+
+function containerPlan(image: Image): Plan {
+  const password = randomBytes(12).toString('hex')
+  return {
+    name: 'rabbitmq',
+    origin: `container (${image.name})`,
+    account: undefined,
+    portOffsets: [managementOffset],
+    stopSignal: 'SIGTERM',
+    partingMs,
+    prepare: () => {},
+    programs: (site) => [
+      containerProgram(site, {
+        image,
+        publish: [
+          [site.port, 5672],
+          [site.port + managementOffset, 15672],
+        ],
+        dataPath: '/var/lib/rabbitmq',
+        env: {
+          RABBITMQ_DEFAULT_USER: 'platform',
+          RABBITMQ_DEFAULT_PASS: password,
+          RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: noSpinning,
+        },
+        options: ['--hostname=platform'], // a part of the node's name, under which it keeps its data
+        args: ['rabbitmq-server'],
+      }),
+    ],
+    url: ({ port }) => `amqp://platform:${password}@127.0.0.1:${port}`,
+    probe: rabbitmqVersion,
+  }
+}
+
+async function rabbitmqVersion(url: string): Promise<string> {
+  const version = await amqpVersion(url)
+  await managementRequest(managementUrl(url), 'GET', 'vhosts/%2F')
+  return version
 }
 
 function configuration(port: number, password: string): string {

@@ -1,8 +1,13 @@
 import { unprivilegedAccount } from './account.ts'
+import { containerProgram } from './container-program.ts'
 import { canInstall, installPackages } from './debian.ts'
+import type { Image } from './engine.ts'
+import { findServer } from './find-server.ts'
+import { images } from './images.ts'
 import { launch } from './launch.ts'
-import { findExecutable, missing } from './locate.ts'
+import { findExecutable } from './locate.ts'
 import { resolveStartOptions, type StartOptions, wrong } from './options.ts'
+import type { Plan } from './plan.ts'
 import { redisCommand } from './redis-wire.ts'
 import { borrowServer, type Server } from './server.ts'
 
@@ -23,36 +28,69 @@ export async function startRedis(options: RedisOptions = {}): Promise<Server> {
   const given = resolved.fresh ? undefined : process.env[redisVariable]
   if (given) return borrowServer('redis', redisVariable, given, redisVersion, 6379)
 
-  let command = findExecutable('redis-server')
-  if (!command && canInstall()) {
+  const find = () => findExecutable('redis-server')
+  const install = async () => {
     await installPackages(['redis-server'], resolved)
-    command = findExecutable('redis-server')
+    return find()
   }
-  if (!command) throw missing('Redis', redisVariable, 'redis-server')
-  const program = command
-  const account = unprivilegedAccount()
-  const all = { bind: '127.0.0.1', databases: '64', save: '', appendonly: durable ? 'yes' : 'no', ...settings }
-  return launch(
+  const found = await findServer(
     {
-      name: 'redis',
-      origin: `machine (${program})`,
-      account,
-      stopSignal: 'SIGTERM',
-      prepare: () => {},
-      programs: ({ folder, port, env }) => [
-        {
-          command: program,
-          args: ['--port', String(port), '--dir', folder, ...Object.entries(all).flatMap(([name, value]) => [`--${name}`, value])],
-          env,
-          cwd: folder,
-          account,
-        },
-      ],
-      url: ({ port }) => `redis://127.0.0.1:${port}`,
-      probe: redisVersion,
+      what: 'Redis',
+      variable: redisVariable,
+      program: 'redis-server',
+      image: images.redis,
+      find,
+      install: canInstall() ? install : undefined,
     },
     resolved,
   )
+  const all = { databases: '64', save: '', appendonly: durable ? 'yes' : 'no', ...settings }
+  return launch(found.image ? containerPlan(found.image, all) : machinePlan(found.programs, all), resolved)
+}
+
+const toArgs = (settings: Record<string, string>) => Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value])
+
+function machinePlan(command: string, settings: Record<string, string>): Plan {
+  const account = unprivilegedAccount()
+  return {
+    name: 'redis',
+    origin: `machine (${command})`,
+    account,
+    stopSignal: 'SIGTERM',
+    prepare: () => {},
+    programs: ({ folder, port, env }) => [
+      {
+        command,
+        args: ['--port', String(port), '--dir', folder, ...toArgs({ bind: '127.0.0.1', ...settings })],
+        env,
+        cwd: folder,
+        account,
+      },
+    ],
+    url: ({ port }) => `redis://127.0.0.1:${port}`,
+    probe: redisVersion,
+  }
+}
+
+function containerPlan(image: Image, settings: Record<string, string>): Plan {
+  return {
+    name: 'redis',
+    origin: `container (${image.name})`,
+    account: undefined,
+    stopSignal: 'SIGTERM',
+    prepare: () => {},
+    programs: (site) => [
+      containerProgram(site, {
+        image,
+        publish: [[site.port, 6379]],
+        dataPath: '/data',
+        // Clients come through the container's network: only the port on this machine's loopback interface leads there.
+        args: ['redis-server', '--dir', '/data', ...toArgs({ 'protected-mode': 'no', ...settings })],
+      }),
+    ],
+    url: ({ port }) => `redis://127.0.0.1:${port}`,
+    probe: redisVersion,
+  }
 }
 
 export async function redisVersion(url: string): Promise<string> {

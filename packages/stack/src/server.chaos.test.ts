@@ -178,7 +178,7 @@ describe('a start that fails', () => {
   })
 
   it('shows the last lines of a server that may not write its files, and cleans up', { timeout: 60_000 }, async () => {
-    await embeddedPostgres() // not under the limit
+    embeddedPostgres() // not under the limit
     const { tell } = owner(
       `await stack.startPostgres({ fresh: true }).then((server) => console.log('started'), ({ code, message, logFile }) => console.log(JSON.stringify({ code, message, logFile })))`,
       ['/bin/sh', '-c', 'ulimit -f 1000 && exec "$@"', 'sh'],

@@ -1,6 +1,6 @@
 import { StackError } from './errors.ts'
 
-export type ServerName = 'postgres' | 'redis' | 'rabbitmq' | 'consul'
+export type ServerName = 'postgres' | 'redis' | 'rabbitmq' | 'consul' | 'nginx'
 
 /** A running server, ours to break unless it comes from the environment. */
 export interface Server extends AsyncDisposable {
@@ -11,17 +11,17 @@ export interface Server extends AsyncDisposable {
   readonly port: number
   /** As the server itself says. */
   readonly version: string
-  /** Where the programs come from, in words: `environment (PLATFORM_REDIS_URL)`, `machine (/usr/bin/redis-server)` … */
+  /** Where the programs come from, in words: `environment (PLATFORM_REDIS_URL)`, `machine (/usr/bin/redis-server)`, `container (redis:8)` … */
   readonly origin: string
-  /** The main process; changes with `restart()`; undefined for a server from the environment and while it is down. */
+  /** The main process, for a container the client that is attached to it; changes with `restart()`; undefined for a server from the environment and while it is down. */
   readonly pid: number | undefined
   /** Exists until `stop()`; undefined for a server from the environment. */
   readonly logFile: string | undefined
   /** Ends the server cleanly, killing it after `stopTimeoutMs`, and removes its folder and log. Harmless when repeated, no-op for a server from the environment. */
   stop(): Promise<void>
-  /** SIGKILL to every process of the server; its data stays for `restart()`. */
+  /** SIGKILL to every process of the server, a container is removed; its data stays for `restart()`. */
   kill(): Promise<void>
-  /** SIGSTOP to every process of the server: connections stay open and nothing answers. */
+  /** SIGSTOP to every process of the server (a container is paused): connections stay open and nothing answers. */
   freeze(): void
   thaw(): void
   /** Ends the server if it runs and starts it again on the same port and data; resolves when it answers. */

@@ -12,6 +12,9 @@ describe('options', () => {
     ['startTimeoutMs', () => startRabbitmq({ startTimeoutMs: 1 })],
     ['stopTimeoutMs', () => startConsul({ stopTimeoutMs: -1 })],
     ['source', () => startPostgres({ source: 'elsewhere' as 'machine' })],
+    ['source', () => startRedis({ source: 'machine' as 'container' })],
+    ['image', () => startRedis({ image: '--privileged' })],
+    ['image', () => startPostgres({ image: 'postgres:17', source: 'machine' })],
     ['durable', () => startRedis({ durable: 'yes' as never })],
     ['settings', () => startConsul({ settings: {} } as never)],
   ])('names a wrong %s', async (option, start) => {
@@ -52,8 +55,8 @@ describe('a server from the environment', () => {
 
 describe('StackError', () => {
   it('names every way to a missing server and survives a second copy of the package', () => {
-    const error = missing('Redis', 'PLATFORM_REDIS_URL', 'redis-server')
-    expect(error.message).toMatch(/PLATFORM_REDIS_URL.*redis-server.*Debian/)
+    const error = missing({ what: 'Redis', variable: 'PLATFORM_REDIS_URL', program: 'redis-server' })
+    expect(error.message).toMatch(/PLATFORM_REDIS_URL.*redis-server.*container engine.*Debian/)
     expect(StackError.isInstance(error)).toBe(true)
     expect(StackError.isInstance(new Error('other'))).toBe(false)
   })

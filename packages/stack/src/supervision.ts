@@ -3,8 +3,9 @@ import { rmSync } from 'node:fs'
 import type { Socket } from 'node:net'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { isContainer, type ContainerProgram, removeContainer, removeVolume } from './container.ts'
 import { StackError } from './errors.ts'
-import { killTree } from './process-tree.ts'
+import { isAlive, killTree } from './process-tree.ts'
 import type { Exit, Program, SupervisorEvent } from './program.ts'
 import { ownerVariable, runId, runVariable } from './run.ts'
 
@@ -26,6 +27,7 @@ export interface Supervision {
 }
 
 interface Entry {
+  program: Program
   pid: number
   exit: Exit | undefined
   started: PromiseWithResolvers<Running>
@@ -49,6 +51,7 @@ export function supervise(folder: string, logFile: string): Supervision {
   let nextId = 1
   let holds = 0
   let over = false
+  const volumes = new Map<string, ContainerProgram>()
 
   const settle = (id: number, entry: Entry, exit: Exit) => {
     entry.exit = exit
@@ -80,10 +83,12 @@ export function supervise(folder: string, logFile: string): Supervision {
     over = true
     // Only a supervisor that was killed itself leaves programs running.
     for (const [id, entry] of entries) {
+      if (isContainer(entry.program)) await removeContainer(entry.program, () => entry.pid === 0 || !isAlive(entry.pid))
       if (entry.pid > 0) await killTree(entry.pid)
       else entry.started.reject(new StackError('ERR_STACK_STOPPED', 'its supervisor ended'))
       settle(id, entry, { code: null, signal: 'SIGKILL' })
     }
+    await Promise.all([...volumes.values()].map(removeVolume))
     rmSync(folder, { recursive: true, force: true, maxRetries: 5 })
   }
   const gone = new Promise<void>((resolve) => {
@@ -103,7 +108,8 @@ export function supervise(folder: string, logFile: string): Supervision {
   return {
     async run(program) {
       if (over) throw new StackError('ERR_STACK_STOPPED', 'its supervisor ended')
-      const entry: Entry = { pid: 0, exit: undefined, started: Promise.withResolvers(), exited: Promise.withResolvers() }
+      if (program.container?.volume !== undefined && isContainer(program)) volumes.set(program.container.volume, program)
+      const entry: Entry = { program, pid: 0, exit: undefined, started: Promise.withResolvers(), exited: Promise.withResolvers() }
       const id = nextId++
       entries.set(id, entry)
       child.stdin.write(`${JSON.stringify({ id, program: { ...program, env: { ...program.env, ...marks() } } })}\n`)

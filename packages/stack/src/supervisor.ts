@@ -7,17 +7,21 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { openSync, rmSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { isContainer, type ContainerProgram, removeContainer, removeVolume } from './container.ts'
 import { isAlive, killTree, processTree } from './process-tree.ts'
 import type { Program, StartCommand, SupervisorEvent } from './program.ts'
 
 const lastSignalGraceMs = 2_000
 const running = new Map<ChildProcess, Program>()
+/** The last program on each volume: data stays over a restart. */
+const volumes = new Map<string, ContainerProgram>()
 
 function tell(event: SupervisorEvent): void {
   process.stdout.write(`${JSON.stringify(event)}\n`)
 }
 
 function start({ id, program }: StartCommand, log: number): void {
+  if (program.container?.volume !== undefined && isContainer(program)) volumes.set(program.container.volume, program)
   const child = spawn(program.command, program.args, {
     cwd: program.cwd,
     env: program.env,
@@ -32,14 +36,18 @@ function start({ id, program }: StartCommand, log: number): void {
   child.once('error', (error) => {
     if (child.pid === undefined) tell({ id, event: 'failed', message: error.message })
   })
-  child.once('exit', (code, signal) => {
-    running.delete(child)
-    tell({ id, event: 'exited', code, signal })
-  })
+  child.once('exit', (code, signal) => void over(child, program).then(() => tell({ id, event: 'exited', code, signal })))
+}
+
+/** A container outlives a client that was killed. */
+async function over(child: ChildProcess, program: Program): Promise<void> {
+  if (isContainer(program)) await removeContainer(program, () => true)
+  running.delete(child)
 }
 
 async function end(child: ChildProcess, program: Program): Promise<void> {
   const pid = child.pid as number
+  if (isContainer(program)) await removeContainer(program, () => child.exitCode !== null || child.signalCode !== null)
   const known = processTree(pid)
   if (program.lastSignal) {
     child.kill(program.lastSignal)
@@ -50,6 +58,7 @@ async function end(child: ChildProcess, program: Program): Promise<void> {
 
 async function endAll(folder: string): Promise<never> {
   await Promise.allSettled([...running].map(([child, program]) => end(child, program)))
+  await Promise.allSettled([...volumes.values()].map(removeVolume))
   rmSync(folder, { recursive: true, force: true, maxRetries: 5 })
   process.exit(0)
 }

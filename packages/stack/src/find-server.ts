@@ -1,0 +1,47 @@
+import { findEngine, type Image, obtainImage } from './engine.ts'
+import { StackError } from './errors.ts'
+import { missing } from './locate.ts'
+import type { ResolvedStartOptions } from './options.ts'
+
+export interface Wanted<T> {
+  what: string
+  /** The environment variable that can name a running one. */
+  variable?: string | undefined
+  /** The program to install. */
+  program: string
+  /** The official image. */
+  image: string
+  find: () => T | undefined
+  /** From the distribution; undefined where that cannot be. */
+  install: (() => Promise<T | undefined>) | undefined
+}
+
+export type Found<T> = { programs: T; image?: undefined } | { programs?: undefined; image: Image }
+
+/** On the machine, then in a container, then from the distribution. */
+export async function findServer<T>(wanted: Wanted<T>, options: ResolvedStartOptions): Promise<Found<T>> {
+  const forced = options.source === 'container'
+  const here = forced ? undefined : wanted.find()
+  if (here !== undefined) return { programs: here }
+  const image = await findImage(wanted, options, forced)
+  if (image) return { image }
+  const installed = await wanted.install?.()
+  if (installed !== undefined) return { programs: installed }
+  throw missing(wanted)
+}
+
+async function findImage({ what, image }: Wanted<unknown>, options: ResolvedStartOptions, forced: boolean): Promise<Image | undefined> {
+  const engine = await findEngine(options.signal)
+  if (!engine) {
+    if (forced)
+      throw new StackError('ERR_STACK_MISSING', `${what} was asked for in a container, but no engine answers to \`docker version\``)
+    return undefined
+  }
+  try {
+    return await obtainImage(engine, options.image ?? image, options)
+  } catch (error) {
+    if (forced || !StackError.isInstance(error)) throw error
+    options.onProgress(error.message)
+    return undefined
+  }
+}

@@ -1,0 +1,54 @@
+import { existsSync } from 'node:fs'
+import { createServer } from 'node:http'
+import { once } from 'node:events'
+import type { AddressInfo } from 'node:net'
+import { dirname } from 'node:path'
+import { afterEach, describe, expect, it } from 'vitest'
+import { startNginx } from './nginx.ts'
+import { isAlive, processTree } from './process-tree.ts'
+
+const says = (text: string) => `server { listen {{listen}}; location / { return 200 '${text}'; } }`
+const read = async (url: string) => (await fetch(url, { headers: { connection: 'close' } })).text()
+
+const upstream = createServer((_request, response) => response.end('from upstream'))
+afterEach(() => upstream.close())
+
+describe('startNginx', () => {
+  it('proxies to a loopback upstream, takes over a new configuration and keeps it over a kill', { timeout: 120_000 }, async () => {
+    upstream.listen(0, '127.0.0.1')
+    await once(upstream, 'listening')
+    const { port } = upstream.address() as AddressInfo
+    const server = await startNginx({ config: `server { listen {{listen}}; location / { proxy_pass http://127.0.0.1:${port}; } }` })
+    const logFile = server.logFile as string
+    expect(server.version).toMatch(/^\d+\.\d+\.\d+$/)
+    expect(await read(server.url)).toBe('from upstream')
+    await server.reload(says('second'))
+    await expect.poll(() => read(server.url)).toBe('second')
+
+    await server.kill()
+    await expect(read(server.url)).rejects.toThrow('fetch failed')
+    await server.restart()
+    expect(await read(server.url)).toBe('second')
+
+    const last = processTree(server.pid as number)
+    await server.stop()
+    expect(last.filter(isAlive)).toEqual([])
+    expect(existsSync(dirname(logFile))).toBe(false)
+  })
+
+  it('refuses a configuration that nginx refuses: at the start, and later without harm', { timeout: 120_000 }, async () => {
+    const refused = { code: 'ERR_STACK_REFUSED', message: expect.stringContaining('unknown directive "nonsense"') }
+    await expect(startNginx({ config: `${says('never')} nonsense on;` })).rejects.toMatchObject(refused)
+    await using server = await startNginx({ config: says('first') })
+    const results = await Promise.allSettled([server.reload(`${says('bad')} nonsense on;`), server.reload(says('third'))])
+    expect(results[0]).toMatchObject({ status: 'rejected', reason: refused })
+    expect(results[1]).toMatchObject({ status: 'fulfilled' })
+    await expect.poll(() => read(server.url)).toBe('third')
+    await server.reload() // reads the same again
+    await expect.poll(() => read(server.url)).toBe('third')
+  })
+
+  it('needs a place to listen on', async () => {
+    await expect(startNginx({ config: 'server { listen 80; }' })).rejects.toMatchObject({ code: 'ERR_STACK_OPTION', option: 'config' })
+  })
+})

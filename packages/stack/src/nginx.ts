@@ -1,0 +1,118 @@
+import { rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { unprivilegedAccount } from './account.ts'
+import { containerProgram } from './container-program.ts'
+import { canInstall, installPackages } from './debian.ts'
+import { StackError } from './errors.ts'
+import { findServer } from './find-server.ts'
+import { images } from './images.ts'
+import { launch } from './launch.ts'
+import { findExecutable } from './locate.ts'
+import { askState, nginxText, stateSocket } from './nginx-text.ts'
+import { resolveStartOptions, type StartOptions, wrong } from './options.ts'
+import type { Plan, Site } from './plan.ts'
+import type { Program } from './program.ts'
+import type { Server } from './server.ts'
+
+export interface NginxOptions extends StartOptions {
+  /** What stands in `http { }`. `{{listen}}` becomes the address and port to listen on; other addresses are taken as they are. */
+  config: string
+}
+
+export interface NginxServer extends Server {
+  /**
+   * Checks `config` by `nginx -t` and takes it over without dropping a request; without it, reads the same again (certificates, files it
+   * includes). Resolves when the new configuration answers; a connection accepted in that moment may still meet the old one. A refused one
+   * rejects with `ERR_STACK_REFUSED`, and the old one goes on.
+   */
+  reload(config?: string): Promise<void>
+}
+
+const pollIntervalMs = 25
+
+/** An nginx of one's own. It sees this machine's loopback interface in a container too, so its upstreams may be there. */
+export async function startNginx(options: NginxOptions): Promise<NginxServer> {
+  const resolved = resolveStartOptions(options, ['config'])
+  checkConfig(options.config)
+  const find = () => findExecutable('nginx')
+  const install = async () => {
+    await installPackages(['nginx'], resolved)
+    return find()
+  }
+  const found = await findServer(
+    { what: 'nginx', program: 'nginx', image: images.nginx, find, install: canInstall() ? install : undefined },
+    resolved,
+  )
+  const account = unprivilegedAccount()
+  let config = options.config
+  let generation = 1
+
+  /** The same paths, ports and account either way, so that one configuration fits both. */
+  const program = (site: Site, args: string[]): Program => {
+    const { folder, env } = site
+    if (!found.image) return { command: found.programs, args: ['-p', folder, ...args], env, cwd: folder, account }
+    const { uid, gid } = account ?? { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 }
+    const options = ['--network=host', `--user=${uid}:${gid}`, '--entrypoint=nginx', `--mount=type=bind,source=${folder},target=${folder}`]
+    return containerProgram(site, { image: found.image, options, args: ['-p', folder, ...args] })
+  }
+  const check = async (site: Site, text: string) => {
+    const draft = site.write('draft.conf', nginxText(text, generation, site))
+    try {
+      await site.runToEnd(program(site, ['-t', '-c', draft]))
+    } catch (cause) {
+      throw new StackError('ERR_STACK_REFUSED', '`nginx -t` refused the configuration', { cause })
+    }
+  }
+  const put = (site: Site) => site.write('nginx.conf', nginxText(config, generation, site))
+  const plan: Plan = {
+    name: 'nginx',
+    origin: found.image ? `container (${found.image.name})` : `machine (${found.programs})`,
+    account,
+    stopSignal: 'SIGQUIT',
+    partingMs: 500, // it waits for clients that keep their connections
+    async prepare(site) {
+      await check(site, config)
+      put(site)
+    },
+    programs(site) {
+      rmSync(stateSocket(site), { force: true }) // a killed one leaves it
+      return [program(site, ['-c', join(site.folder, 'nginx.conf')])]
+    },
+    url: ({ port }) => `http://127.0.0.1:${port}`,
+    probe: async (_url, site) => (await askState(site)).version,
+  }
+  const instance = await launch(plan, resolved)
+
+  const takeOver = async (next: string, site: Site, signal: AbortSignal) => {
+    await check(site, next)
+    const before = config
+    config = next
+    generation++
+    try {
+      put(site)
+      await instance.signal('SIGHUP')
+      while ((await askState(site)).generation !== generation) await sleep(pollIntervalMs, undefined, { signal })
+    } catch (error) {
+      config = before
+      put(site)
+      throw error
+    }
+  }
+  let last: Promise<void> = Promise.resolve()
+  const takeTurn = async (before: Promise<void>, next: string) => {
+    await before.catch(() => {})
+    await instance.during((site, signal) => takeOver(next, site, signal))
+  }
+  return Object.assign(instance, {
+    async reload(next: string = config): Promise<void> {
+      checkConfig(next)
+      last = takeTurn(last, next)
+      return last
+    },
+  })
+}
+
+function checkConfig(config: unknown): void {
+  if (typeof config !== 'string' || !config.includes('{{listen}}')) throw wrong('config', 'must be a text with {{listen}} in it')
+}
