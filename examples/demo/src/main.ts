@@ -3,7 +3,7 @@ import { writeFile } from 'node:fs/promises'
 import { type Film, readFilms } from '@film-store/film-contracts'
 import { shop, type Traffic } from '@film-store/shopper'
 import { checkBooks, type Entry, isSettled, type Ledger, readLedger } from './books.ts'
-import { breakStore } from './chaos.ts'
+import { breakStore, type Recovery } from './chaos.ts'
 import { type Figure, figures, type Scrape, scrape } from './figures.ts'
 import { sum } from './metrics.ts'
 import { type DemoOptions, readOptions, usage } from './options.ts'
@@ -27,9 +27,9 @@ async function demo(options: DemoOptions, signal: AbortSignal): Promise<boolean>
     `${report.kept} of ${report.read} films; dropped: ${counted(report.dropped).join(', ')}; repaired: ${counted(report.repaired).join(', ')}`,
   )
 
-  await using store = await openStore({ mode, launcher: builtCode, signal, onProgress: say })
+  await using store = await openStore({ mode, build: options.build, launcher: builtCode, signal, onProgress: say })
   const setUpMs = performance.now() - startedAt
-  const { traffic, warm } = await trade(store, films, options, signal)
+  const { traffic, warm, recoveries } = await trade(store, films, options, signal)
   const ledger = await settle(store, traffic, signal)
   const end = await scrape(store)
   const circumstances = {
@@ -46,7 +46,8 @@ async function demo(options: DemoOptions, signal: AbortSignal): Promise<boolean>
 
   const balanced = books.every((entry) => entry.holds)
   const missed = card.filter((figure) => figure.holds === false)
-  if (options.json) await writeFile(options.json, JSON.stringify(summary(options, store, traffic, books, card), null, 2))
+  if (options.json)
+    await writeFile(options.json, JSON.stringify({ ...summary(options, store, traffic, books, card), setUpMs, recoveries }, null, 2))
   const good = balanced && !(options.strict && missed.length > 0)
   console.log(`\n${balanced ? 'The books balance' : 'THE BOOKS DO NOT BALANCE'}; ${missed.length} of ${card.length} targets missed.`)
   if (!good) console.log(`The log of the services is kept: ${store.services.keepLog()}`)
@@ -59,10 +60,11 @@ async function trade(
   films: readonly Film[],
   options: DemoOptions,
   signal: AbortSignal,
-): Promise<{ traffic: Traffic; warm: Scrape }> {
+): Promise<{ traffic: Traffic; warm: Scrape; recoveries: Recovery[] }> {
   const { orders, concurrency, seed, chaos } = options
   let warm: Promise<Scrape> | undefined
-  let broken: Promise<void> | undefined
+  let broken: Promise<Recovery[]> | undefined
+  let whole = chaos !== 'servers'
   let shownAt = 0
   const stopShopping = new AbortController()
   const traffic = await shop({
@@ -72,10 +74,13 @@ async function trade(
     concurrency,
     seed,
     signal: AbortSignal.any([signal, stopShopping.signal]),
+    goOn: () => !whole,
     onProgress(done) {
       if (done.orders >= orders / 10) warm ??= scrape(store)
-      if (chaos && done.orders >= orders / 2) {
-        broken ??= breakStore(store, chaos, say)
+      if (chaos && done.orders >= orders / (chaos === 'servers' ? 10 : 2)) {
+        broken ??= breakStore(store, chaos, say).finally(() => {
+          whole = true
+        })
         broken.catch((error: unknown) => stopShopping.abort(error))
       }
       if (performance.now() - shownAt < 2_000) return
@@ -83,8 +88,7 @@ async function trade(
       say(`${done.orders} of ${orders} orders, ${done.views} pages`)
     },
   })
-  await broken
-  return { traffic, warm: await (warm ?? scrape(store)) }
+  return { traffic, recoveries: (await broken) ?? [], warm: await (warm ?? scrape(store)) }
 }
 
 async function settle(store: Store, traffic: Traffic, signal: AbortSignal): Promise<Ledger> {

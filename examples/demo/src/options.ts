@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util'
 
-export const modes = ['embedded', 'native'] as const
-export const failures = ['worker', 'catalog', 'database'] as const
+export const modes = ['embedded', 'native', 'compose'] as const
+export const failures = ['worker', 'catalog', 'database', 'servers'] as const
 export type Mode = (typeof modes)[number]
 export type Failure = (typeof failures)[number]
 
@@ -11,6 +11,8 @@ export interface DemoOptions {
   readonly mode: Mode
   readonly seed: number
   readonly chaos: Failure | undefined
+  /** Whether the images are brought up to date first; they are only there in compose mode. */
+  readonly build: boolean
   /** A missed target counts as a failure. */
   readonly strict: boolean
   /** Where the figures are written as JSON, beside being printed. */
@@ -23,8 +25,11 @@ export const usage = `Usage: pnpm demo [options]
   --mode MODE        ${modes.join(' | ').padEnd(41)}(embedded)
                      embedded: PostgreSQL from npm carries messages and invalidations
                      native: PostgreSQL, Redis, RabbitMQ and Consul of this machine
+                     compose: everything in containers, customers come through nginx
   --seed N           the same traffic again                   (drawn at random and printed)
   --chaos WHAT       breaks it in mid-run: ${failures.join(' | ')}
+                     servers: in compose mode each in turn, and customers go on until all are back
+  --no-build         compose mode: with the images that are there
   --strict           a missed target makes the exit code 1, not only broken books
   --json FILE        writes the figures to a file as well`
 
@@ -38,18 +43,24 @@ export function readOptions(argv: readonly string[]): DemoOptions | 'help' {
       mode: { type: 'string', default: 'embedded' },
       seed: { type: 'string' },
       chaos: { type: 'string' },
+      'no-build': { type: 'boolean', default: false },
       strict: { type: 'boolean', default: false },
       json: { type: 'string' },
       help: { type: 'boolean', short: 'h', default: false },
     },
   })
   if (values.help) return 'help'
+  const mode = oneOf('mode', values.mode, modes)
+  const chaos = values.chaos === undefined ? undefined : oneOf('chaos', values.chaos, failures)
+  if (values['no-build'] && mode !== 'compose') throw new Error('--no-build takes --mode compose')
+  if (chaos === 'servers' && mode !== 'compose') throw new Error('--chaos servers takes --mode compose')
   return {
     orders: wholeNumber('orders', values.orders, 1, 1_000_000),
     concurrency: wholeNumber('concurrency', values.concurrency, 1, 1_000),
-    mode: oneOf('mode', values.mode, modes),
+    mode,
     seed: wholeNumber('seed', values.seed ?? String(Math.floor(Math.random() * 1_000_000)), 0, 2 ** 31 - 1),
-    chaos: values.chaos === undefined ? undefined : oneOf('chaos', values.chaos, failures),
+    chaos,
+    build: !values['no-build'],
     strict: values.strict,
     json: values.json,
   }

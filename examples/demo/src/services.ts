@@ -110,7 +110,8 @@ export async function createServices(launcher: Launcher): Promise<Services> {
   }
 }
 
-async function isReady(adminPort: number): Promise<boolean> {
+/** Whether the instance whose probes are at this port takes work. */
+export async function isReady(adminPort: number): Promise<boolean> {
   try {
     const answer = await fetch(`http://127.0.0.1:${adminPort}/ready`, { signal: AbortSignal.timeout(2_000) })
     await answer.body?.cancel()

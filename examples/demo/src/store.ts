@@ -1,11 +1,14 @@
 import { freePort, type Server, startConsul, startPostgres, startRabbitmq, startRedis } from '@platform/stack'
+import { openComposeStore } from './compose.ts'
 import { createDatabases } from './databases.ts'
 import type { Mode } from './options.ts'
 import { createServices, type Launcher, type Services, type ServiceSpec } from './services.ts'
 
 export interface Store {
-  readonly servers: readonly Server[]
-  readonly postgres: Server
+  readonly servers: readonly Pick<Server, 'name' | 'version' | 'url'>[]
+  readonly postgres: Pick<Server, 'kill' | 'restart'>
+  /** The servers that run in containers, to be broken one by one; absent when they do not. */
+  readonly containers?: Containers
   readonly databases: Readonly<Record<'catalog' | 'orders' | 'fulfilment', string>>
   readonly services: Services
   readonly specs: readonly ServiceSpec[]
@@ -16,17 +19,31 @@ export interface Store {
   [Symbol.asyncDispose](): Promise<void>
 }
 
-interface Opening {
+export interface Containers {
+  readonly names: readonly string[]
+  kill(name: string): Promise<void>
+  /** Resolves when it is healthy. */
+  start(name: string): Promise<void>
+}
+
+export interface Opening {
   readonly mode: Mode
   readonly launcher: Launcher
   readonly signal?: AbortSignal
+  /** Compose mode: whether the images are brought up to date first. Default true. */
+  readonly build?: boolean
   onProgress(line: string): void
   /** Told where the services write their log; returns what ends the following. */
   onLog?(file: string): () => void
 }
 
+/** Servers, schemas, services: as processes, or in containers. */
+export function openStore(opening: Opening): Promise<Store> {
+  return opening.mode === 'compose' ? openComposeStore(opening) : openProcesses(opening)
+}
+
 /** Starts servers, migrates, starts services; whatever was started is ended again when a later step fails or the signal aborts. */
-export async function openStore({ mode, launcher, signal, onProgress, onLog }: Opening): Promise<Store> {
+async function openProcesses({ mode, launcher, signal, onProgress, onLog }: Opening): Promise<Store> {
   await using opened = new AsyncDisposableStack()
   const options = { fresh: true, onProgress, ...(signal && { signal }) }
   const starting = [

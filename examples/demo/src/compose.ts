@@ -1,0 +1,145 @@
+import { execFile } from 'node:child_process'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { promisify } from 'node:util'
+import { freePort } from '@platform/stack'
+import { isReady, type ServiceSpec } from './services.ts'
+import type { Opening, Store } from './store.ts'
+
+const root = resolve(import.meta.dirname, '../../..')
+const projectName = 'film-store-demo'
+const readyWithinMs = 60_000
+
+/** The containers by their place in docker/compose.yml; ports are drawn for each run. */
+const services = [
+  { name: 'catalog-api', instance: 1, container: 'catalog-api-1', variable: 'CATALOG_1' },
+  { name: 'catalog-api', instance: 2, container: 'catalog-api-2', variable: 'CATALOG_2' },
+  { name: 'orders-api', instance: 1, container: 'orders-api-1', variable: 'ORDERS_1' },
+  { name: 'orders-api', instance: 2, container: 'orders-api-2', variable: 'ORDERS_2' },
+  { name: 'fulfilment-worker', instance: 1, container: 'fulfilment-worker', variable: 'FULFILMENT' },
+] as const
+
+const servers = ['postgres', 'redis', 'rabbitmq', 'consul', 'nginx'] as const
+
+/** The store in containers of its own, started from nothing: customers come through nginx, the books are read through ports on 127.0.0.1. */
+export async function openComposeStore({ signal, onProgress, build = true }: Opening): Promise<Store> {
+  await using opened = new AsyncDisposableStack()
+  const folder = await mkdtemp(join(tmpdir(), 'film-store-'))
+  opened.defer(() => rm(folder, { recursive: true, force: true }))
+  const [nginxPort, postgresPort] = [await freePort(), await freePort()]
+  const specs: (ServiceSpec & { container: string; variable: string })[] = []
+  for (const service of services) specs.push({ ...service, adminPort: await freePort(), env: {} })
+  const env = {
+    COMPOSE_PROJECT_NAME: projectName,
+    FILM_STORE_SECRETS: join(folder, 'secrets'),
+    FILM_STORE_PORT: `127.0.0.1:${nginxPort}`,
+    FILM_STORE_POSTGRES_PORT: String(postgresPort),
+    ...Object.fromEntries(specs.map(({ variable, adminPort }) => [`FILM_STORE_${variable}_PORT`, String(adminPort)])),
+  }
+  const run = async (command: string, args: readonly string[], abort?: AbortSignal) => {
+    const options = { env: { ...process.env, ...env }, maxBuffer: 256e6, ...(abort && { signal: abort }) }
+    return (await promisify(execFile)(command, [...args], options)).stdout
+  }
+  const files = ['compose.yml', 'compose.inspect.yml'].flatMap((file) => ['--file', join(root, 'docker', file)])
+  const compose = (...args: string[]) =>
+    run('docker', ['compose', '--ansi=never', '--progress=quiet', ...files, '--profile', 'core', ...args])
+  const infra = (...args: string[]) => run(process.execPath, [join(root, 'scripts/infra.ts'), ...args], signal)
+
+  const logFile = `${folder}.log`
+  let logKept = false
+  const keepLog = () => {
+    logKept = true
+    return logFile
+  }
+  const failed = (what: string) => new Error(`${what}; the log is in ${keepLog()}`)
+
+  await infra('down', '--volumes') // what an earlier run that was killed has left
+  opened.defer(async () => {
+    if (logKept) await writeFile(logFile, await compose('logs', '--no-color', '--timestamps'))
+    await compose('down', '--volumes', '--timeout', '1')
+  })
+  try {
+    const told = await infra('up', '--inspect', ...(build ? [] : ['--no-build']))
+    for (const line of told.split('\n')) if (/built in|is well \d/.test(line)) onProgress(line)
+  } catch (error) {
+    signal?.throwIfAborted()
+    throw failed(`the containers did not come up:\n${(error as { stdout?: string }).stdout ?? ''}${(error as Error).message}`)
+  }
+
+  const secret = (name: string) => readFile(join(env.FILM_STORE_SECRETS, name), 'utf8')
+  const database = async (name: string) => `postgres://${name}:${await secret(`${name}_db_password`)}@127.0.0.1:${postgresPort}/${name}`
+  const databases = { catalog: await database('catalog'), orders: await database('orders'), fulfilment: await database('fulfilment') }
+  const containerOf = (spec: ServiceSpec) => specs.find(({ name, instance }) => name === spec.name && instance === spec.instance)!.container
+  const images = await imagesOf(compose)
+  const url = `http://127.0.0.1:${nginxPort}`
+
+  const exitOf = async (container: string) => {
+    const startedAt = performance.now()
+    await compose('stop', container)
+    const tookMs = performance.now() - startedAt
+    const id = (await compose('ps', '--all', '--quiet', container)).trim()
+    return { container, tookMs, code: Number(await run('docker', ['inspect', '--format', '{{.State.ExitCode}}', id])) }
+  }
+
+  const owned = opened.move()
+  return {
+    servers: servers.map((name) => ({ name, version: images.get(name) ?? '?', url: `container ${name}` })),
+    postgres: { kill: () => killContainer('postgres'), restart: () => startContainer('postgres') },
+    containers: { names: servers, kill: killContainer, start: startContainer },
+    databases,
+    specs,
+    catalogUrls: [url],
+    ordersUrls: [url],
+    services: {
+      logFile,
+      keepLog,
+      migrate: () => Promise.reject(new Error('the containers migrate by themselves')),
+      kill: (spec) => killContainer(containerOf(spec)),
+      async start(spec) {
+        await compose('start', containerOf(spec))
+        const deadline = performance.now() + readyWithinMs
+        while (!(await isReady(spec.adminPort))) {
+          if (performance.now() > deadline) throw failed(`${containerOf(spec)} is not ready after ${readyWithinMs / 1000} s`)
+          await new Promise((next) => setTimeout(next, 50))
+        }
+      },
+      stop: stopServices,
+      end: async () => {},
+    },
+    close: () => stopServices(['orders-api', 'fulfilment-worker', 'catalog-api']),
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  }
+
+  async function stopServices(order: readonly string[]): Promise<void> {
+    const unclean: string[] = []
+    for (const name of order) {
+      const exits = await Promise.all(specs.filter((spec) => spec.name === name).map((spec) => exitOf(spec.container)))
+      for (const { container, code, tookMs } of exits) {
+        onProgress(`${container} left with code ${code} after ${(tookMs / 1000).toFixed(1)} s`)
+        if (code !== 0) unclean.push(`${container} left with code ${code}`)
+      }
+    }
+    if (unclean.length > 0) throw failed(unclean.join(', '))
+  }
+
+  async function killContainer(name: string): Promise<void> {
+    await compose('kill', name)
+  }
+
+  /** Resolves when its healthcheck says so. */
+  async function startContainer(name: string): Promise<void> {
+    await compose('start', name)
+    const id = (await compose('ps', '--quiet', name)).trim()
+    const deadline = performance.now() + readyWithinMs
+    while ((await run('docker', ['inspect', '--format', '{{.State.Health.Status}}', id])).trim() !== 'healthy') {
+      if (performance.now() > deadline) throw failed(`${name} is not healthy after ${readyWithinMs / 1000} s`)
+      await new Promise((next) => setTimeout(next, 200))
+    }
+  }
+}
+
+async function imagesOf(compose: (...args: string[]) => Promise<string>): Promise<Map<string, string>> {
+  const { services: all } = JSON.parse(await compose('config', '--format', 'json')) as { services: Record<string, { image: string }> }
+  return new Map(Object.entries(all).map(([name, { image }]) => [name, image]))
+}
