@@ -12,13 +12,19 @@ const execute = promisify(execFile)
 export type Addresses = Readonly<Record<'DATABASE_URL' | 'REDIS_URL' | 'AMQP_URL' | 'CONSUL_URL', string>>
 
 const lineLimit = 20
-const runtimes = { 'node 24': process.execPath, 'node 22': join(root, 'node_modules/node22/bin/node') }
+/** What to call it, and its program. */
+export type Runtimes = Readonly<Record<string, string>>
+
+const pinnedRuntimes: Runtimes = { 'node 24': process.execPath, 'node 22': join(root, 'node_modules/node22/bin/node') }
 
 /**
  * Publishes to a local registry, checks what was packed, installs it into a project outside of the workspace and runs the first lines of
- * each README there, as an ES module and as CommonJS, on every supported Node.
+ * each README there, as an ES module and as CommonJS, on every runtime.
  */
-export async function checkPublished(addresses: Addresses): Promise<{ passed: number; failed: number }> {
+export async function checkPublished(
+  addresses: Addresses,
+  runtimes: Runtimes = pinnedRuntimes,
+): Promise<{ passed: number; failed: number }> {
   await using registry = await publishLocally({ onProgress: (line) => console.log(`  ${line}`) })
   let passed = 0
   let failed = 0

@@ -9,9 +9,9 @@ export interface StepResult {
 }
 
 /** Runs a command with its output in view. Ctrl-C reaches it by itself: it is in the same foreground group. */
-export function run(command: string, args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<number> {
+export function run(command: string, args: readonly string[], env: NodeJS.ProcessEnv = {}, cwd: string = root): Promise<number> {
   return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { cwd: root, stdio: 'inherit', env: { ...process.env, ...env } })
+    const child = spawn(command, args, { cwd, stdio: 'inherit', env: { ...process.env, ...env } })
     child.on('error', reject)
     child.on('exit', (code, signal) => resolve(code ?? (signal ? 1 : 0)))
   })
