@@ -1,17 +1,64 @@
 import type { Call, Next } from './call.ts'
 import { earlier, runInCallContext } from './deadline.ts'
 import { ResilienceError } from './errors.ts'
+import { MAX_DELAY_MS } from './option-checks.ts'
 import type { Attempt } from './policy.ts'
 
+/** Work that has started and not settled. */
+export interface InFlight {
+  inFlight: number
+}
+
+/**
+ * The innermost layer: runs the work, and gives up waiting at the attempt's timeout or when the call is cancelled. The slot
+ * and the count are released only when the work itself settles, so that what really runs stays within the bulkhead.
+ */
+export function attemptLayer(counter: InFlight, attemptTimeoutMs: number | undefined): Next {
+  return (call) => RunningAttempt.run(call, counter, attemptTimeoutMs)
+}
+
+/** What the work gets to see is the public half; one timer serves the attempt's limit and the call's. */
 class RunningAttempt implements Attempt {
   readonly attempt: number
+  readonly #call: Call
+  readonly #counter: InFlight
+  readonly #slot: (() => void) | undefined
   readonly #deadlineAt: number | undefined
   #controller: AbortController | undefined
   #aborted: { reason: unknown } | undefined
+  #timer: NodeJS.Timeout | undefined
+  #over = false
+  #resolve: ((value: unknown) => void) | undefined
+  #reject: ((error: unknown) => void) | undefined
 
-  constructor(attempt: number, deadlineAt: number | undefined) {
-    this.attempt = attempt
+  private constructor(call: Call, counter: InFlight, deadlineAt: number | undefined) {
+    this.attempt = call.attempt
+    this.#call = call
+    this.#counter = counter
+    this.#slot = call.slot
     this.#deadlineAt = deadlineAt
+  }
+
+  static run(call: Call, counter: InFlight, attemptTimeoutMs: number | undefined): Promise<unknown> {
+    const now = performance.now()
+    if (call.deadlineAt !== undefined && call.deadlineAt <= now) call.expire()
+    if (call.cancelled !== undefined) {
+      call.slot?.()
+      call.slot = undefined
+      return Promise.reject(call.cancelled.reason)
+    }
+    call.beginAttempt(now)
+    const own = attemptTimeoutMs === undefined ? undefined : now + attemptTimeoutMs
+    const attempt = new RunningAttempt(call, counter, earlier(call.deadlineAt, own))
+    call.slot = undefined
+    counter.inFlight++
+    let work: unknown
+    try {
+      work = attempt.#start()
+    } catch (error) {
+      work = Promise.reject(error)
+    }
+    return attempt.#answer(Promise.resolve(work), now)
   }
 
   get signal(): AbortSignal {
@@ -26,97 +73,66 @@ class RunningAttempt implements Attempt {
     return this.#deadlineAt === undefined ? undefined : Math.max(0, this.#deadlineAt - performance.now())
   }
 
-  abort(reason: unknown): void {
-    this.#aborted = { reason }
-    this.#controller?.abort(reason)
+  #start(): unknown {
+    const call = this.#call
+    const number = Math.max(call.inheritedAttempt, call.attempt)
+    if (this.#deadlineAt === undefined && number === 1) return call.run(this)
+    return runInCallContext({ deadlineAt: this.#deadlineAt, attempt: number }, call.run, this)
   }
-}
 
-/** Work that has started and not settled. */
-export interface InFlight {
-  inFlight: number
-}
-
-/**
- * The innermost layer: runs the work, and gives up waiting at the attempt's timeout or when the call is cancelled. The slot
- * and the count are released only when the work itself settles, so that what really runs stays within the bulkhead.
- */
-export function attemptLayer(counter: InFlight, attemptTimeoutMs: number | undefined): Next {
-  return (call) => {
-    if (call.cancelled !== undefined) {
-      call.slot?.()
-      call.slot = undefined
-      return Promise.reject(call.cancelled.reason)
-    }
-    const startedAt = attemptTimeoutMs === undefined ? 0 : performance.now()
-    const deadlineAt = attemptTimeoutMs === undefined ? call.deadlineAt : earlier(call.deadlineAt, startedAt + attemptTimeoutMs)
-    const attempt = new RunningAttempt(call.attempt, deadlineAt)
-    const { slot } = call
-    call.slot = undefined
-    call.started = true
-    counter.inFlight++
-    const settled = (): void => {
-      counter.inFlight--
-      slot?.()
-    }
-    let work: Promise<unknown>
-    try {
-      work = Promise.resolve(start(call, attempt, deadlineAt))
-    } catch (error) {
-      work = Promise.reject(error)
-    }
-    if (!call.cancellable && attemptTimeoutMs === undefined) return settle(work, settled)
+  #answer(work: Promise<unknown>, now: number): Promise<unknown> {
+    const call = this.#call
     return new Promise((resolve, reject) => {
-      let timer: NodeJS.Timeout | undefined
-      let over = false
-      const finish = (): boolean => {
-        if (over) return false
-        over = true
-        clearTimeout(timer)
-        call.onCancel = undefined
-        return true
-      }
-      const giveUp = (reason: unknown): void => {
-        finish()
-        reject(reason)
-        attempt.abort(reason)
-      }
+      this.#resolve = resolve
+      this.#reject = reject
       work.then(
         (value) => {
-          settled()
-          if (finish()) resolve(value)
+          if (this.#settled()) this.#resolve!(value)
         },
         (error: unknown) => {
-          settled()
-          if (finish()) reject(error)
+          if (this.#settled()) this.#reject!(error)
         },
       )
       if (call.cancelled !== undefined) {
-        giveUp(call.cancelled.reason)
+        this.#giveUp(call.cancelled.reason)
         return
       }
-      call.onCancel = giveUp
-      if (attemptTimeoutMs !== undefined) timer = setTimeout(() => giveUp(attemptTimeout(call, startedAt)), attemptTimeoutMs)
+      if (call.cancellable || this.#deadlineAt !== undefined) call.onCancel = (reason) => this.#giveUp(reason)
+      if (this.#deadlineAt === undefined || this.#deadlineAt - now > MAX_DELAY_MS) return
+      this.#timer = setTimeout(() => this.#expire(now), Math.ceil(this.#deadlineAt - now))
     })
   }
-}
 
-function start(call: Call, attempt: RunningAttempt, deadlineAt: number | undefined): unknown {
-  const number = Math.max(call.inheritedAttempt, call.attempt)
-  if (deadlineAt === undefined && number === 1) return call.run(attempt)
-  return runInCallContext({ deadlineAt, attempt: number }, call.run, attempt)
-}
-
-async function settle(work: Promise<unknown>, settled: () => void): Promise<unknown> {
-  try {
-    return await work
-  } finally {
-    settled()
+  /** Whether anybody still waits for the answer. */
+  #settled(): boolean {
+    this.#counter.inFlight--
+    this.#slot?.()
+    return this.#finish()
   }
-}
 
-function attemptTimeout(call: Call, startedAt: number): ResilienceError {
-  const elapsedMs = performance.now() - startedAt
-  const message = `${call.policy}: attempt ${call.attempt} gave no result in ${Math.round(elapsedMs)} ms`
-  return new ResilienceError('ERR_RESILIENCE_TIMEOUT', message, { policy: call.policy, which: 'attempt', elapsedMs })
+  #finish(): boolean {
+    if (this.#over) return false
+    this.#over = true
+    if (this.#timer !== undefined) clearTimeout(this.#timer)
+    this.#call.onCancel = undefined
+    return true
+  }
+
+  #giveUp(reason: unknown): void {
+    if (!this.#finish()) return
+    this.#reject!(reason)
+    this.#aborted = { reason }
+    this.#controller?.abort(reason)
+  }
+
+  #expire(startedAt: number): void {
+    const { policy, deadlineAt } = this.#call
+    if (deadlineAt === this.#deadlineAt) {
+      this.#call.expire()
+      return
+    }
+    const elapsedMs = performance.now() - startedAt
+    const message = `${policy}: attempt ${this.attempt} gave no result in ${Math.round(elapsedMs)} ms`
+    this.#giveUp(new ResilienceError('ERR_RESILIENCE_TIMEOUT', message, { policy, which: 'attempt', elapsedMs }))
+  }
 }

@@ -1,6 +1,7 @@
 import type { Call } from './call.ts'
 import { localRejection, type ResilienceError } from './errors.ts'
-import type { ResolvedBulkhead } from './options.ts'
+import { MAX_DELAY_MS } from './option-checks.ts'
+import type { ResolvedBulkhead } from './resolve-options.ts'
 
 interface Waiter {
   previous: Waiter
@@ -44,6 +45,7 @@ export class Bulkhead {
       this.#active++
       return this.#release
     }
+    call.throwIfCancelled()
     if (this.#queued >= this.settings.maxQueued) throw this.#full(0)
     return this.#wait(call)
   }
@@ -58,10 +60,15 @@ export class Bulkhead {
         clearTimeout(timer)
         call.onCancel = undefined
       }
-      const timer = setTimeout(() => {
-        leave()
-        reject(this.#full(performance.now() - startedAt))
-      }, this.settings.maxWaitMs)
+      const leftMs = call.deadlineAt === undefined ? MAX_DELAY_MS : Math.max(0, Math.ceil(call.deadlineAt - startedAt))
+      const { maxWaitMs } = this.settings
+      const timer =
+        leftMs <= maxWaitMs
+          ? setTimeout(() => call.expire(), leftMs)
+          : setTimeout(() => {
+              leave()
+              reject(this.#full(performance.now() - startedAt))
+            }, maxWaitMs)
       const waiter: Waiter = {
         previous: this.#ring.previous,
         next: this.#ring,

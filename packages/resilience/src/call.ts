@@ -4,7 +4,7 @@ import { MAX_DELAY_MS } from './option-checks.ts'
 import type { Attempt } from './policy.ts'
 
 export type Work = (attempt: Attempt) => unknown
-/** One layer of the chain, or the rest of the chain behind it. */
+/** One layer of the chain, or the rest of the chain behind it. It may throw instead of rejecting. */
 export type Next = (call: Call) => Promise<unknown>
 
 interface CallInput {
@@ -28,12 +28,13 @@ export class Call {
   readonly startedAt: number
   /** Monotonic; undefined when nothing limits the call. */
   readonly deadlineAt: number | undefined
-  /** Whether a signal or a deadline can end it while it waits. */
+  /** Whether a signal, a deadline or a faster hedge can end it while it waits. */
   readonly cancellable: boolean
-  /** 0 before the first attempt. */
+  /** How often the work was begun, hedges included; in one of several attempts its number. */
   attempt = 0
   /** Whether this attempt's work was begun: only then does its end say anything about the dependency. */
   started = false
+  attemptStartedAt = 0
   /** Frees the bulkhead slot that the next attempt's work takes over. */
   slot: (() => void) | undefined
   cancelled: { reason: unknown; byCaller: boolean } | undefined
@@ -41,23 +42,38 @@ export class Call {
   onCancel: ((reason: unknown) => void) | undefined
   readonly #signal: AbortSignal | undefined
   readonly #inherited: boolean
-  #timer: NodeJS.Timeout | undefined
+  readonly #parent: Call | undefined
 
-  constructor({ policy, run, signal, idempotent, mayRetry, timeoutMs, inheritedDeadlineAt, inheritedAttempt }: CallInput) {
-    this.policy = policy
-    this.run = run
-    this.idempotent = idempotent
-    this.mayRetry = mayRetry
-    this.inheritedAttempt = inheritedAttempt
+  constructor(input: CallInput, parent?: Call) {
+    const { signal, timeoutMs } = input
+    this.policy = input.policy
+    this.run = input.run
+    this.idempotent = input.idempotent
+    this.mayRetry = input.mayRetry
+    this.inheritedAttempt = input.inheritedAttempt
     this.#signal = signal
-    this.startedAt = timeoutMs === undefined && inheritedDeadlineAt === undefined ? 0 : performance.now()
+    this.#parent = parent
+    this.startedAt = performance.now()
     const own = timeoutMs === undefined ? undefined : this.startedAt + timeoutMs
-    this.deadlineAt = earlier(own, inheritedDeadlineAt)
+    this.deadlineAt = earlier(own, input.inheritedDeadlineAt)
     this.#inherited = this.deadlineAt !== own
-    this.cancellable = signal !== undefined || this.deadlineAt !== undefined
+    this.cancellable = signal !== undefined || this.deadlineAt !== undefined || parent !== undefined
   }
 
-  /** Begins to watch the clock and the signal; a call that is over before it began is cancelled. */
+  /** One of several attempts of this call that run at the same time and end on their own. */
+  fork(): Call {
+    const { policy, run, idempotent, mayRetry, inheritedAttempt, deadlineAt } = this
+    const input = { policy, run, signal: undefined, idempotent, mayRetry, inheritedAttempt, timeoutMs: undefined }
+    return new Call({ ...input, inheritedDeadlineAt: deadlineAt }, this)
+  }
+
+  beginAttempt(now: number): void {
+    this.attempt = this.#parent === undefined ? this.attempt + 1 : ++this.#parent.attempt
+    this.attemptStartedAt = now
+    this.started = true
+  }
+
+  /** Begins to watch the signal; a call that is over before it began is cancelled. Every wait watches the clock itself. */
   begin(): void {
     if (this.#signal !== undefined) {
       if (this.#signal.aborted) {
@@ -66,23 +82,15 @@ export class Call {
       }
       this.#signal.addEventListener('abort', this)
     }
-    if (this.deadlineAt === undefined) return
-    const leftMs = this.deadlineAt - this.startedAt
-    if (leftMs <= 0) this.#expire()
-    else if (leftMs <= MAX_DELAY_MS) this.#timer = setTimeout(() => this.#expire(), Math.ceil(leftMs))
-  }
-
-  stopClock(): void {
-    clearTimeout(this.#timer)
+    if (this.deadlineAt !== undefined && this.deadlineAt <= this.startedAt) this.expire()
   }
 
   end(): void {
-    clearTimeout(this.#timer)
     this.#signal?.removeEventListener('abort', this)
   }
 
   handleEvent(): void {
-    this.#cancel(this.#signal?.reason, true)
+    this.cancel(this.#signal?.reason, true)
   }
 
   throwIfCancelled(): void {
@@ -90,43 +98,70 @@ export class Call {
   }
 
   /** The promise's outcome, or the reason for the cancellation if that comes first. */
-  async race<T>(promise: PromiseLike<T> | T): Promise<T> {
-    if (!this.cancellable) return promise
-    try {
-      return await Promise.race([promise, new Promise<never>((_, reject) => (this.onCancel = reject))])
-    } finally {
-      this.onCancel = undefined
-    }
-  }
-
-  sleep(delayMs: number): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const done = (): void => {
+  race<T>(promise: PromiseLike<T> | T, watchClock = true): Promise<T> {
+    if (!this.cancellable) return Promise.resolve(promise)
+    return new Promise<T>((resolve, reject) => {
+      let over = false
+      const timer = watchClock ? this.#expireInTime() : undefined
+      const finish = (): boolean => {
+        if (over) return false
+        over = true
         clearTimeout(timer)
         this.onCancel = undefined
+        return true
       }
+      this.onCancel = (reason) => {
+        if (finish()) reject(reason)
+      }
+      Promise.resolve(promise).then(
+        (value) => {
+          if (finish()) resolve(value)
+        },
+        (error: unknown) => {
+          if (finish()) reject(error)
+        },
+      )
+    })
+  }
+
+  /** The delay must end before the deadline. */
+  sleep(delayMs: number): Promise<void> {
+    return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
-        done()
+        this.onCancel = undefined
         resolve()
       }, delayMs)
       this.onCancel = (reason) => {
-        done()
+        clearTimeout(timer)
+        this.onCancel = undefined
         reject(reason)
       }
     })
   }
 
-  #expire(): void {
+  /** The total timeout or the caller's deadline is over. */
+  expire(): void {
+    if (this.#parent !== undefined) {
+      this.#parent.expire()
+      return
+    }
     const elapsedMs = performance.now() - this.startedAt
     const which = this.#inherited ? 'deadline' : 'total'
     const message = `${this.policy}: no result ${this.#inherited ? "by the caller's deadline" : `in time`} (${Math.round(elapsedMs)} ms)`
-    this.#cancel(new ResilienceError('ERR_RESILIENCE_TIMEOUT', message, { policy: this.policy, which, elapsedMs }), false)
+    this.cancel(new ResilienceError('ERR_RESILIENCE_TIMEOUT', message, { policy: this.policy, which, elapsedMs }), false)
   }
 
-  #cancel(reason: unknown, byCaller: boolean): void {
+  /** `byCaller`: somebody no longer wants the answer, which says nothing about the dependency. */
+  cancel(reason: unknown, byCaller: boolean): void {
     // A fallback under way is no longer subject to the clock but still to the caller.
     if (this.cancelled !== undefined && !byCaller) return
     this.cancelled = { reason, byCaller }
     this.onCancel?.(reason)
+  }
+
+  #expireInTime(): NodeJS.Timeout | undefined {
+    if (this.deadlineAt === undefined) return undefined
+    const leftMs = this.deadlineAt - performance.now()
+    return leftMs > MAX_DELAY_MS ? undefined : setTimeout(() => this.expire(), Math.max(0, Math.ceil(leftMs)))
   }
 }

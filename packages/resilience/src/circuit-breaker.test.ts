@@ -1,7 +1,14 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { createPolicy, type Policy, type PolicyOptions, ResilienceError } from './index.ts'
 
-const breaker = { failureRatio: 0.5, minimumThroughput: 4, samplingDurationMs: 10_000, breakDurationMs: 1000 }
+const breaker = {
+  failureRatio: 0.5,
+  minimumThroughput: 4,
+  samplingDurationMs: 10_000,
+  breakDurationMs: 1000,
+  maxBreakDurationMs: 1000,
+  recoveryMs: 0,
+}
 const fails = () => Promise.reject(new Error('down'))
 const hangs = () => new Promise<never>(() => {})
 const code = async (promise: Promise<unknown>): Promise<unknown> =>

@@ -1,15 +1,19 @@
 import { attemptLayer, type InFlight } from './attempt.ts'
 import { Bulkhead } from './bulkhead.ts'
 import { Call, type Next, type Work } from './call.ts'
-import { CircuitBreaker, type Transition, type Verdict } from './circuit-breaker.ts'
+import { breakerLayer } from './breaker-layer.ts'
+import { CircuitBreaker, type Transition } from './circuit-breaker.ts'
 import { currentCallContext } from './deadline.ts'
 import { isLocalRejection, localRejection, ResilienceError } from './errors.ts'
+import { hedgeLayer } from './hedge.ts'
 import { callHook } from './hooks.ts'
 import { ATTRIBUTE_OUTCOME, ATTRIBUTE_POLICY, ATTRIBUTE_STATE, instruments, type Observed, observe } from './instrumentation.ts'
 import { invalidOption } from './option-checks.ts'
-import { type PolicyOptions, type ResolvedBreaker, type ResolvedPolicyOptions, resolvePolicyOptions } from './options.ts'
+import { LatencySketch } from './latency-sketch.ts'
+import type { PolicyOptions } from './options.ts'
 import type { BreakerState, ExecuteOptions, Attempt, Policy, PolicyStats } from './policy.ts'
 import type { RateLimiter } from './rate-limit.ts'
+import { type ResolvedBreaker, type ResolvedPolicyOptions, resolvePolicyOptions } from './resolve-options.ts'
 import { TokenBudget } from './retry-budget.ts'
 import { retryLayer } from './retry.ts'
 
@@ -20,8 +24,8 @@ export interface LivePolicyOptions {
 }
 
 /**
- * Layers from outside to inside, always in this order: fallback, total timeout and deadline, rate limit, retry, breaker,
- * bulkhead, attempt timeout, the work. What is not configured is not in the chain.
+ * Layers from outside to inside, always in this order: fallback, total timeout and deadline, rate limit, retry, hedge,
+ * breaker, bulkhead, attempt timeout, the work. What is not configured is not in the chain.
  */
 export function createPolicy(options: PolicyOptions | LivePolicyOptions): Policy {
   if (!('onChange' in options)) return new ChainPolicy(options)
@@ -44,6 +48,7 @@ export class ChainPolicy implements Policy, Observed {
   #breaker: CircuitBreaker | undefined
   #unobserve: (() => void) | undefined
   #bulkhead: Bulkhead | undefined
+  #latencies: LatencySketch | undefined
   #isolations = 0
 
   /** `rateKey` is the key of a policy group; otherwise the name. */
@@ -71,6 +76,7 @@ export class ChainPolicy implements Policy, Observed {
       inheritedDeadlineAt: inherited?.deadlineAt,
       inheritedAttempt: inherited?.attempt ?? 1,
     })
+    this.lastUsedAt = call.startedAt
     call.begin()
     try {
       call.throwIfCancelled()
@@ -79,9 +85,8 @@ export class ChainPolicy implements Policy, Observed {
       return value
     } catch (error) {
       this.#count(outcomeName(call, error))
-      if (isLocalRejection(error)) callHook(this.#settings.hooks.onReject, { code: (error as ResilienceError).code })
+      if (isLocalRejection(error)) callHook(this.#settings.hooks.onReject, { code: error.code })
       if (options.fallback === undefined || call.cancelled?.byCaller) throw error
-      call.stopClock()
       return await this.#fallback(call, options.fallback, error)
     } finally {
       call.end()
@@ -112,6 +117,10 @@ export class ChainPolicy implements Policy, Observed {
     }
   }
 
+  reset(): void {
+    this.#breaker?.reset()
+  }
+
   stats(): PolicyStats {
     return { state: this.state, inFlight: this.#counter.inFlight, queued: this.#bulkhead?.queued ?? 0 }
   }
@@ -126,7 +135,7 @@ export class ChainPolicy implements Policy, Observed {
   }
 
   #compile(): Next {
-    const { attemptTimeoutMs, bulkhead, breaker, retry, rateLimit, hooks } = this.#settings
+    const { attemptTimeoutMs, bulkhead, breaker, retry, hedge, rateLimit, hooks } = this.#settings
     let next = attemptLayer(this.#counter, attemptTimeoutMs)
     if (bulkhead === undefined) {
       this.#bulkhead = undefined
@@ -137,10 +146,14 @@ export class ChainPolicy implements Policy, Observed {
     }
     this.#keepBreaker(breaker)
     if (this.#breaker !== undefined) next = breakerLayer(this.#breaker, next)
-    next =
-      retry === undefined
-        ? onceLayer(next)
-        : retryLayer({ retry, budget: retry.budget ?? this.#ownBudget, hooks, attributes: this.#attributes }, next)
+    const budget = retry?.budget ?? this.#ownBudget
+    const attributes = this.#attributes
+    if (hedge !== undefined) {
+      this.#latencies ??= new LatencySketch()
+      const { shouldHandle } = retry ?? {}
+      next = hedgeLayer({ hedge, latencies: this.#latencies, budget, refills: retry === undefined, shouldHandle, attributes }, next)
+    }
+    if (retry !== undefined) next = retryLayer({ retry, budget, hooks, attributes }, next)
     if (rateLimit !== undefined) next = rateLayer(rateLimit, this.#rateKey, next)
     return this.#isolationLayer(next)
   }
@@ -152,14 +165,13 @@ export class ChainPolicy implements Policy, Observed {
     } else if (this.#breaker !== undefined) {
       this.#breaker.settings = settings
     } else {
-      this.#breaker = new CircuitBreaker(this.name, settings, (to) => this.#onTransition(to))
+      this.#breaker = new CircuitBreaker(this.name, settings, (to, breakDurationMs) => this.#onTransition(to, breakDurationMs))
       this.#unobserve = observe(this)
     }
   }
 
   #isolationLayer(next: Next): Next {
     return (call) => {
-      this.lastUsedAt = performance.now()
       if (this.#isolations === 0) return next(call)
       throw localRejection('ERR_RESILIENCE_ISOLATED', `${this.name}: isolated by hand`, { policy: this.name })
     }
@@ -167,7 +179,7 @@ export class ChainPolicy implements Policy, Observed {
 
   async #fallback<T>(call: Call, fallback: (error: unknown) => Promise<T> | T, error: unknown): Promise<T> {
     call.cancelled = undefined
-    return call.race(fallback(error))
+    return call.race(fallback(error), false)
   }
 
   #count(outcome: string): void {
@@ -176,10 +188,10 @@ export class ChainPolicy implements Policy, Observed {
     instruments().calls.add(1, attributes)
   }
 
-  #onTransition(to: Transition): void {
+  #onTransition(to: Transition, breakDurationMs: number): void {
     instruments().transitions.add(1, { ...this.#attributes, [ATTRIBUTE_STATE]: to })
-    const { hooks, breaker } = this.#settings
-    if (to === 'open') callHook(hooks.onBreak, { breakDurationMs: breaker?.breakDurationMs ?? 0 })
+    const { hooks } = this.#settings
+    if (to === 'open') callHook(hooks.onBreak, { breakDurationMs })
     else callHook(to === 'half-open' ? hooks.onHalfOpen : hooks.onReset, undefined)
   }
 }
@@ -188,13 +200,6 @@ function outcomeName(call: Call, error: unknown): string {
   if (call.cancelled?.byCaller) return 'aborted'
   if (!ResilienceError.isInstance(error)) return 'failure'
   return error.code.slice('ERR_RESILIENCE_'.length).toLowerCase()
-}
-
-function onceLayer(next: Next): Next {
-  return (call) => {
-    call.attempt = 1
-    return next(call)
-  }
 }
 
 function rateLayer(limiter: RateLimiter, key: string, next: Next): Next {
@@ -207,34 +212,14 @@ function rateLayer(limiter: RateLimiter, key: string, next: Next): Next {
 }
 
 function bulkheadLayer(bulkhead: Bulkhead, next: Next): Next {
-  return async (call) => {
-    const slot = bulkhead.acquire(call)
-    call.slot = typeof slot === 'function' ? slot : await slot
+  const queued = async (call: Call, slot: Promise<() => void>): Promise<unknown> => {
+    call.slot = await slot
     return next(call)
   }
-}
-
-function breakerLayer(breaker: CircuitBreaker, next: Next): Next {
-  const judge = (call: Call, ok: boolean, result: unknown): Verdict => {
-    if (!ok && (!call.started || call.cancelled?.byCaller || isLocalRejection(result))) return 'neutral'
-    const { shouldHandle } = breaker.settings
-    if (shouldHandle === undefined) return ok ? 'success' : 'failure'
-    return shouldHandle(ok ? { ok, value: result } : { ok, error: result }) ? 'failure' : 'success'
-  }
-  return async (call) => {
-    const permit = breaker.admit()
-    call.started = false
-    let verdict: Verdict = 'neutral'
-    try {
-      const value = await next(call)
-      verdict = judge(call, true, value)
-      return value
-    } catch (error) {
-      // An error of `shouldHandle` itself lands here too and is judged like any other.
-      verdict = judge(call, false, error)
-      throw error
-    } finally {
-      breaker.record(permit, verdict)
-    }
+  return (call) => {
+    const slot = bulkhead.acquire(call)
+    if (typeof slot !== 'function') return queued(call, slot)
+    call.slot = slot
+    return next(call)
   }
 }

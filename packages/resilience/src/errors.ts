@@ -26,10 +26,13 @@ export interface ResilienceErrorFacts {
   cause?: unknown
 }
 
-const factNames = ['policy', 'which', 'elapsedMs', 'retryAfterMs', 'option'] as const
-
 export class ResilienceError extends Error {
-  override readonly name = 'ResilienceError'
+  static {
+    // On the prototype: a rejection is made most when there is least time.
+    Object.defineProperty(this.prototype, brand, { value: true })
+    Object.defineProperty(this.prototype, 'name', { value: 'ResilienceError', configurable: true, writable: true })
+  }
+
   readonly code: ResilienceErrorCode
   declare readonly policy?: string
   declare readonly which?: 'total' | 'attempt' | 'deadline'
@@ -37,11 +40,15 @@ export class ResilienceError extends Error {
   declare readonly retryAfterMs?: number
   declare readonly option?: string
 
-  constructor(code: ResilienceErrorCode, message: string, { cause, ...facts }: ResilienceErrorFacts = {}) {
-    super(message, cause === undefined ? undefined : { cause })
+  constructor(code: ResilienceErrorCode, message: string, facts: ResilienceErrorFacts = {}) {
+    super(message, facts.cause === undefined ? undefined : { cause: facts.cause })
     this.code = code
-    for (const name of factNames) if (facts[name] !== undefined) Object.assign(this, { [name]: facts[name] })
-    Object.defineProperty(this, brand, { value: true })
+    const own = this as { -readonly [name in keyof ResilienceErrorFacts]: unknown }
+    if (facts.policy !== undefined) own.policy = facts.policy
+    if (facts.which !== undefined) own.which = facts.which
+    if (facts.elapsedMs !== undefined) own.elapsedMs = facts.elapsedMs
+    if (facts.retryAfterMs !== undefined) own.retryAfterMs = facts.retryAfterMs
+    if (facts.option !== undefined) own.option = facts.option
   }
 
   /** True for errors of every installed copy of this package. */
@@ -62,6 +69,6 @@ export function localRejection(code: ResilienceErrorCode, message: string, facts
 }
 
 /** Rejected before anything was sent: says nothing about the dependency's health and is not tried again by the same policy. */
-export function isLocalRejection(error: unknown): boolean {
+export function isLocalRejection(error: unknown): error is ResilienceError {
   return ResilienceError.isInstance(error) && error.code !== 'ERR_RESILIENCE_TIMEOUT'
 }

@@ -3,7 +3,7 @@ export { ATTEMPT_HEADER, DEADLINE_HEADER, deadlineHeaders, deadlineHook, withDea
 export { ResilienceError, type ResilienceErrorCode, resilienceErrorCodes, type ResilienceErrorFacts } from './errors.ts'
 export { noopPolicy } from './noop-policy.ts'
 export { provesNotSent } from './not-sent.ts'
-export type { BreakerOptions, BulkheadOptions, GiveUpReason, PolicyHooks, PolicyOptions, RetryOptions } from './options.ts'
+export type { BreakerOptions, BulkheadOptions, GiveUpReason, HedgeOptions, PolicyHooks, PolicyOptions, RetryOptions } from './options.ts'
 export type { Attempt, BreakerState, ExecuteOptions, Outcome, Policy, PolicyStats } from './policy.ts'
 export { createPolicyGroup, type PolicyGroup, type PolicyGroupOptions } from './policy-group.ts'
 export type { RateDecision, RateLimiter } from './rate-limit.ts'

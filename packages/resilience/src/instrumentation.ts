@@ -4,6 +4,7 @@ import type { BreakerState } from './policy.ts'
 export const SCOPE = '@platform/resilience'
 export const METRIC_CALLS = 'platform.resilience.calls'
 export const METRIC_RETRIES = 'platform.resilience.retries'
+export const METRIC_HEDGES = 'platform.resilience.hedges'
 export const METRIC_BREAKER_STATE = 'platform.resilience.breaker.state'
 export const METRIC_BREAKER_TRANSITIONS = 'platform.resilience.breaker.transitions'
 export const ATTRIBUTE_POLICY = 'policy'
@@ -16,6 +17,7 @@ interface Instruments {
   readonly provider: MeterProvider
   readonly calls: Counter
   readonly retries: Counter
+  readonly hedges: Counter
   readonly transitions: Counter
 }
 
@@ -58,6 +60,7 @@ function build(provider: MeterProvider): Instruments {
     provider,
     calls: meter.createCounter(METRIC_CALLS, { unit: '{call}', description: 'Calls by how they ended, before any fallback' }),
     retries: meter.createCounter(METRIC_RETRIES, { unit: '{attempt}', description: 'Attempts after the first' }),
+    hedges: meter.createCounter(METRIC_HEDGES, { unit: '{attempt}', description: 'Attempts sent beside one that took long' }),
     transitions: meter.createCounter(METRIC_BREAKER_TRANSITIONS, { unit: '{transition}', description: 'Breaker transitions by new state' }),
   }
 }

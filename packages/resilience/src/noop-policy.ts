@@ -17,18 +17,18 @@ export const noopPolicy: Policy = {
       inheritedDeadlineAt: undefined,
       inheritedAttempt: 1,
     })
-    call.attempt = 1
     call.begin()
     try {
       return (await runOnce(call)) as T
     } catch (error) {
       if (fallback === undefined || call.cancelled !== undefined) throw error
-      return await call.race(fallback(error))
+      return await call.race(fallback(error), false)
     } finally {
       call.end()
     }
   },
   update() {},
+  reset() {},
   isolate: () => () => {},
   stats: () => ({ state: 'closed', inFlight: 0, queued: 0 }),
 }

@@ -1,7 +1,6 @@
-import { choiceOption, durationOption, functionOption, invalidOption, numberOption, onlyKnown } from './option-checks.ts'
 import type { Outcome } from './policy.ts'
 import type { RateLimiter } from './rate-limit.ts'
-import { type RetryBudget, TokenBudget } from './retry-budget.ts'
+import type { RetryBudget } from './retry-budget.ts'
 
 export interface RetryOptions {
   /** Tries including the first, at least 1. */
@@ -27,12 +26,22 @@ export interface BreakerOptions {
   minimumThroughput?: number | undefined
   /** Length of the window, at least 10. Default 10,000. */
   samplingDurationMs?: number | undefined
-  /** Default 5000. */
+  /** Also opens after so many failures in a row, however few calls there are. Default: never. */
+  consecutiveFailures?: number | undefined
+  /** A finished call that took at least so long is slow. Default: none is. */
+  slowCallDurationMs?: number | undefined
+  /** Slow part of the finished calls of the window at which it opens too, above 0 up to 1. Default 0.5. */
+  slowCallRatio?: number | undefined
+  /** Shortest break. The first lasts up to twice as long, by chance, each repeat up to twice as long as the one before. Default 5000. */
   breakDurationMs?: number | undefined
+  /** Longest break, at least `breakDurationMs`; equal to it, every break lasts exactly so long. Default: ten times as long. */
+  maxBreakDurationMs?: number | undefined
   /** Calls let through in half-open; all must succeed to close. Default 1. */
   probes?: number | undefined
   /** A probe without a result after this time counts as failed. Default: `breakDurationMs`. */
   probeTimeoutMs?: number | undefined
+  /** After the probes, 10, 25 and 50 % of the calls get through for a third of this time each. 0: all at once. Default: a fifth of `breakDurationMs`. */
+  recoveryMs?: number | undefined
   /** Which outcomes count as failure. Default: every error. Local rejections and the caller's abort never count. */
   shouldHandle?: ((outcome: Outcome) => boolean) | undefined
 }
@@ -44,6 +53,13 @@ export interface BulkheadOptions {
   maxQueued?: number | undefined
   /** Longest wait. Default 1000. */
   maxWaitMs?: number | undefined
+}
+
+export interface HedgeOptions {
+  /** Attempts that may run beside the first, at least 1. */
+  maxHedges: number
+  /** Wait before each. Default: the live 95th percentile of this policy's attempts, and no hedge until 50 are known. */
+  delayMs?: number | undefined
 }
 
 /** Called in line; an error they throw becomes a process warning and does not touch the call. */
@@ -67,122 +83,8 @@ export interface PolicyOptions extends PolicyHooks {
   /** Limit of each attempt. Default: none. */
   attemptTimeoutMs?: number | undefined
   retry?: RetryOptions | undefined
+  hedge?: HedgeOptions | undefined
   breaker?: BreakerOptions | undefined
   bulkhead?: BulkheadOptions | undefined
   rateLimit?: RateLimiter | undefined
-}
-
-type Handles = (outcome: Outcome) => boolean
-
-export interface ResolvedRetry {
-  maxAttempts: number
-  initialDelayMs: number
-  maxDelayMs: number
-  exponential: boolean
-  jitter: boolean
-  budget: TokenBudget | undefined
-  /** Undefined: errors only. */
-  shouldHandle: Handles | undefined
-}
-export interface ResolvedBreaker {
-  failureRatio: number
-  minimumThroughput: number
-  samplingDurationMs: number
-  breakDurationMs: number
-  probes: number
-  probeTimeoutMs: number
-  shouldHandle: Handles | undefined
-}
-export interface ResolvedBulkhead {
-  maxConcurrent: number
-  maxQueued: number
-  maxWaitMs: number
-}
-export interface ResolvedPolicyOptions {
-  name: string | undefined
-  timeoutMs: number | undefined
-  attemptTimeoutMs: number | undefined
-  retry: ResolvedRetry | undefined
-  breaker: ResolvedBreaker | undefined
-  bulkhead: ResolvedBulkhead | undefined
-  rateLimit: RateLimiter | undefined
-  hooks: PolicyHooks
-}
-
-const hookNames = ['onRetry', 'onGiveUp', 'onBreak', 'onHalfOpen', 'onReset', 'onReject'] as const
-const policyKeys = ['name', 'timeoutMs', 'attemptTimeoutMs', 'retry', 'breaker', 'bulkhead', 'rateLimit', ...hookNames]
-const retryKeys = ['maxAttempts', 'initialDelayMs', 'maxDelayMs', 'backoff', 'jitter', 'budget', 'shouldHandle']
-const breakerKeys = [
-  'failureRatio',
-  'minimumThroughput',
-  'samplingDurationMs',
-  'breakDurationMs',
-  'probes',
-  'probeTimeoutMs',
-  'shouldHandle',
-]
-
-export function resolvePolicyOptions(options: PolicyOptions): ResolvedPolicyOptions {
-  onlyKnown('', options, policyKeys)
-  if (options.name !== undefined && (typeof options.name !== 'string' || options.name === ''))
-    throw invalidOption('name', 'must be a non-empty string')
-  if (options.rateLimit !== undefined && typeof options.rateLimit?.acquire !== 'function')
-    throw invalidOption('rateLimit', 'must have acquire()')
-  for (const hook of hookNames) functionOption(hook, options[hook])
-  const { onRetry, onGiveUp, onBreak, onHalfOpen, onReset, onReject } = options
-  return {
-    name: options.name,
-    timeoutMs: optionalDuration('timeoutMs', options.timeoutMs),
-    attemptTimeoutMs: optionalDuration('attemptTimeoutMs', options.attemptTimeoutMs),
-    retry: options.retry === undefined ? undefined : resolveRetry(options.retry),
-    breaker: options.breaker === undefined ? undefined : resolveBreaker(options.breaker),
-    bulkhead: options.bulkhead === undefined ? undefined : resolveBulkhead(options.bulkhead),
-    rateLimit: options.rateLimit,
-    hooks: { onRetry, onGiveUp, onBreak, onHalfOpen, onReset, onReject },
-  }
-}
-
-function optionalDuration(path: string, value: number | undefined): number | undefined {
-  return value === undefined ? undefined : durationOption(path, value)
-}
-
-function resolveRetry(retry: RetryOptions): ResolvedRetry {
-  onlyKnown('retry', retry, retryKeys)
-  functionOption('retry.shouldHandle', retry.shouldHandle)
-  const { budget } = retry
-  if (budget !== undefined && !(budget instanceof TokenBudget)) throw invalidOption('retry.budget', 'must come from retryBudget()')
-  const initialDelayMs = durationOption('retry.initialDelayMs', retry.initialDelayMs ?? 100, 0)
-  return {
-    maxAttempts: numberOption('retry.maxAttempts', retry.maxAttempts, { min: 1, integer: true }),
-    initialDelayMs,
-    maxDelayMs: durationOption('retry.maxDelayMs', retry.maxDelayMs ?? Math.max(10_000, initialDelayMs), initialDelayMs),
-    exponential: choiceOption('retry.backoff', retry.backoff ?? 'exponential', ['exponential', 'constant']) === 'exponential',
-    jitter: choiceOption('retry.jitter', retry.jitter ?? 'full', ['full', 'none']) === 'full',
-    budget,
-    shouldHandle: retry.shouldHandle,
-  }
-}
-
-function resolveBreaker(breaker: BreakerOptions): ResolvedBreaker {
-  onlyKnown('breaker', breaker, breakerKeys)
-  functionOption('breaker.shouldHandle', breaker.shouldHandle)
-  const breakDurationMs = durationOption('breaker.breakDurationMs', breaker.breakDurationMs ?? 5000)
-  return {
-    failureRatio: numberOption('breaker.failureRatio', breaker.failureRatio ?? 0.5, { min: Number.MIN_VALUE, max: 1 }),
-    minimumThroughput: numberOption('breaker.minimumThroughput', breaker.minimumThroughput ?? 20, { min: 1, integer: true }),
-    samplingDurationMs: durationOption('breaker.samplingDurationMs', breaker.samplingDurationMs ?? 10_000, 10),
-    breakDurationMs,
-    probes: numberOption('breaker.probes', breaker.probes ?? 1, { min: 1, integer: true }),
-    probeTimeoutMs: durationOption('breaker.probeTimeoutMs', breaker.probeTimeoutMs ?? breakDurationMs),
-    shouldHandle: breaker.shouldHandle,
-  }
-}
-
-function resolveBulkhead(bulkhead: BulkheadOptions): ResolvedBulkhead {
-  onlyKnown('bulkhead', bulkhead, ['maxConcurrent', 'maxQueued', 'maxWaitMs'])
-  return {
-    maxConcurrent: numberOption('bulkhead.maxConcurrent', bulkhead.maxConcurrent, { min: 1, integer: true }),
-    maxQueued: numberOption('bulkhead.maxQueued', bulkhead.maxQueued ?? 0, { min: 0, integer: true }),
-    maxWaitMs: durationOption('bulkhead.maxWaitMs', bulkhead.maxWaitMs ?? 1000),
-  }
 }

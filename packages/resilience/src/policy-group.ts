@@ -1,7 +1,8 @@
 import { ChainPolicy } from './create-policy.ts'
 import { durationOption } from './option-checks.ts'
-import { type PolicyOptions, resolvePolicyOptions } from './options.ts'
+import type { PolicyOptions } from './options.ts'
 import type { Policy } from './policy.ts'
+import { resolvePolicyOptions } from './resolve-options.ts'
 
 export interface PolicyGroupOptions extends PolicyOptions {
   /** A key without calls for this long is forgotten with its window. Default 300,000. */

@@ -171,7 +171,9 @@ describe('abort', () => {
 
 describe('options', () => {
   it.each([
-    ['hedge', { hedge: { maxHedges: 1 } }],
+    ['cache', { cache: { ttlMs: 1 } }],
+    ['hedge.maxHedges', { hedge: { maxHedges: 0 } }],
+    ['breaker.maxBreakDurationMs', { breaker: { breakDurationMs: 100, maxBreakDurationMs: 50 } }],
     ['retry.attempts', { retry: { maxAttempts: 2, attempts: 3 } }],
     ['retry.maxAttempts', { retry: { maxAttempts: 0 } }],
     ['breaker.failureRatio', { breaker: { failureRatio: 50 } }],

@@ -4,7 +4,7 @@ import type { PolicyOptions } from './options.ts'
 export interface Attempt {
   /** Aborts when the caller aborts or a timeout ends this attempt. Made when first read. */
   readonly signal: AbortSignal
-  /** 1 for the first. */
+  /** 1 for the first; a hedge has a number of its own. */
   readonly attempt: number
   /** Time left at the moment of reading; undefined when nothing limits it. */
   readonly deadlineMs: number | undefined
@@ -15,7 +15,7 @@ export interface ExecuteOptions<T> {
   signal?: AbortSignal | undefined
   /** Its result takes the place of any error except the caller's own abort. It runs outside the timeouts. */
   fallback?: ((error: unknown) => Promise<T> | T) | undefined
-  /** `false`: only errors that prove that nothing was sent are tried again. Default true. */
+  /** `false`: only errors that prove that nothing was sent are tried again, and nothing is hedged. Default true. */
   idempotent?: boolean | undefined
   /** `false`: this call has one attempt, for work that cannot be begun twice, such as sending a stream. Default true. */
   retry?: boolean | undefined
@@ -38,6 +38,8 @@ export interface Policy {
   update(options: PolicyOptions): void
   /** Rejects every new call with ERR_RESILIENCE_ISOLATED until each returned function has been called. */
   isolate(): () => void
+  /** Closes the breaker at once, with an empty window and the shortest next break. */
+  reset(): void
   stats(): PolicyStats
 }
 

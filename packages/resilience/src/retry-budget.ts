@@ -38,6 +38,11 @@ export class TokenBudget implements RetryBudget {
     return true
   }
 
+  /** For an attempt that was paid for and not sent. */
+  giveBack(): void {
+    this.succeeded(true)
+  }
+
   succeeded(afterRetry: boolean): void {
     this.#tokens = Math.min(this.#capacity, this.#tokens + (afterRetry ? this.#retryCost : this.#refillPerSuccess))
   }
