@@ -20,7 +20,7 @@ describe('Redis killed and frozen', () => {
     suspectTtlMs: 50,
   })
   beforeAll(async () => {
-    server = await startRedis()
+    server = await startRedis({ fresh: true })
     caches = [createCache(options()), createCache(options())]
     await Promise.all(caches.map((cache) => cache.ready()))
   })
@@ -109,7 +109,7 @@ const pause = (delayMs: number) => new Promise((resolve) => setTimeout(resolve, 
 
 describe('the bus is cut twenty times while two processes write', () => {
   it('Redis: no stale read after all has settled', async () => {
-    const server = await startRedis()
+    const server = await startRedis({ fresh: true })
     const proxy = await faultProxy(server.url)
     const make = (url: string) =>
       createCache({
@@ -137,7 +137,7 @@ describe('the bus is cut twenty times while two processes write', () => {
   })
 
   it('PostgreSQL: no stale read after all has settled', async () => {
-    const server = await startPostgres()
+    const server = await startPostgres({ fresh: true })
     const proxy = await faultProxy(server.url)
     const pools = [createDbPool({ url: proxy.url, acquireTimeoutMs: 300 }), createDbPool({ url: server.url })]
     const caches = pools.map((db) =>

@@ -167,7 +167,9 @@ describe('a network that falls silent', () => {
   it('lets nobody wait for longer than the time to acquire, and serves again when it is back', async () => {
     const proxy = await proxied()
     const db = open({ url: proxy.url, maxSize: 2, acquireTimeoutMs: 2_000 })
-    await Promise.all([db.query('select 1'), db.query('select 1')])
+    // Long enough for the second connection to be there before the first is free again.
+    await Promise.all([db.query('select pg_sleep(0.5)'), db.query('select pg_sleep(0.5)')])
+    expect(db.stats().open).toBe(2)
     proxy.silence()
     const held = [db.query('select 1'), db.query('select 1')]
     await expect(db.query('select 1')).rejects.toMatchObject({ code: 'ERR_DB_POOL_ACQUIRE_TIMEOUT', inUse: 2 })

@@ -5,7 +5,9 @@ import { beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { createDiscovery, type Discovery, type Instance } from '../index.ts'
 import { consul } from './consul.ts'
 
-const POLL = { timeout: 30_000, interval: 20 }
+// A watch under churn reads at most every 15 s, as Consul asks of its clients.
+const POLL = { timeout: 60_000, interval: 50 }
+vi.setConfig({ testTimeout: 180_000 })
 const settled = async (promise: Promise<unknown>): Promise<unknown> => promise.catch((error: unknown) => error)
 const ports = (instances: readonly Instance[]): number[] => instances.map(({ port }) => port)
 
