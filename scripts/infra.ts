@@ -86,7 +86,7 @@ async function run(): Promise<boolean> {
     case 'up':
       return up()
     case 'down': {
-      const code = await composeInView(project(), 'down', '--remove-orphans', ...(values.volumes ? ['--volumes'] : []))
+      const code = await composeInView(project(), '--progress=quiet', 'down', '--remove-orphans', ...(values.volumes ? ['--volumes'] : []))
       if (code === 0 && values.volumes) removeSecrets(folder)
       return code === 0
     }
