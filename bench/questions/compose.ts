@@ -1,0 +1,233 @@
+import { execFile } from 'node:child_process'
+import { appendFileSync, cpSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { promisify } from 'node:util'
+import { freePort } from '../../packages/stack/src/index.ts'
+import { compose, docker, type Project } from '../../scripts/infra/compose.ts'
+import { type Question, type Report, row } from '../report.ts'
+
+const root = resolve(import.meta.dirname, '../..')
+const images = ['catalog-api', 'orders-api', 'fulfilment-worker'].map((service) => `film-store/${service}`)
+const megabyte = 1e6
+
+async function run(command: string, args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<string> {
+  return (await promisify(execFile)(command, [...args], { cwd: root, env: { ...process.env, ...env }, maxBuffer: 256e6 })).stdout
+}
+
+/** `12.3MiB / 256MiB`, as `docker stats` writes it, in bytes. */
+function bytesOf(text: string): number {
+  const [, amount, unit] = /^([\d.]+)([KMG]?i?B)/.exec(text) ?? []
+  const units: Readonly<Record<string, number>> = { B: 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30 }
+  return Number(amount) * (units[unit ?? ''] ?? Number.NaN)
+}
+
+async function memoryOf(project: Project): Promise<Map<string, number>> {
+  const ids = (await compose(project, 'ps', '--quiet')).trim().split('\n')
+  const lines = (await docker(['stats', '--no-stream', '--format', '{{.Name}}\t{{.MemUsage}}', ...ids])).trim().split('\n')
+  const name = project.env['COMPOSE_PROJECT_NAME']!
+  return new Map(
+    lines.map((line) => {
+      const [container = '', usage = ''] = line.split('\t')
+      return [container.slice(name.length + 1).replace(/-1$/, ''), bytesOf(usage)] as const
+    }),
+  )
+}
+
+async function sizeOf(image: string): Promise<number> {
+  return Number(await docker(['image', 'inspect', '--format', '{{.Size}}', image]))
+}
+
+/** Builds the image of orders-api from a copy of the sources, before and after one more line in its own code. */
+async function rebuild(times: number, onProgress: (line: string) => void): Promise<number[]> {
+  const folder = mkdtempSync(join(tmpdir(), 'platform-bench-'))
+  try {
+    const files = (await run('git', ['ls-files', '--cached', '--others', '--exclude-standard'])).split('\n')
+    for (const file of files.filter((each) => !/^(bench|docs)\//.test(each) && each !== '')) {
+      try {
+        cpSync(join(root, file), join(folder, file))
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error // deleted, but not yet committed
+      }
+    }
+    const build = async () => {
+      const startedAt = performance.now()
+      const what = ['--file', join(folder, 'docker/Dockerfile'), '--build-arg', 'SERVICE=orders-api', '--tag', 'film-store/bench']
+      await docker(['build', '--quiet', ...what, folder])
+      return performance.now() - startedAt
+    }
+    onProgress(`image of orders-api from the sources as they are: ${((await build()) / 1000).toFixed(1)} s`)
+    const took: number[] = []
+    for (let round = 0; round < times; round++) {
+      appendFileSync(join(folder, 'examples/orders-api/src/main.ts'), `\nlogger.debug({ round: ${Date.now()} }, 'one more line')\n`)
+      took.push(await build())
+      onProgress(`rebuilt after a one-line change: ${(took.at(-1)! / 1000).toFixed(1)} s`)
+    }
+    return took
+  } finally {
+    await docker(['image', 'rm', '--force', 'film-store/bench'])
+    rmSync(folder, { recursive: true, force: true })
+  }
+}
+
+interface Run {
+  readonly traffic: { ordersPerSecond: number; orderP50Ms: number; orderP99Ms: number }
+  readonly books: readonly { name: string; holds: boolean; detail: string }[]
+}
+
+async function runDemo(mode: string, orders: number, seed: number): Promise<Run> {
+  const folder = mkdtempSync(join(tmpdir(), 'platform-bench-'))
+  const file = join(folder, 'run.json')
+  const args = ['--mode', mode, '--orders', String(orders), '--seed', String(seed), '--json', file]
+  try {
+    // A run whose books do not balance exits with 1 and still leaves its figures.
+    const failure = await run(process.execPath, [
+      'examples/demo/dist/main.js',
+      ...args,
+      ...(mode === 'compose' ? ['--no-build'] : []),
+    ]).then(
+      () => undefined,
+      (error: Error) => error,
+    )
+    try {
+      return JSON.parse(readFileSync(file, 'utf8')) as Run
+    } catch {
+      throw failure ?? new Error(`the demo left no figures in ${file}`)
+    }
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
+}
+
+const question: Question = {
+  title: 'How long do the containers take to start and to rebuild, what do they weigh, and what do they cost in throughput?',
+  async measure({ quick, onProgress }) {
+    const rounds = quick ? 1 : 3
+    const folder = mkdtempSync(join(tmpdir(), 'platform-bench-'))
+    const env = {
+      COMPOSE_PROJECT_NAME: 'film-store-bench',
+      FILM_STORE_SECRETS: join(folder, 'secrets'),
+      FILM_STORE_PORT: `127.0.0.1:${await freePort()}`,
+    }
+    const project: Project = { overrides: [], env }
+    const infra = (...args: string[]) => run(process.execPath, ['scripts/infra.ts', ...args], env)
+    const start = async () => {
+      const startedAt = performance.now()
+      await infra('up', '--no-build')
+      return performance.now() - startedAt
+    }
+    const cold: number[] = []
+    const warm: number[] = []
+    const memory: Map<string, number>[] = []
+    try {
+      if (!quick || (await docker(['images', '--quiet', ...images.slice(0, 1)])).trim() === '') {
+        onProgress('building the images')
+        await compose(project, '--progress=quiet', 'build')
+      }
+      for (let round = 0; round < rounds; round++) {
+        cold.push(await start())
+        onProgress(`healthy from nothing: ${(cold.at(-1)! / 1000).toFixed(1)} s`)
+        memory.push(await memoryOf(project))
+        await infra('down')
+        warm.push(await start())
+        onProgress(`healthy with the data of before: ${(warm.at(-1)! / 1000).toFixed(1)} s`)
+        await infra('down', '--volumes')
+      }
+    } finally {
+      await compose(project, 'down', '--volumes', '--timeout', '1').catch(() => {})
+      rmSync(folder, { recursive: true, force: true })
+    }
+    const sizes = await Promise.all(images.map(sizeOf))
+    const rebuilt = await rebuild(rounds, onProgress)
+    const runs: Record<'compose' | 'native', Run[]> = { compose: [], native: [] }
+    for (let round = 0; round < (quick ? 0 : rounds); round++) {
+      for (const mode of round % 2 === 0 ? (['compose', 'native'] as const) : (['native', 'compose'] as const)) {
+        const found = await runDemo(mode, 500, round + 1)
+        runs[mode].push(found)
+        onProgress(`round ${round + 1} of ${rounds}, ${mode}: ${found.traffic.ordersPerSecond.toFixed(0)} orders/s`)
+      }
+    }
+    return report({ cold, warm, memory, sizes, rebuilt, runs })
+  },
+}
+
+interface Measured {
+  readonly cold: readonly number[]
+  readonly warm: readonly number[]
+  readonly memory: readonly ReadonlyMap<string, number>[]
+  readonly sizes: readonly number[]
+  readonly rebuilt: readonly number[]
+  readonly runs: Readonly<Record<'compose' | 'native', readonly Run[]>>
+}
+
+async function report({ cold, warm, memory, sizes, rebuilt, runs }: Measured): Promise<Pick<Report, 'versions' | 'rows' | 'checks'>> {
+  const inSeconds = (values: readonly number[]) => values.map((ms) => ms / 1000)
+  const total = memory.map((containers) => [...containers.values()].reduce((sum, bytes) => sum + bytes, 0) / megabyte)
+  const names = [...memory[0]!.keys()].toSorted()
+  const throughput = (['compose', 'native'] as const).filter((mode) => runs[mode].length > 0)
+  const worst = {
+    warm: Math.max(...warm) / 1000,
+    memory: Math.max(...total),
+    size: Math.max(...sizes) / megabyte,
+    rebuild: Math.max(...rebuilt) / 1000,
+  }
+  const limit = (name: string, value: number, below: number, unit: string) => ({
+    name,
+    target: `< ${below} ${unit}`,
+    measured: `${value.toFixed(1)} ${unit}`,
+    holds: value < below,
+  })
+  return {
+    versions: {
+      node: process.versions.node,
+      engine: (await docker(['version', '--format', '{{.Server.Version}}'])).trim(),
+      compose: (await docker(['compose', 'version', '--short'])).trim(),
+    },
+    rows: [
+      row('start', 'from nothing', 's', inSeconds(cold)),
+      row('start', 'with its data', 's', inSeconds(warm)),
+      row('rebuild', 'one line', 's', inSeconds(rebuilt)),
+      ...images.map((image, index) => row(image, 'image', 'MB', [sizes[index]! / megabyte])),
+      ...names.map((name) =>
+        row(
+          name,
+          'memory',
+          'MB',
+          memory.map((containers) => (containers.get(name) ?? Number.NaN) / megabyte),
+        ),
+      ),
+      row('core', 'memory', 'MB', total),
+      ...throughput.flatMap((mode) => [
+        row(
+          mode,
+          'throughput',
+          'orders/s',
+          runs[mode].map(({ traffic }) => traffic.ordersPerSecond),
+        ),
+        row(
+          mode,
+          'order p99',
+          'ms',
+          runs[mode].map(({ traffic }) => traffic.orderP99Ms),
+        ),
+      ]),
+    ],
+    checks: [
+      limit('core healthy, warm', worst.warm, 90, 's'),
+      limit('memory of core', worst.memory, 1_500, 'MB'),
+      limit('largest image of a service', worst.size, 350, 'MB'),
+      limit('rebuild after a one-line change', worst.rebuild, 30, 's'),
+      ...throughput.map((mode) => {
+        const broken = runs[mode].flatMap(({ books }) => books.filter((entry) => !entry.holds))
+        return {
+          name: `books balance, ${mode}`,
+          target: 'every run',
+          measured: broken.length === 0 ? `${runs[mode].length} runs` : broken.map(({ name, detail }) => `${name}: ${detail}`).join('; '),
+          holds: broken.length === 0,
+        }
+      }),
+    ],
+  }
+}
+
+export default question
