@@ -1,7 +1,8 @@
 /**
- * The gate: everything that needs no container. One PostgreSQL, Redis, RabbitMQ and Consul serve the whole run.
+ * The gate. What needs containers runs when an engine answers. One PostgreSQL, Redis, RabbitMQ and Consul serve the whole run.
  * `--long` runs what takes minutes instead: long suites, and the books at 1,000 orders with every failure and three seeds.
  */
+import { spawn, spawnSync } from 'node:child_process'
 import { existsSync, globSync, readFileSync, rmSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { findOrphans, runId, startConsul, startPostgres, startRabbitmq, startRedis } from '../packages/stack/src/index.ts'
@@ -61,6 +62,20 @@ const shared = {
   PLATFORM_RABBITMQ_URL: rabbitmq.url,
   PLATFORM_CONSUL_URL: consul.url,
 }
+/** Its last line carries its counts. */
+async function testCompose(): Promise<{ passed: number; failed: number }> {
+  const child = spawn(process.execPath, ['scripts/test-compose.ts'], { cwd: root, stdio: ['inherit', 'pipe', 'inherit'] })
+  let tail = ''
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    process.stdout.write(text)
+    tail = (tail + text).slice(-200)
+  })
+  const code = await new Promise<number | null>((resolve) => child.once('close', resolve))
+  const counts = /(\d+) passed, (\d+) failed\s*$/.exec(tail)
+  const [passed, failed] = [Number(counts?.[1] ?? 0), Number(counts?.[2] ?? 1)]
+  return { passed, failed: code === 0 ? failed : Math.max(1, failed) }
+}
+
 const demo = (...args: string[]) => command(process.execPath, ['scripts/demo.ts', ...args])
 
 if (long) {
@@ -87,6 +102,8 @@ if (long) {
   steps.push(await step('publish', () => checkPublished(addresses)))
   steps.push(await step('demo embedded', demo('--orders', '200', '--mode', 'embedded')))
   steps.push(await step('demo native', demo('--orders', '200', '--mode', 'native')))
+  if (spawnSync('docker', ['info'], { stdio: 'ignore' }).status === 0) steps.push(await step('containers', testCompose))
+  else console.log('\nNo container engine answers: `pnpm test:compose` is left out. `pnpm infra doctor` says what is missing.')
 }
 
 steps.push(
