@@ -17,7 +17,7 @@ export function explain(path: string, current: unknown, origins: ReadonlyMap<str
   for (const key of keys) {
     if (Secret.isInstance(value)) break
     if (typeof value !== 'object' || value === null || !Object.hasOwn(value, key)) {
-      const hint = meant(path, origins.keys())
+      const hint = meant(path, pathsOf(current))
       throw new ConfigError('ERR_CONFIG_PATH', `there is no setting "${path}"${hint ? `; ${hint}` : ''}`)
     }
     value = (value as Record<string, unknown>)[key]
@@ -43,4 +43,9 @@ function masked(value: unknown): unknown {
   if (Secret.isInstance(value)) return String(value)
   if (Array.isArray(value)) return value.map(masked)
   return isPlainObject(value) ? Object.fromEntries(Object.entries(value).map(([key, child]) => [key, masked(child)])) : value
+}
+
+function pathsOf(value: unknown, around: readonly string[] = []): string[] {
+  const own = around.length === 0 ? [] : [around.join('.')]
+  return isPlainObject(value) ? [...own, ...Object.entries(value).flatMap(([key, child]) => pathsOf(child, [...around, key]))] : own
 }

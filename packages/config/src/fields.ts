@@ -166,6 +166,11 @@ export function mapSchema(schema: ZodType): SchemaMap {
   return { fields, closed }
 }
 
+/** It is a secret, or something inside of it is. */
+export function isSecretSchema(schema: ZodType): boolean {
+  return holdsSecret(schema, [])
+}
+
 /** A list or a record of secrets is as secret as they are. */
 function holdsSecret(schema: ZodType, seen: readonly ZodType[]): boolean {
   if (seen.includes(schema)) return false

@@ -21,7 +21,7 @@ interface RequestOptions {
 
 export interface VaultClient {
   /** The newest version; `undefined` when there is none or it is deleted. */
-  read(options?: RequestOptions): Promise<{ data: Record<string, unknown>; version: number } | undefined>
+  read(options?: RequestOptions): Promise<{ data: Record<string, unknown>; version: number; createdAt: number } | undefined>
   /** Writes the next version if the newest is still `expected` (0: there is none); rejects with status 400 otherwise. */
   write(data: Record<string, unknown>, expected: number, options?: RequestOptions): Promise<void>
 }
@@ -48,7 +48,9 @@ export function vaultClient(address: VaultAddress, token: Credential): VaultClie
       if (status === 404) return undefined
       if (status !== 200) throw refusal(status)
       const { data, metadata } = secretOf(body)
-      return isPlainObject(data) ? { data, version: Number(metadata?.version) } : undefined
+      return isPlainObject(data)
+        ? { data, version: Number(metadata?.version), createdAt: Date.parse(String(metadata?.created_time)) }
+        : undefined
     },
     async write(data, expected, { signal } = {}) {
       const json = { options: { cas: expected }, data }
@@ -72,7 +74,7 @@ function refusal(status: number): ConfigError {
   return new ConfigError('ERR_CONFIG_SOURCE', `Vault answered ${status}${meaning ? `: ${meaning}` : ''}`, { status })
 }
 
-function secretOf(body: string): { data?: unknown; metadata?: { version?: unknown } } {
+function secretOf(body: string): { data?: unknown; metadata?: { version?: unknown; created_time?: unknown } } {
   try {
     const answer = JSON.parse(body) as { data?: { data?: unknown; metadata?: { version?: unknown } } }
     if (typeof answer.data?.metadata?.version === 'number') return answer.data

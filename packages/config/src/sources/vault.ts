@@ -8,6 +8,8 @@ import { jittered, pause } from '../timing.ts'
 import { assign, isPlainObject } from '../tree.ts'
 import { type VaultAddress, vaultClient } from '../vault-client.ts'
 
+export type { VaultAddress } from '../vault-client.ts'
+
 export interface VaultKvOptions extends VaultAddress {
   token: Credential
   /** How often it is asked for a new version, ms, at least 100. Default 30000. Vault tells nobody by itself. */

@@ -1,0 +1,6 @@
+export type { Cancellable, CredentialStore, CredentialTarget, RotatingCredential } from './contract.ts'
+export { type PostgresUsersOptions, postgresUsers } from './postgres.ts'
+export { type RabbitmqUsersOptions, rabbitmqUsers } from './rabbitmq.ts'
+export { createRotation, type Rotation, type RotationOptions } from './rotation.ts'
+export { type CredentialKeys, credentialFile, vaultCredential } from './stores.ts'
+export type { VaultAddress } from '../vault-client.ts'

@@ -1,0 +1,108 @@
+import { randomBytes } from 'node:crypto'
+import { ConfigError, optionError } from '../errors.ts'
+import { jittered, orAborted, pause } from '../timing.ts'
+import type { Cancellable, CredentialStore, CredentialTarget, RotatingCredential } from './contract.ts'
+
+export interface RotationOptions {
+  target: CredentialTarget
+  store: CredentialStore
+  /**
+   * How old the credential in use must be, ms: everyone must have followed the last rotation, because the next one changes the user that
+   * they used before it. Default 600000.
+   */
+  minimumAgeMs?: number | undefined
+}
+
+export interface Rotation {
+  /** One rotation. Resolves to who is used from now on; rejects with `ERR_CONFIG_ROTATION` and then nothing was switched. */
+  run(options?: Cancellable): Promise<{ username: string; previous: string | undefined }>
+  /** Rotates every so often, from the age of the credential in use; after a failure again within a minute. Returns what ends it. */
+  every(
+    intervalMs: number,
+    observe?: { done?(result: { username: string; previous: string | undefined }): void; failed?(error: unknown): void },
+  ): { close(): Promise<void> }
+}
+
+/**
+ * Two users take turns: the one that is not in use gets a new password, is proven, and then its name and password are written as one. The
+ * one that was in use stays valid until the next rotation, so whoever has not heard yet goes on.
+ */
+export function createRotation(options: RotationOptions): Rotation {
+  const { target, store, minimumAgeMs = 600_000 } = options
+  const [first, second] = target.users
+  if (typeof first !== 'string' || typeof second !== 'string' || first === second || first === '' || second === '')
+    throw optionError('target.users', 'two different names')
+  if (!Number.isSafeInteger(minimumAgeMs) || minimumAgeMs < 0) throw optionError('minimumAgeMs', 'whole milliseconds')
+
+  const rotate = async (signal: AbortSignal | undefined): Promise<{ username: string; previous: string | undefined }> =>
+    step(`another rotation of ${target.users.join(' and ')} may be running`, target.exclusively.bind(target), async () => {
+      const found = await attempt(`${store.name} could not be read`, () => store.read({ signal }))
+      const ageMs = found === undefined ? Number.POSITIVE_INFINITY : Date.now() - found.writtenAt
+      if (ageMs < minimumAgeMs)
+        throw new ConfigError(
+          'ERR_CONFIG_ROTATION',
+          `${found?.username} is in use for ${Math.round(ageMs)} ms, of at least ${minimumAgeMs}`,
+        )
+      const username = found?.username === first ? second : first
+      const next: RotatingCredential = { username, password: randomBytes(32).toString('base64url') }
+      await attempt(`${username} got no new password at ${target.name}`, () => target.setPassword(next, { signal }))
+      await attempt(`${target.name} does not take the new credential of ${username}`, () => target.prove(next, { signal }))
+      await attempt(`${store.name} could not be written`, () => store.write(next, { signal, expected: found?.revision }))
+      return { username, previous: found?.username }
+    })
+
+  return {
+    run: ({ signal } = {}) => orAborted(rotate(signal), signal),
+    every(intervalMs, observe = {}) {
+      if (!Number.isSafeInteger(intervalMs) || intervalMs < 1 || intervalMs < minimumAgeMs)
+        throw optionError('intervalMs', 'whole milliseconds, and not less than minimumAgeMs')
+      const ended = new AbortController()
+      const loop = async (): Promise<void> => {
+        while (!ended.signal.aborted) {
+          let waitMs = Math.min(intervalMs, jittered(60_000))
+          try {
+            const found = await store.read({ signal: ended.signal })
+            const leftMs = found === undefined ? 0 : found.writtenAt + intervalMs - Date.now()
+            if (leftMs > 0) waitMs = leftMs
+            else {
+              observe.done?.(await rotate(ended.signal))
+              waitMs = intervalMs
+            }
+          } catch (error) {
+            if (ended.signal.aborted) return
+            observe.failed?.(error)
+          }
+          await pause(Math.min(waitMs, 2 ** 31 - 1), ended.signal)
+        }
+      }
+      const done = loop()
+      return {
+        close() {
+          ended.abort(new Error('the schedule was ended'))
+          return done
+        },
+      }
+    },
+  }
+}
+
+async function attempt<T>(what: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (cause) {
+    throw new ConfigError('ERR_CONFIG_ROTATION', what, { cause })
+  }
+}
+
+async function step<T>(what: string, exclusively: <R>(run: () => Promise<R>) => Promise<R>, work: () => Promise<T>): Promise<T> {
+  let isRunning = false
+  try {
+    return await exclusively(() => {
+      isRunning = true
+      return work()
+    })
+  } catch (cause) {
+    if (isRunning) throw cause
+    throw new ConfigError('ERR_CONFIG_ROTATION', what, { cause })
+  }
+}
