@@ -39,8 +39,14 @@ export function compose({ overrides, env }: Project, ...args: string[]): Promise
 export function composeInView({ overrides, env }: Project, ...args: string[]): Promise<number> {
   return new Promise((resolve, reject) => {
     const child = spawn('docker', composeArgs(overrides, args), { stdio: 'inherit', env: { ...process.env, ...env } })
+    // Whoever ends this process waits for what it has begun.
+    const pass = () => child.kill('SIGTERM')
+    process.on('SIGTERM', pass).on('SIGINT', pass)
     child.on('error', reject)
-    child.on('exit', (code) => resolve(code ?? 1))
+    child.on('exit', (code) => {
+      process.off('SIGTERM', pass).off('SIGINT', pass)
+      resolve(code ?? 1)
+    })
   })
 }
 

@@ -1,4 +1,4 @@
-import { execFile } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
@@ -37,14 +37,12 @@ export async function openComposeStore({ signal, onProgress, build = true }: Ope
     FILM_STORE_POSTGRES_PORT: String(postgresPort),
     ...Object.fromEntries(specs.map(({ variable, adminPort }) => [`FILM_STORE_${variable}_PORT`, String(adminPort)])),
   }
-  const run = async (command: string, args: readonly string[], abort?: AbortSignal) => {
-    const options = { env: { ...process.env, ...env }, maxBuffer: 256e6, ...(abort && { signal: abort }) }
-    return (await promisify(execFile)(command, [...args], options)).stdout
-  }
+  const run = async (command: string, args: readonly string[]) =>
+    (await promisify(execFile)(command, [...args], { env: { ...process.env, ...env }, maxBuffer: 256e6 })).stdout
   const files = ['compose.yml', 'compose.inspect.yml'].flatMap((file) => ['--file', join(root, 'docker', file)])
   const compose = (...args: string[]) =>
     run('docker', ['compose', '--ansi=never', '--progress=quiet', ...files, '--profile', 'core', ...args])
-  const infra = (...args: string[]) => run(process.execPath, [join(root, 'scripts/infra.ts'), ...args], signal)
+  const infra = (...args: string[]) => runInfra(args, { ...process.env, ...env }, signal)
 
   const logFile = `${folder}.log`
   let logKept = false
@@ -64,7 +62,7 @@ export async function openComposeStore({ signal, onProgress, build = true }: Ope
     for (const line of told.split('\n')) if (/built in|is well \d/.test(line)) onProgress(line)
   } catch (error) {
     signal?.throwIfAborted()
-    throw failed(`the containers did not come up:\n${(error as { stdout?: string }).stdout ?? ''}${(error as Error).message}`)
+    throw failed(`the containers did not come up:\n${(error as Error).message}`)
   }
 
   const secret = (name: string) => readFile(join(env.FILM_STORE_SECRETS, name), 'utf8')
@@ -137,6 +135,21 @@ export async function openComposeStore({ signal, onProgress, build = true }: Ope
       await new Promise((next) => setTimeout(next, 200))
     }
   }
+}
+
+/** `pnpm infra …`; resolves with what it said. An abort ends it and waits until it has ended, so that nothing is started behind the clean-up. */
+async function runInfra(args: readonly string[], env: NodeJS.ProcessEnv, signal: AbortSignal | undefined): Promise<string> {
+  signal?.throwIfAborted()
+  const child = spawn(process.execPath, [join(root, 'scripts/infra.ts'), ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] })
+  const stop = () => child.kill('SIGTERM')
+  signal?.addEventListener('abort', stop)
+  let said = ''
+  for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text: string) => (said += text))
+  const code = await new Promise<number | null>((ended, failed) => child.once('error', failed).once('close', ended))
+  signal?.removeEventListener('abort', stop)
+  signal?.throwIfAborted()
+  if (code !== 0) throw new Error(said.trim())
+  return said
 }
 
 async function imagesOf(compose: (...args: string[]) => Promise<string>): Promise<Map<string, string>> {

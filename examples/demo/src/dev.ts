@@ -1,5 +1,4 @@
 /** The film store from its sources, staying up: an edit of a service or a library restarts what uses it. */
-import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { styleText } from 'node:util'
 import { followLog } from './follow-log.ts'
@@ -10,12 +9,10 @@ import { openStore } from './store.ts'
 const withDecorators = ['orders-api']
 
 const fromSource: Launcher = (service, program) => {
-  const folder = packageFolder(service)
+  const cwd = packageFolder(service)
   const watch = program === 'main' ? ['--watch', '--watch-preserve-output'] : []
-  const compile = withDecorators.includes(service)
-    ? ['--import', createRequire(join(folder, 'package.json')).resolve('@swc-node/register/esm-register')]
-    : []
-  return [...watch, '--conditions=@platform/source', ...compile, join(folder, 'src', `${program}.ts`)]
+  const compile = withDecorators.includes(service) ? ['--import', '@swc-node/register/esm-register'] : []
+  return { args: [...watch, '--conditions=@platform/source', ...compile, join('src', `${program}.ts`)], cwd }
 }
 
 const say = (line: string) => console.log(styleText('dim', `dev │ ${line}`))

@@ -28,10 +28,10 @@ export interface Services {
   keepLog(): string
 }
 
-/** How a service is run: what `pnpm build` made, or its source. */
-export type Launcher = (service: string, program: 'main' | 'migrate') => string[]
+/** How a service is run: what `pnpm build` made, or its source. Without a folder of its own it runs in an empty one. */
+export type Launcher = (service: string, program: 'main' | 'migrate') => { args: string[]; cwd?: string }
 
-export const builtCode: Launcher = (service, program) => [join(packageFolder(service), 'dist', `${program}.js`)]
+export const builtCode: Launcher = (service, program) => ({ args: [join(packageFolder(service), 'dist', `${program}.js`)] })
 
 const readyWithinMs = 60_000
 const leavesWithinMs = 40_000
@@ -51,8 +51,8 @@ export async function createServices(launcher: Launcher): Promise<Services> {
   const launch = (spec: ServiceSpec, program: 'main' | 'migrate') =>
     supervision.run({
       command: process.execPath,
-      args: launcher(spec.name, program),
       cwd: folder,
+      ...launcher(spec.name, program),
       env: { PATH: process.env['PATH'] ?? '', NODE_ENV: 'production', ...spec.env },
       lastSignal: 'SIGTERM',
     })
