@@ -75,10 +75,16 @@ export class CircuitBreaker {
     return this.#opossum.closed ? 'closed' : this.#opossum.opened ? 'open' : 'half-open'
   }
 
+  /** ERR_RESILIENCE_CIRCUIT_OPEN while it is open. */
+  get refusal(): ResilienceError | undefined {
+    return this.#opossum.opened ? this.#rejection('open', this.#halfOpenAt - performance.now()) : undefined
+  }
+
   /** Throws ERR_RESILIENCE_CIRCUIT_OPEN when the call may not go. Nobody is parked. */
   admit(): Permit {
     if (this.#opossum.closed) return this.#permit
-    if (this.#opossum.opened) throw this.#rejection('open', this.#halfOpenAt - performance.now())
+    const { refusal } = this
+    if (refusal !== undefined) throw refusal
     if (this.#recovery !== undefined) return this.#admitRecovering(this.#recovery)
     if (this.#leases.size + this.#probesPassed >= this.settings.probes) throw this.#rejection('half-open', this.settings.probeTimeoutMs)
     const { generation } = this.#permit

@@ -6,7 +6,7 @@ const LOG_GROWTH: number = Math.log(GROWTH)
 const BINS = 256
 const WINDOW_MS = 30_000
 const MINIMUM_SAMPLES = 50
-const REUSED_FOR = 16
+const RENEWED_AFTER = 16
 
 /**
  * Quantiles of recent latencies from logarithmic bins with a relative error, the idea of Masson, Rim and Lee, "DDSketch"
@@ -18,7 +18,7 @@ export class LatencySketch {
   #startedAt: number = performance.now()
   #count = 0
   #olderCount = 0
-  #cached: { quantile: number; value: number; usesLeft: number } | undefined
+  #cached: { quantile: number; value: number; validBelow: number } | undefined
 
   add(latencyMs: number): void {
     this.#rotate()
@@ -34,7 +34,7 @@ export class LatencySketch {
     this.#rotate()
     const count = this.#count + this.#olderCount
     if (count < MINIMUM_SAMPLES) return undefined
-    if (this.#cached?.quantile === quantile && this.#cached.usesLeft-- > 0) return this.#cached.value
+    if (this.#cached?.quantile === quantile && count < this.#cached.validBelow) return this.#cached.value
     const rank = Math.ceil(quantile * count)
     let seen = 0
     let bin = 0
@@ -44,7 +44,7 @@ export class LatencySketch {
     }
     // The middle of the bin in proportion.
     const value = (SMALLEST_MS * GROWTH ** bin * 2) / (1 + GROWTH)
-    this.#cached = { quantile, value, usesLeft: REUSED_FOR }
+    this.#cached = { quantile, value, validBelow: count + RENEWED_AFTER }
     return value
   }
 

@@ -18,12 +18,12 @@ interface RetryLayer {
 
 /** A round is one attempt with its hedges. */
 export function retryLayer({ retry, budget, hooks, attributes }: RetryLayer, next: Next): Next {
-  return async (call) => {
+  const rounds = async (call: Call, first: Promise<unknown>): Promise<unknown> => {
     let previous: Outcome | undefined
     for (let round = 1; ; round++) {
       let outcome: Outcome
       try {
-        outcome = { ok: true, value: await next(call) }
+        outcome = { ok: true, value: await (round === 1 ? first : next(call)) }
       } catch (error) {
         outcome = { ok: false, error }
         // The call was sent before: its answer tells more than this refusal, which claims that nothing was.
@@ -47,6 +47,8 @@ export function retryLayer({ retry, budget, hooks, attributes }: RetryLayer, nex
       previous = outcome
     }
   }
+  // A refusal of the first round is thrown right through.
+  return (call) => rounds(call, next(call))
 }
 
 function unwrap(outcome: Outcome): unknown {
