@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import { freePort } from '@platform/stack'
+import { consulValue } from './reconfigure.ts'
 import { isReady, type ServiceSpec } from './services.ts'
 import type { Opening, Store } from './store.ts'
 
@@ -89,6 +90,9 @@ export async function openComposeStore({ signal, onProgress, build = true }: Ope
     specs,
     catalogUrls: [url],
     ordersUrls: [url],
+    setShop: async (setting, value) => {
+      await compose('exec', '-T', 'consul', 'consul', 'kv', 'put', `film-store/shop/${setting}`, consulValue(value))
+    },
     services: {
       logFile,
       keepLog,

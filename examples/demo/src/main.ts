@@ -7,6 +7,7 @@ import { breakStore, type Recovery } from './chaos.ts'
 import { type Figure, figures, type Scrape, scrape } from './figures.ts'
 import { sum } from './metrics.ts'
 import { type DemoOptions, readOptions, usage } from './options.ts'
+import { reconfigure } from './reconfigure.ts'
 import { percentile, printBooks, printScorecard, printTraffic } from './report.ts'
 import { builtCode } from './services.ts'
 import { openStore, type Store } from './store.ts'
@@ -29,7 +30,7 @@ async function demo(options: DemoOptions, signal: AbortSignal): Promise<boolean>
 
   await using store = await openStore({ mode, build: options.build, launcher: builtCode, signal, onProgress: say })
   const setUpMs = performance.now() - startedAt
-  const { traffic, warm, recoveries } = await trade(store, films, options, signal)
+  const { traffic, warm, recoveries, propagation } = await trade(store, films, options, signal)
   const ledger = await settle(store, traffic, signal)
   const end = await scrape(store)
   const circumstances = {
@@ -39,7 +40,7 @@ async function demo(options: DemoOptions, signal: AbortSignal): Promise<boolean>
     deadLettered: sum(end.samples, 'platform_queue_dead_lettered_total'),
   }
   const books = [...checkBooks(ledger, circumstances), await leave(store)]
-  const card = figures({ books, traffic, warm, end, setUpMs })
+  const card = figures({ books, traffic, warm, end, setUpMs, propagation })
   printTraffic(traffic)
   printBooks(books)
   printScorecard(card)
@@ -60,10 +61,11 @@ async function trade(
   films: readonly Film[],
   options: DemoOptions,
   signal: AbortSignal,
-): Promise<{ traffic: Traffic; warm: Scrape; recoveries: Recovery[] }> {
+): Promise<{ traffic: Traffic; warm: Scrape; recoveries: Recovery[]; propagation: number | string }> {
   const { orders, concurrency, seed, chaos } = options
   let warm: Promise<Scrape> | undefined
   let broken: Promise<Recovery[]> | undefined
+  let changed: Promise<number | string> | undefined
   let whole = chaos !== 'servers'
   let shownAt = 0
   const stopShopping = new AbortController()
@@ -77,6 +79,9 @@ async function trade(
     goOn: () => !whole,
     onProgress(done) {
       if (done.orders >= orders / 10) warm ??= scrape(store)
+      if (!chaos && done.orders >= orders / 4) {
+        changed ??= reconfigure(store, films[0]!.id, signal).catch((error: Error) => error.message)
+      }
       if (chaos && done.orders >= orders / (chaos === 'servers' ? 10 : 2)) {
         broken ??= breakStore(store, chaos, say).finally(() => {
           whole = true
@@ -88,7 +93,12 @@ async function trade(
       say(`${done.orders} of ${orders} orders, ${done.views} pages`)
     },
   })
-  return { traffic, recoveries: (await broken) ?? [], warm: await (warm ?? scrape(store)) }
+  return {
+    traffic,
+    recoveries: (await broken) ?? [],
+    warm: await (warm ?? scrape(store)),
+    propagation: (await changed) ?? 'the store was broken on purpose',
+  }
 }
 
 async function settle(store: Store, traffic: Traffic, signal: AbortSignal): Promise<Ledger> {

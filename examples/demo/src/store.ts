@@ -1,7 +1,9 @@
+import { dirname, join } from 'node:path'
 import { freePort, type Server, startConsul, startPostgres, startRabbitmq, startRedis } from '@platform/stack'
 import { openComposeStore } from './compose.ts'
 import { createDatabases } from './databases.ts'
 import type { Mode } from './options.ts'
+import { shopFile, shopInConsul, type ShopSetting } from './reconfigure.ts'
 import { createServices, type Launcher, type Services, type ServiceSpec } from './services.ts'
 
 export interface Store {
@@ -14,6 +16,8 @@ export interface Store {
   readonly specs: readonly ServiceSpec[]
   readonly catalogUrls: readonly string[]
   readonly ordersUrls: readonly string[]
+  /** Changes a setting of the shop where its instances follow it. */
+  setShop(setting: ShopSetting, value: unknown): Promise<void>
   /** Asks the services to leave, in the order of the messages; rejects when one does not do so cleanly. */
   close(): Promise<void>
   [Symbol.asyncDispose](): Promise<void>
@@ -67,6 +71,7 @@ async function openProcesses({ mode, launcher, signal, onProgress, onLog }: Open
     queue: rabbitmq ? { driver: 'rabbitmq', url: rabbitmq.url } : { driver: 'postgres', url: queue },
     redis: redis?.url,
     consul: consul?.url,
+    settingsFile: join(dirname(services.logFile), 'shop.json'),
   }
   const { specs, catalogUrls, ordersUrls } = await describeServices(databases, urls)
 
@@ -91,6 +96,7 @@ async function openProcesses({ mode, launcher, signal, onProgress, onLog }: Open
     specs,
     catalogUrls,
     ordersUrls,
+    setShop: consul ? shopInConsul(consul.url) : shopFile(urls.settingsFile),
     close: () => services.stop(['orders-api', 'fulfilment-worker', 'catalog-api']),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   }
@@ -98,7 +104,12 @@ async function openProcesses({ mode, launcher, signal, onProgress, onLog }: Open
 
 async function describeServices(
   databases: Store['databases'],
-  { queue, redis, consul }: { queue: { driver: string; url: string }; redis: string | undefined; consul: string | undefined },
+  {
+    queue,
+    redis,
+    consul,
+    settingsFile,
+  }: { queue: { driver: string; url: string }; redis: string | undefined; consul: string | undefined; settingsFile: string },
 ): Promise<{ specs: ServiceSpec[]; catalogUrls: string[]; ordersUrls: string[] }> {
   const ports = await drawPorts(9)
   const url = (port: number) => `http://127.0.0.1:${port}`
@@ -119,7 +130,7 @@ async function describeServices(
       ...common('CATALOG', instance, adminPort, databases.catalog),
       CATALOG_HTTP_PORT: String(port),
       ...(redis && { CATALOG_CACHE_REDIS_URL: redis }),
-      ...(consul && { CATALOG_CONSUL_URL: consul }),
+      ...(consul ? { CATALOG_CONSUL_URL: consul } : { CATALOG_SETTINGS_FILE: settingsFile }),
     },
   })
   const orders = (instance: number, port: number, adminPort: number): ServiceSpec => ({
@@ -129,7 +140,7 @@ async function describeServices(
     env: {
       ...common('ORDERS', instance, adminPort, databases.orders),
       ORDERS_HTTP_PORT: String(port),
-      ...(consul ? { ORDERS_CONSUL_URL: consul } : { ORDERS_CATALOG_URLS: catalogUrls.join(',') }),
+      ...(consul ? { ORDERS_CONSUL_URL: consul } : { ORDERS_CATALOG_URLS: catalogUrls.join(','), ORDERS_SETTINGS_FILE: settingsFile }),
     },
   })
   const worker: ServiceSpec = {
