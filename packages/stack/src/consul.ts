@@ -1,15 +1,15 @@
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
-import { type Account, isOpenToAll, unprivilegedAccount } from './account.ts'
-import { containerProgram } from './container-program.ts'
+import { isOpenToAll, unprivilegedAccount } from './account.ts'
+import { asOnTheMachine } from './container-program.ts'
 import { isDebian, unpackConsul } from './debian.ts'
-import type { Image } from './engine.ts'
-import { findServer } from './find-server.ts'
+import { findServer, type Found } from './find-server.ts'
 import { images } from './images.ts'
 import { launch } from './launch.ts'
 import { findExecutable } from './locate.ts'
 import { resolveStartOptions, type StartOptions } from './options.ts'
-import type { Plan } from './plan.ts'
+import type { Plan, Site } from './plan.ts'
+import type { Program } from './program.ts'
 import { borrowServer, type Server } from './server.ts'
 
 export type ConsulOptions = StartOptions
@@ -17,8 +17,17 @@ export type ConsulOptions = StartOptions
 export const consulVariable = 'PLATFORM_CONSUL_URL'
 const rpcOffset = 1
 const serfOffset = 2
+const settingsFile = 'consul.json'
 
-/** A Consul server of one's own, alone in its datacenter, with data on disk; HTTP only. */
+interface ConsulProgram {
+  program: string
+  origin: string
+}
+
+/**
+ * A Consul server of one's own, alone in its datacenter, with data on disk; HTTP only. It reaches this machine's loopback interface in a
+ * container too, so it can check services there.
+ */
 export async function startConsul(options: ConsulOptions = {}): Promise<Server> {
   const resolved = resolveStartOptions(options)
   const given = resolved.fresh ? undefined : process.env[consulVariable]
@@ -35,81 +44,54 @@ export async function startConsul(options: ConsulOptions = {}): Promise<Server> 
     { what: 'Consul', variable: consulVariable, program: 'consul', image: images.consul, find, install: isDebian() ? unpack : undefined },
     resolved,
   )
-  if (found.image) return launch(containerPlan(found.image), resolved)
-  const { program, origin } = found.programs
-  return launch(machinePlan(program, origin, isOpenToAll(join(program, '..')) ? unprivilegedAccount() : undefined), resolved)
+  return launch(consulPlan(found), resolved)
 }
 
-const commonSettings = {
-  server: true,
-  bootstrap_expect: 1,
-  bind_addr: '127.0.0.1',
-  performance: { raft_multiplier: 1 },
-  limits: { http_max_conns_per_client: 10_000 },
-  check_update_interval: '0s',
-  disable_update_check: true,
-  skip_leave_on_interrupt: true, // a server that leaves does not find itself again after a restart
-}
-
-const commonPorts = { serf_wan: -1, dns: -1, grpc: -1 }
-
-function machinePlan(program: string, origin: string, account: Account | undefined): Plan {
+function consulPlan({ image, programs }: Found<ConsulProgram>): Plan {
+  const shared = image !== undefined || isOpenToAll(join(programs.program, '..'))
+  const account = shared ? unprivilegedAccount() : undefined
+  const program = (site: Site, args: string[]): Program => {
+    const { folder, env } = site
+    const own = { command: programs?.program ?? 'consul', args, env: { ...env, HOME: folder }, cwd: folder, account }
+    return image ? asOnTheMachine(site, image, own) : own
+  }
   return {
     name: 'consul',
-    origin,
+    origin: image ? `container (${image.name})` : programs.origin,
     account,
     portOffsets: [rpcOffset, serfOffset],
     stopSignal: 'SIGINT',
-    prepare({ folder, port, write }) {
-      const settings = {
-        ...commonSettings,
-        node_name: `platform-${randomBytes(4).toString('hex')}`,
-        data_dir: join(folder, 'data'),
-        client_addr: '127.0.0.1',
-        ports: { ...commonPorts, http: port, server: port + rpcOffset, serf_lan: port + serfOffset },
+    async prepare(site) {
+      const node = `platform-${randomBytes(4).toString('hex')}`
+      const file = site.write(settingsFile, settingsText(site, node, { grpc_tls: -1 }))
+      try {
+        await site.runToEnd(program(site, ['validate', file]))
+      } catch {
+        // Before 1.14 there is no such port, and its name is refused; after that two servers would fight for the default.
+        site.write(settingsFile, settingsText(site, node, {}))
       }
-      write('consul.json', JSON.stringify(settings))
     },
-    programs: ({ folder, env }) => [
-      {
-        command: program,
-        args: ['agent', `-config-file=${join(folder, 'consul.json')}`],
-        env: { ...env, HOME: folder },
-        cwd: folder,
-        account,
-      },
-    ],
+    programs: (site) => [program(site, ['agent', `-config-file=${join(site.folder, settingsFile)}`])],
     url: ({ port }) => `http://127.0.0.1:${port}`,
     probe: consulVersion,
   }
 }
 
-function containerPlan(image: Image): Plan {
-  // The first start's name stays: the next one finds its own data under it.
-  const settings = {
-    ...commonSettings,
-    node_name: `platform-${randomBytes(4).toString('hex')}`,
-    client_addr: '0.0.0.0',
-    ports: commonPorts,
-  }
-  return {
-    name: 'consul',
-    origin: `container (${image.name})`,
-    account: undefined,
-    stopSignal: 'SIGINT',
-    prepare: () => {},
-    programs: (site) => [
-      containerProgram(site, {
-        image,
-        publish: [[site.port, 8500]],
-        dataPath: '/consul/data',
-        env: { CONSUL_LOCAL_CONFIG: JSON.stringify(settings) },
-        args: ['agent'],
-      }),
-    ],
-    url: ({ port }) => `http://127.0.0.1:${port}`,
-    probe: consulVersion,
-  }
+function settingsText({ folder, port }: Site, node: string, ports: Record<string, number>): string {
+  return JSON.stringify({
+    server: true,
+    bootstrap_expect: 1,
+    node_name: node,
+    data_dir: join(folder, 'data'),
+    bind_addr: '127.0.0.1',
+    client_addr: '127.0.0.1',
+    ports: { http: port, server: port + rpcOffset, serf_lan: port + serfOffset, serf_wan: -1, dns: -1, grpc: -1, ...ports },
+    performance: { raft_multiplier: 1 },
+    limits: { http_max_conns_per_client: 10_000 },
+    check_update_interval: '0s',
+    disable_update_check: true,
+    skip_leave_on_interrupt: true, // a server that leaves does not find itself again after a restart
+  })
 }
 
 /** Rejects until there is a leader that serves reads. */

@@ -2,6 +2,7 @@ import { basename } from 'node:path'
 import type { ContainerProgram } from './container.ts'
 import type { Image } from './engine.ts'
 import type { Site } from './plan.ts'
+import type { Program } from './program.ts'
 import { ownerLabel, runId, runLabel } from './run.ts'
 
 export interface ContainerRecipe {
@@ -50,4 +51,16 @@ export function containerProgram(
     cwd: '/',
     container: { name, volume: dataPath === undefined ? undefined : id },
   }
+}
+
+/** The program of an image in place of one on the machine: on the machine's network, with the same folder under the same path, as the same user. */
+export function asOnTheMachine(site: Site, image: Image, program: Program): ContainerProgram {
+  const { command, args, account } = program
+  const { uid, gid } = account ?? { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 }
+  const folder = `--mount=type=bind,source=${site.folder},target=${site.folder}`
+  return containerProgram(site, {
+    image,
+    options: ['--network=host', `--user=${uid}:${gid}`, `--workdir=${site.folder}`, `--entrypoint=${command}`, folder],
+    args,
+  })
 }

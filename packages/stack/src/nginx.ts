@@ -2,7 +2,7 @@ import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { unprivilegedAccount } from './account.ts'
-import { containerProgram } from './container-program.ts'
+import { asOnTheMachine } from './container-program.ts'
 import { canInstall, installPackages } from './debian.ts'
 import { StackError } from './errors.ts'
 import { findServer } from './find-server.ts'
@@ -48,13 +48,10 @@ export async function startNginx(options: NginxOptions): Promise<NginxServer> {
   let config = options.config
   let generation = 1
 
-  /** The same paths, ports and account either way, so that one configuration fits both. */
   const program = (site: Site, args: string[]): Program => {
     const { folder, env } = site
-    if (!found.image) return { command: found.programs, args: ['-p', folder, ...args], env, cwd: folder, account }
-    const { uid, gid } = account ?? { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 }
-    const options = ['--network=host', `--user=${uid}:${gid}`, '--entrypoint=nginx', `--mount=type=bind,source=${folder},target=${folder}`]
-    return containerProgram(site, { image: found.image, options, args: ['-p', folder, ...args] })
+    const own = { command: found.programs ?? 'nginx', args: ['-p', folder, ...args], env, cwd: folder, account }
+    return found.image ? asOnTheMachine(site, found.image, own) : own
   }
   const check = async (site: Site, text: string) => {
     const draft = site.write('draft.conf', nginxText(text, generation, site))

@@ -1,6 +1,7 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { chmodSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
-import { createServer } from 'node:net'
+import { createServer as createHttpServer } from 'node:http'
+import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -163,6 +164,25 @@ describe.each(Object.entries(cases))('%s in a container', (name, { start, put, g
   })
 })
 
+describe('Consul in a container', () => {
+  it('checks services on the loopback interface, beside another one', { timeout: 120_000 }, async () => {
+    const service = createHttpServer((_request, response) => response.end('well')).listen(0, '127.0.0.1')
+    try {
+      await using server = await startConsul({ source })
+      await using other = await startConsul({ source })
+      expect(other.url).not.toBe(server.url)
+      const { port } = service.address() as AddressInfo
+      const Check = { HTTP: `http://127.0.0.1:${port}`, Interval: '100ms' }
+      const body = JSON.stringify({ Name: 'orders', Port: port, Check })
+      expect((await fetch(`${server.url}/v1/agent/service/register`, { method: 'PUT', body })).status).toBe(200)
+      const passing = async () => (await (await fetch(`${server.url}/v1/health/service/orders?passing`)).json()) as unknown[]
+      await expect.poll(passing, patience).toHaveLength(1)
+    } finally {
+      service.close()
+    }
+  })
+})
+
 describe('where a container comes from', () => {
   it('from the image, before anything is installed, when the program is missing', async () => {
     const found = await findServer(
@@ -235,7 +255,7 @@ describe('when the owner of containers dies', () => {
     expect(await tell()).toBe('ready')
     const its = () => findServerProcesses().filter(({ owner: pid }) => pid === child.pid)
     expect(its().filter(({ container }) => container)).toHaveLength(3)
-    expect(volumes().split('\n')).toHaveLength(2)
+    expect(volumes().split('\n')).toHaveLength(1)
     child.kill('SIGKILL')
     await expect.poll(its, patience).toEqual([])
     await expect.poll(volumes, patience).toBe('')
