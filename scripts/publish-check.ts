@@ -50,6 +50,7 @@ export async function checkPublished(
     for (const { name, folder } of registry.packages) {
       const code = firstLines(folder)
       await check(`README of ${name} has a first result in ${lineLimit} lines`, async () => checkLength(code))
+      await check(`README of ${name} has its parts in order`, async () => checkParts(folder))
       if (!code) continue
       const programs = { mjs: code, cjs: asCommonJs(code) }
       for (const [ending, text] of Object.entries(programs)) {
@@ -96,6 +97,20 @@ function checkLength(code: string | undefined): void {
   if (code === undefined) throw new Error('no block of JavaScript')
   const lines = code.trimEnd().split('\n').length
   if (lines > lineLimit) throw new Error(`${lines} lines`)
+}
+
+const parts = [/^Guarantees/, /^Options/, /^When /, /^Metrics/, /^Errors/]
+
+/** What a reader looks for stands in the same order everywhere, whatever a package has in between. */
+function checkParts(folder: string): void {
+  const headings = readFileSync(join(root, folder, 'README.md'), 'utf8')
+    .split('\n')
+    .filter((line) => line.startsWith('## '))
+    .map((line) => line.slice(3))
+  const places = parts.map((part) => headings.findIndex((heading) => part.test(heading)))
+  const missing = parts.filter((_, index) => places[index] === -1)
+  if (missing.length > 0) throw new Error(`no heading ${missing.join(', ')}`)
+  if (places.some((place, index) => index > 0 && place < places[index - 1]!)) throw new Error(headings.join(' | '))
 }
 
 /** The same lines for `require`: imports become requires, and an async function takes the place of top-level await. */
