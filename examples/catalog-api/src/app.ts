@@ -1,3 +1,4 @@
+import type { Shop } from '@film-store/film-contracts'
 import type { LoggerLike } from '@platform/service'
 import { fastifyInbound, type InboundHook } from '@platform/service/http'
 import Fastify, { type FastifyInstance } from 'fastify'
@@ -10,10 +11,12 @@ const searchQuery = z.object({ query: z.string().trim().min(1).max(100), limit: 
 
 export function buildApp({
   films,
+  shop,
   inbound,
   logger,
 }: {
   films: Films
+  shop: Shop
   inbound: readonly InboundHook[]
   logger?: LoggerLike
 }): FastifyInstance {
@@ -30,7 +33,7 @@ export function buildApp({
     const { id } = filmParams.parse(request.params)
     const page = await films.page(id, { signal: request.signal })
     if (!page) throw new Problem(404, 'Film not found', [{ pointer: '#/id', message: `no film has the number ${id}` }])
-    return page
+    return { ...page, currency: shop.currency, promotion: await shop.promotion() }
   })
 
   return app

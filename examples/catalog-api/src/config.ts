@@ -1,4 +1,4 @@
-import { commonSettings, httpSettings } from '@film-store/film-contracts'
+import { commonSettings, followedSettings, followedSources, httpSettings } from '@film-store/film-contracts'
 import { args, type Config, defineConfig, dotenv, env, secret } from '@platform/config'
 import { z } from 'zod'
 
@@ -7,22 +7,32 @@ export const prefix = 'CATALOG'
 export const settings = defineConfig({
   schema: z.object({
     ...commonSettings,
-    http: httpSettings.extend({
-      advertise: z.string().optional().describe('Name or address under which others reach it, when it is not the one it listens on'),
-    }),
+    ...followedSettings,
+    http: httpSettings
+      .extend({
+        advertise: z.string().optional().describe('Name or address under which others reach it, when it is not the one it listens on'),
+      })
+      .meta({ reload: 'restart' }),
     cache: z
       .object({
         redisUrl: secret(z.string()).optional().describe('Shared second layer; without it each instance keeps its own pages'),
         ttlMs: z.int().positive().default(60_000).describe('How long a page is kept when nothing invalidates it'),
       })
+      .meta({ reload: 'restart' })
       .prefault({}),
-    consulUrl: z.string().optional().describe('Where this instance registers; without it callers know it by configuration'),
+    consulUrl: z
+      .string()
+      .optional()
+      .describe('Where this instance registers; without it callers know it by configuration')
+      .meta({ reload: 'restart' }),
   }),
 })
 
 export type Settings = Awaited<ReturnType<typeof settings.load>>['current']
 
-/** Defaults, then `.env`, then the environment, then arguments. */
+/** Defaults, then the followed file, `.env`, Consul, the environment, arguments. */
 export function loadSettings(): Promise<Config<Settings>> {
-  return settings.load({ sources: [dotenv('.env', { prefix }), env({ prefix }), args()] })
+  const [followedFile, consul] = followedSources(prefix)
+  const sources = [...followedFile, dotenv('.env', { prefix }), ...consul, env({ prefix }), args()]
+  return settings.load({ sources, watch: true })
 }

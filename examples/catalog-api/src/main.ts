@@ -1,4 +1,4 @@
-import { queueDriver, stockChanged } from '@film-store/film-contracts'
+import { openShop, queueDriver, stockChanged } from '@film-store/film-contracts'
 import { createCache } from '@platform/cache'
 import { memory } from '@platform/cache/memory'
 import { postgresBus } from '@platform/cache/postgres'
@@ -9,6 +9,7 @@ import { consul } from '@platform/discovery/consul'
 import { staticInstances } from '@platform/discovery/static'
 import { createHealth } from '@platform/health'
 import { createLogger, logContextHook } from '@platform/logger'
+import { pinnedHook } from '@platform/config'
 import { createBroker } from '@platform/queue'
 import { deadlineHook } from '@platform/resilience'
 import { component, createService } from '@platform/service'
@@ -41,7 +42,12 @@ const films = createFilms({ db, cache })
 const broker = createBroker({ driver: queueDriver(current.queue), service: 'catalog-api', inbound: [telemetry.inbound], logger })
 const discovery = createDiscovery({ registry: current.consulUrl ? consul({ url: current.consulUrl }) : staticInstances({}), logger })
 
-const app = buildApp({ films, inbound: [telemetry.inbound, logContextHook, deadlineHook], logger })
+const app = buildApp({
+  films,
+  shop: await openShop(config),
+  inbound: [telemetry.inbound, logContextHook, deadlineHook, pinnedHook(config)],
+  logger,
+})
 await app.ready()
 const http = httpServer(app.server, { port: current.http.port, host: current.http.host })
 

@@ -4,31 +4,42 @@ import { postgres } from '@platform/queue/postgres'
 import { rabbitmq } from '@platform/queue/rabbitmq'
 import { z } from 'zod'
 
+/** Read once, by what is built at the start. */
+const atStart = { reload: 'restart' } as const
+
 /** The settings that every service of the store has; each adds its own. */
 export const commonSettings = {
-  logLevel: z.enum(['debug', 'info', 'warn', 'error']).default('info').describe('What is logged'),
-  instance: z.string().default('1').describe('Name of this instance among those of the service'),
-  gracePeriod: duration().default(30_000).describe('Time between SIGTERM and SIGKILL that the platform grants'),
-  admin: z.object({
-    host: z.string().default('127.0.0.1').describe('Address of probes and metrics'),
-    port: z.int().min(0).max(65_535).describe('Port of probes and metrics'),
-  }),
-  db: z.object({
-    url: secret(z.string()).describe("URL of the service's own database"),
-    maxSize: z.int().positive().default(10).describe('Connections at most'),
-  }),
-  queue: z.object({
-    driver: z.enum(['postgres', 'rabbitmq']).default('postgres').describe('What carries the messages'),
-    url: secret(z.string()).describe('URL of the broker, or of the database that serves as one'),
-  }),
-  sampling: z.number().min(0).max(1).default(0.1).describe('Share of traces that are recorded'),
+  logLevel: z.enum(['debug', 'info', 'warn', 'error']).default('info').describe('What is logged').meta(atStart),
+  instance: z.string().default('1').describe('Name of this instance among those of the service').meta(atStart),
+  gracePeriod: duration().default(30_000).describe('Time between SIGTERM and SIGKILL that the platform grants').meta(atStart),
+  admin: z
+    .object({
+      host: z.string().default('127.0.0.1').describe('Address of probes and metrics'),
+      port: z.int().min(0).max(65_535).describe('Port of probes and metrics'),
+    })
+    .meta(atStart),
+  db: z
+    .object({
+      url: secret(z.string()).describe("URL of the service's own database"),
+      maxSize: z.int().positive().default(10).describe('Connections at most'),
+    })
+    .meta(atStart),
+  queue: z
+    .object({
+      driver: z.enum(['postgres', 'rabbitmq']).default('postgres').describe('What carries the messages'),
+      url: secret(z.string()).describe('URL of the broker, or of the database that serves as one'),
+    })
+    .meta(atStart),
+  sampling: z.number().min(0).max(1).default(0.1).describe('Share of traces that are recorded').meta(atStart),
 }
 
 /** The port and address on which a service takes requests. */
-export const httpSettings = z.object({
-  host: z.string().default('127.0.0.1').describe('Address to listen on'),
-  port: z.int().min(0).max(65_535).describe('Port to listen on'),
-})
+export const httpSettings = z
+  .object({
+    host: z.string().default('127.0.0.1').describe('Address to listen on'),
+    port: z.int().min(0).max(65_535).describe('Port to listen on'),
+  })
+  .meta(atStart)
 
 export function queueDriver(settings: { driver: 'postgres' | 'rabbitmq'; url: { reveal(): string } }): QueueDriver {
   const url = settings.url.reveal()

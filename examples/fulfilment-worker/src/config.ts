@@ -7,7 +7,7 @@ export const prefix = 'FULFILMENT'
 export const settings = defineConfig({
   schema: z.object({
     ...commonSettings,
-    concurrency: z.int().positive().max(256).default(16).describe('Orders handled at the same time'),
+    concurrency: z.int().positive().max(256).default(16).describe('Orders handled at the same time').meta({ reload: 'restart' }),
   }),
 })
 

@@ -1,3 +1,4 @@
+import type { Shop } from '@film-store/film-contracts'
 import { type DynamicModule, Module } from '@nestjs/common'
 import type { Logger } from '@platform/logger'
 import { PlatformModule } from '@platform/nestjs'
@@ -6,18 +7,19 @@ import { DataSource } from 'typeorm'
 import { OrdersController } from './orders.controller.ts'
 import { OrdersService } from './orders.service.ts'
 import { Prices } from './prices.ts'
-import { OUTBOX } from './tokens.ts'
+import { OUTBOX, SHOP } from './tokens.ts'
 
 interface Parts {
   readonly source: DataSource
   readonly prices: Prices
+  readonly shop: Shop
   readonly outbox: Outbox
   readonly logger: Logger
 }
 
 @Module({})
 export class AppModule {
-  static with({ source, prices, outbox, logger }: Parts): DynamicModule {
+  static with({ source, prices, shop, outbox, logger }: Parts): DynamicModule {
     return {
       module: AppModule,
       imports: [PlatformModule.forRoot({ logger })],
@@ -26,6 +28,7 @@ export class AppModule {
         OrdersService,
         { provide: DataSource, useValue: source },
         { provide: Prices, useValue: prices },
+        { provide: SHOP, useValue: shop },
         { provide: OUTBOX, useValue: outbox },
       ],
     }

@@ -1,4 +1,4 @@
-import { commonSettings, httpSettings } from '@film-store/film-contracts'
+import { commonSettings, followedSettings, followedSources, httpSettings } from '@film-store/film-contracts'
 import { args, type Config, defineConfig, dotenv, env } from '@platform/config'
 import { z } from 'zod'
 
@@ -7,20 +7,28 @@ export const prefix = 'ORDERS'
 export const settings = defineConfig({
   schema: z.object({
     ...commonSettings,
+    ...followedSettings,
     http: httpSettings,
     catalog: z
       .object({
         urls: z.array(z.string()).default([]).describe('Instances of catalog-api, when no Consul says where they are'),
         timeoutMs: z.int().positive().default(2_000).describe('How long a price may take, tries included'),
       })
+      .meta({ reload: 'restart' })
       .prefault({}),
-    consulUrl: z.string().optional().describe('Where catalog-api is looked up, and where this instance registers'),
+    consulUrl: z
+      .string()
+      .optional()
+      .describe('Where catalog-api is looked up, and where this instance registers')
+      .meta({ reload: 'restart' }),
   }),
 })
 
 export type Settings = Awaited<ReturnType<typeof settings.load>>['current']
 
-/** Defaults, then `.env`, then the environment, then arguments. */
+/** Defaults, then the followed file, `.env`, Consul, the environment, arguments. */
 export function loadSettings(): Promise<Config<Settings>> {
-  return settings.load({ sources: [dotenv('.env', { prefix }), env({ prefix }), args()] })
+  const [followedFile, consul] = followedSources(prefix)
+  const sources = [...followedFile, dotenv('.env', { prefix }), ...consul, env({ prefix }), args()]
+  return settings.load({ sources, watch: true })
 }

@@ -1,6 +1,7 @@
 import 'reflect-metadata'
-import { queueDriver } from '@film-store/film-contracts'
+import { openShop, queueDriver } from '@film-store/film-contracts'
 import { NestFactory } from '@nestjs/core'
+import { pinnedHook } from '@platform/config'
 import { createDbPool, toTypeOrmDriver } from '@platform/db-pool'
 import { createDiscovery } from '@platform/discovery'
 import { consul } from '@platform/discovery/consul'
@@ -52,11 +53,14 @@ const catalog = discovery.client('catalog-api', {
   outbound: [telemetry.outbound, deadlineHeaders],
 })
 
-const app = await NestFactory.create(AppModule.with({ source, prices: new Prices(catalog), outbox, logger }), {
-  logger: nestLogger(logger),
-  abortOnError: false,
-})
-const http = nestHttp(app, { ...current.http, inbound: [telemetry.inbound, logContextHook, deadlineHook], logger })
+const app = await NestFactory.create(
+  AppModule.with({ source, prices: new Prices(catalog), shop: await openShop(config), outbox, logger }),
+  {
+    logger: nestLogger(logger),
+    abortOnError: false,
+  },
+)
+const http = nestHttp(app, { ...current.http, inbound: [telemetry.inbound, logContextHook, deadlineHook, pinnedHook(config)], logger })
 
 /** TypeORM's own start and stop; the pool beneath it is a component of its own. */
 const orm = {

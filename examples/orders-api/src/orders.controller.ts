@@ -1,9 +1,11 @@
-import { Body, Controller, Get, Headers, NotFoundException, Param, Post, Res } from '@nestjs/common'
+import type { Shop } from '@film-store/film-contracts'
+import { Body, Controller, Get, Headers, Inject, NotFoundException, Param, Post, Res } from '@nestjs/common'
 import { ZodPipe } from '@platform/nestjs'
 import type { Response } from 'express'
 import { z } from 'zod'
 import type { Order } from './order.entity.ts'
 import { type NewOrder, OrdersService } from './orders.service.ts'
+import { SHOP } from './tokens.ts'
 
 const newOrder = z.object({ filmId: z.int().positive().max(2_147_483_647), quantity: z.int().min(1).max(100) })
 const orderId = z.uuid()
@@ -12,8 +14,10 @@ const idempotencyKey = new ZodPipe(z.string('is required').min(8).max(100))
 @Controller('orders')
 export class OrdersController {
   readonly #orders: OrdersService
-  constructor(orders: OrdersService) {
+  readonly #shop: Shop
+  constructor(orders: OrdersService, @Inject(SHOP) shop: Shop) {
     this.#orders = orders
+    this.#shop = shop
   }
 
   @Post()
@@ -25,14 +29,18 @@ export class OrdersController {
     const key = await idempotencyKey.transform(header, { type: 'custom', data: 'idempotency-key' })
     const { order, created } = await this.#orders.place(key, body)
     response.status(created ? 201 : 200).location(`/orders/${order.id}`)
-    return view(order)
+    return this.#view(order)
   }
 
   @Get(':id')
   async show(@Param('id', new ZodPipe(orderId)) id: string): Promise<OrderView> {
     const order = await this.#orders.find(id)
     if (!order) throw new NotFoundException({ message: 'order not found', errors: [{ pointer: '#/id', message: `no order is ${id}` }] })
-    return view(order)
+    return this.#view(order)
+  }
+
+  async #view(order: Order): Promise<OrderView> {
+    return { ...view(order), currency: this.#shop.currency, promotion: await this.#shop.promotion() }
   }
 }
 
@@ -41,11 +49,13 @@ interface OrderView {
   readonly filmId: number
   readonly quantity: number
   readonly priceCents: number
+  readonly currency: string
+  readonly promotion: boolean
   readonly status: Order['status']
   readonly placedAt: Date
 }
 
-const view = ({ id, filmId, quantity, priceCents, status, placedAt }: Order): OrderView => ({
+const view = ({ id, filmId, quantity, priceCents, status, placedAt }: Order) => ({
   id,
   filmId,
   quantity,

@@ -1,0 +1,42 @@
+import { type Config, file, type Source } from '@platform/config'
+import { consulKv } from '@platform/config/consul'
+import { flags } from '@platform/config/flags'
+import { OpenFeature } from '@openfeature/server-sdk'
+import { z } from 'zod'
+
+/** How the store presents itself; changes in every instance while orders flow. */
+export const shopSettings = z
+  .object({
+    currency: z.enum(['EUR', 'USD', 'GBP']).default('EUR').describe('Currency in which prices are shown'),
+    flags: z.unknown().optional().describe("Feature flags in flagd's format; the store knows `promotion`"),
+  })
+  .prefault({})
+
+export const followedSettings = {
+  settingsFile: z.string().optional().meta({ reload: 'restart' }).describe('File of settings that is followed while the service runs'),
+  shop: shopSettings,
+}
+
+/** Where settings come from that change while a service runs: a file, or Consul. Both are found by variables alone, before anything is loaded. */
+export function followedSources(prefix: string): [weak: Source[], strong: Source[]] {
+  const path = process.env[`${prefix}_SETTINGS_FILE`]
+  const consul = process.env[`${prefix}_CONSUL_URL`]
+  return [path ? [file(path, { optional: true })] : [], consul ? [consulKv({ url: consul, prefix: 'film-store', optional: true })] : []]
+}
+
+/** What stands beside a price. A promotion is a label: prices are those of the catalog. */
+export interface Shop {
+  readonly currency: string
+  promotion(): Promise<boolean>
+}
+
+export async function openShop<T extends { readonly shop: z.infer<typeof shopSettings> }>(config: Config<T>): Promise<Shop> {
+  await OpenFeature.setProviderAndWait(flags(config, (current) => current.shop.flags))
+  const client = OpenFeature.getClient()
+  return {
+    get currency() {
+      return config.current.shop.currency
+    },
+    promotion: () => client.getBooleanValue('promotion', false),
+  }
+}
