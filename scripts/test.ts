@@ -93,6 +93,7 @@ if (long) {
   steps.push(await step('lint', command(bin('oxlint'), ['--deny-warnings'])))
   steps.push(await step('format', command(bin('biome'), ['format'])))
   steps.push(await step('workflows', command(process.execPath, ['scripts/check-workflows.ts'])))
+  steps.push(await step('generated files', command(process.execPath, ['scripts/check-generated.ts'])))
   steps.push(await step('types of the packages', command(bin('tsc'), ['--noEmit'])))
   steps.push(await step('types of the examples', command(bin('tsc'), ['--noEmit', '-p', 'examples'])))
   steps.push(await step('build', command(bin('turbo'), ['run', 'build', '--output-logs=errors-only'])))
