@@ -1,9 +1,10 @@
-import { existsSync } from 'node:fs'
+import { chmodSync, existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
-import { dirname } from 'node:path'
-import { afterEach, describe, expect, it } from 'vitest'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { startNginx } from './nginx.ts'
 import { isAlive, processTree } from './process-tree.ts'
 
@@ -11,7 +12,18 @@ const says = (text: string) => `server { listen {{listen}}; location / { return 
 const read = async (url: string) => (await fetch(url, { headers: { connection: 'close' } })).text()
 
 const upstream = createServer((_request, response) => response.end('from upstream'))
-afterEach(() => upstream.close())
+/** Logs of refused configurations stay: here they go with the test. */
+let place: string
+beforeEach(() => {
+  place = mkdtempSync(join(tmpdir(), 'platform-stack-test-'))
+  chmodSync(place, 0o755)
+  vi.stubEnv('TMPDIR', place)
+})
+afterEach(() => {
+  upstream.close()
+  vi.unstubAllEnvs()
+  rmSync(place, { recursive: true, force: true })
+})
 
 describe('startNginx', () => {
   it('proxies to a loopback upstream, takes over a new configuration and keeps it over a kill', { timeout: 120_000 }, async () => {
