@@ -1,6 +1,7 @@
 export { createPolicy, type LivePolicyOptions } from './create-policy.ts'
 export { ATTEMPT_HEADER, DEADLINE_HEADER, deadlineHeaders, deadlineHook, withDeadline } from './deadline.ts'
 export { ResilienceError, type ResilienceErrorCode, resilienceErrorCodes, type ResilienceErrorFacts } from './errors.ts'
+export { lintPolicy, type PolicyLint, type PolicyLintCode, policyLintCodes } from './lint-policy.ts'
 export { noopPolicy } from './noop-policy.ts'
 export { provesNotSent } from './not-sent.ts'
 export type { BreakerOptions, BulkheadOptions, GiveUpReason, HedgeOptions, PolicyHooks, PolicyOptions, RetryOptions } from './options.ts'

@@ -7,9 +7,11 @@ export const METRIC_RETRIES = 'platform.resilience.retries'
 export const METRIC_HEDGES = 'platform.resilience.hedges'
 export const METRIC_BREAKER_STATE = 'platform.resilience.breaker.state'
 export const METRIC_BREAKER_TRANSITIONS = 'platform.resilience.breaker.transitions'
+export const METRIC_RATE_LIMIT_FALLBACKS = 'platform.resilience.rate_limit.fallbacks'
 export const ATTRIBUTE_POLICY = 'policy'
 export const ATTRIBUTE_OUTCOME = 'outcome'
 export const ATTRIBUTE_STATE = 'state'
+export const ATTRIBUTE_MODE = 'mode'
 
 const states: readonly BreakerState[] = ['closed', 'open', 'half-open', 'isolated']
 
@@ -19,6 +21,7 @@ interface Instruments {
   readonly retries: Counter
   readonly hedges: Counter
   readonly transitions: Counter
+  readonly rateLimitFallbacks: Counter
 }
 
 /** What the state gauge reads. Held weakly: a dropped policy drops out. */
@@ -61,6 +64,10 @@ function build(provider: MeterProvider): Instruments {
     calls: meter.createCounter(METRIC_CALLS, { unit: '{call}', description: 'Calls by how they ended, before any fallback' }),
     retries: meter.createCounter(METRIC_RETRIES, { unit: '{attempt}', description: 'Attempts after the first' }),
     hedges: meter.createCounter(METRIC_HEDGES, { unit: '{attempt}', description: 'Attempts sent beside one that took long' }),
+    rateLimitFallbacks: meter.createCounter(METRIC_RATE_LIMIT_FALLBACKS, {
+      unit: '{decision}',
+      description: 'Rate limit decisions made without Redis',
+    }),
     transitions: meter.createCounter(METRIC_BREAKER_TRANSITIONS, { unit: '{transition}', description: 'Breaker transitions by new state' }),
   }
 }

@@ -15,17 +15,17 @@ export interface RetryBudgetOptions {
 }
 
 export class TokenBudget implements RetryBudget {
-  readonly #capacity: number
-  readonly #retryCost: number
-  readonly #refillPerSuccess: number
+  readonly capacity: number
+  readonly retryCost: number
+  readonly refillPerSuccess: number
   #tokens: number
 
   constructor(options: RetryBudgetOptions) {
     onlyKnown('retryBudget', options, ['capacity', 'retryCost', 'refillPerSuccess'])
-    this.#capacity = numberOption('capacity', options.capacity ?? 500, { min: 0 })
-    this.#retryCost = numberOption('retryCost', options.retryCost ?? 14, { min: Number.MIN_VALUE })
-    this.#refillPerSuccess = numberOption('refillPerSuccess', options.refillPerSuccess ?? 1, { min: 0 })
-    this.#tokens = this.#capacity
+    this.capacity = numberOption('capacity', options.capacity ?? 500, { min: 0 })
+    this.retryCost = numberOption('retryCost', options.retryCost ?? 14, { min: Number.MIN_VALUE })
+    this.refillPerSuccess = numberOption('refillPerSuccess', options.refillPerSuccess ?? 1, { min: 0 })
+    this.#tokens = this.capacity
   }
 
   get tokens(): number {
@@ -33,8 +33,8 @@ export class TokenBudget implements RetryBudget {
   }
 
   take(): boolean {
-    if (this.#tokens < this.#retryCost) return false
-    this.#tokens -= this.#retryCost
+    if (this.#tokens < this.retryCost) return false
+    this.#tokens -= this.retryCost
     return true
   }
 
@@ -44,7 +44,7 @@ export class TokenBudget implements RetryBudget {
   }
 
   succeeded(afterRetry: boolean): void {
-    this.#tokens = Math.min(this.#capacity, this.#tokens + (afterRetry ? this.#retryCost : this.#refillPerSuccess))
+    this.#tokens = Math.min(this.capacity, this.#tokens + (afterRetry ? this.retryCost : this.refillPerSuccess))
   }
 }
 
