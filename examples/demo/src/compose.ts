@@ -73,11 +73,12 @@ export async function openComposeStore({ signal, onProgress, build = true }: Ope
   const images = await imagesOf(compose)
   const url = `http://127.0.0.1:${nginxPort}`
 
+  const idOf = async (container: string) => (await compose('ps', '--all', '--quiet', container)).trim()
   const exitOf = async (container: string) => {
     const startedAt = performance.now()
     await compose('stop', container)
     const tookMs = performance.now() - startedAt
-    const id = (await compose('ps', '--all', '--quiet', container)).trim()
+    const id = await idOf(container)
     return { container, tookMs, code: Number(await run('docker', ['inspect', '--format', '{{.State.ExitCode}}', id])) }
   }
 
@@ -99,7 +100,7 @@ export async function openComposeStore({ signal, onProgress, build = true }: Ope
       migrate: () => Promise.reject(new Error('the containers migrate by themselves')),
       kill: (spec) => killContainer(containerOf(spec)),
       async start(spec) {
-        await compose('start', containerOf(spec))
+        await run('docker', ['start', await idOf(containerOf(spec))])
         const deadline = performance.now() + readyWithinMs
         while (!(await isReady(spec.adminPort))) {
           if (performance.now() > deadline) throw failed(`${containerOf(spec)} is not ready after ${readyWithinMs / 1000} s`)
@@ -126,13 +127,13 @@ export async function openComposeStore({ signal, onProgress, build = true }: Ope
   }
 
   async function killContainer(name: string): Promise<void> {
-    await compose('kill', name)
+    await run('docker', ['kill', await idOf(name)])
   }
 
   /** Resolves when its healthcheck says so. */
   async function startContainer(name: string): Promise<void> {
-    await compose('start', name)
-    const id = (await compose('ps', '--quiet', name)).trim()
+    const id = await idOf(name)
+    await run('docker', ['start', id])
     const deadline = performance.now() + readyWithinMs
     while ((await run('docker', ['inspect', '--format', '{{.State.Health.Status}}', id])).trim() !== 'healthy') {
       if (performance.now() > deadline) throw failed(`${name} is not healthy after ${readyWithinMs / 1000} s`)

@@ -9,6 +9,7 @@ import { sum } from './metrics.ts'
 import { type DemoOptions, readOptions, usage } from './options.ts'
 import { reconfigure } from './reconfigure.ts'
 import { percentile, printBooks, printScorecard, printTraffic } from './report.ts'
+import { secretsKept } from './secrets.ts'
 import { builtCode } from './services.ts'
 import { openStore, type Store } from './store.ts'
 
@@ -39,7 +40,7 @@ async function demo(options: DemoOptions, signal: AbortSignal): Promise<boolean>
     staleBoundMs: chaos ? staleBoundMs.chaos : staleBoundMs.calm,
     deadLettered: sum(end.samples, 'platform_queue_dead_lettered_total'),
   }
-  const books = [...checkBooks(ledger, circumstances), await leave(store)]
+  const books = [...checkBooks(ledger, circumstances), await secretsKept(store), await leave(store)]
   const card = figures({ books, traffic, warm, end, setUpMs, propagation })
   printTraffic(traffic)
   printBooks(books)
