@@ -86,11 +86,16 @@ describe('circuit breaker', () => {
     expect(policy.stats().state).toBe('half-open')
     let started = 0
     const release: (() => void)[] = []
+    let rejected = 0
     const calls = Array.from({ length: 1000 }, () =>
-      code(policy.execute(() => new Promise<void>((resolve) => void (started++, release.push(resolve))))),
+      code(policy.execute(() => new Promise<void>((resolve) => void (started++, release.push(resolve))))).then((result) => {
+        if (result !== 'ok') rejected++
+        return result
+      }),
     )
     await vi.advanceTimersByTimeAsync(0)
     expect(started).toBe(3)
+    expect(rejected, 'nobody is parked').toBe(997)
     for (const done of release) done()
     const results = await Promise.all(calls)
     expect(results.filter((result) => result === 'ok')).toHaveLength(3)
@@ -178,6 +183,27 @@ describe('circuit breaker', () => {
     await vi.advanceTimersByTimeAsync(500)
     expect(new Set(await Promise.all(queued))).toEqual(new Set(['ERR_RESILIENCE_TIMEOUT']))
     expect(policy.stats()).toEqual({ state: 'closed', inFlight: 1, queued: 0 })
+  })
+
+  it.each<[string, () => unknown]>([
+    [
+      'a throw before any promise',
+      () => {
+        throw new Error('sync')
+      },
+    ],
+    ['undefined', () => Promise.reject(undefined)],
+    ['what is no Error', () => Promise.reject('down')],
+    // oxlint-disable-next-line unicorn/no-thenable -- a promise of another library
+    ["another library's promise", () => ({ then: (_: unknown, reject: (error: unknown) => void) => reject(503) })],
+  ])('counts %s like any failure', async (_, run) => {
+    const policy = createPolicy({ breaker })
+    for (let i = 0; i < 4; i++)
+      await policy.execute(run).then(
+        () => expect.unreachable(),
+        () => {},
+      )
+    expect(policy.stats().state).toBe('open')
   })
 
   it('counts timeouts as failures, and outcomes by shouldHandle', async () => {

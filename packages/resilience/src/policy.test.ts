@@ -1,6 +1,6 @@
 import { getEventListeners } from 'node:events'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import { createPolicy, memoryRateLimiter, noopPolicy, type PolicyOptions } from './index.ts'
+import { createPolicy, memoryRateLimiter, noopPolicy, type PolicyOptions, retryBudget } from './index.ts'
 
 const hangs = () => new Promise<never>(() => {})
 const settled = async (promise: Promise<unknown>): Promise<unknown> => promise.catch((error: unknown) => error)
@@ -110,6 +110,23 @@ describe('abort', () => {
     expect(signal.reason).toBe(reason)
   })
 
+  it('in flight says nothing about the dependency, and the slot is free when the work has really ended', async () => {
+    const controller = new AbortController()
+    const policy = createPolicy({ retry: { maxAttempts: 3 }, breaker: { minimumThroughput: 1 }, bulkhead: { maxConcurrent: 1 } })
+    let failLate!: (error: Error) => void
+    const run = vi.fn<() => Promise<never>>(() => new Promise((_, reject) => void (failLate = reject)))
+    const call = settled(policy.execute(run, { signal: controller.signal }))
+    controller.abort(reason)
+    expect(await call).toBe(reason)
+    expect(policy.stats()).toEqual({ state: 'closed', inFlight: 1, queued: 0 })
+    expect(await settled(policy.execute(() => 1))).toMatchObject({ code: 'ERR_RESILIENCE_BULKHEAD_FULL' })
+    failLate(new Error('late'))
+    await vi.advanceTimersByTimeAsync(0)
+    expect(policy.stats()).toEqual({ state: 'closed', inFlight: 0, queued: 0 })
+    expect(await policy.execute(() => 1)).toBe(1)
+    expect(run).toHaveBeenCalledTimes(1)
+  })
+
   it('ends a call in backoff without another attempt', async () => {
     const controller = new AbortController()
     const run = vi.fn<() => Promise<never>>(() => Promise.reject(new Error('down')))
@@ -159,11 +176,16 @@ describe('abort', () => {
     const policy = createPolicy({
       timeoutMs: 1000,
       attemptTimeoutMs: 500,
-      retry: { maxAttempts: 2 },
+      rateLimit: memoryRateLimiter({ limit: 100_000, periodMs: 1000 }),
+      retry: { maxAttempts: 2, initialDelayMs: 0, budget: retryBudget({ capacity: 1e6 }) },
+      hedge: { maxHedges: 1, delayMs: 1 },
       breaker: {},
       bulkhead: { maxConcurrent: 5, maxQueued: 5 },
     })
     for (let i = 0; i < 10_000; i++) await policy.execute(({ signal: own }) => own.aborted, { signal })
+    const failing = policy.execute(({ attempt }) => (attempt === 1 ? Promise.reject(new Error('blip')) : attempt), { signal })
+    await vi.advanceTimersByTimeAsync(1)
+    expect(await failing).toBe(2)
     expect(getEventListeners(signal, 'abort')).toHaveLength(0)
     expect(vi.getTimerCount()).toBe(0)
   })

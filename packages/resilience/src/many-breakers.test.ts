@@ -1,0 +1,15 @@
+import { execFile } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { expect, it } from 'vitest'
+
+const program = fileURLToPath(new URL('./many-breakers.fixture.ts', import.meta.url))
+
+it('10,000 breakers made and dropped leave no timer and no memory, and the process exits by itself', async () => {
+  const args = ['--expose-gc', '--conditions=@platform/source', program]
+  const { stdout } = await promisify(execFile)(process.execPath, args, { timeout: 25_000, killSignal: 'SIGKILL' })
+  const { grownBytes, timers, state } = JSON.parse(stdout) as { grownBytes: number; timers: number; state: string }
+  expect(timers).toBe(0)
+  expect(state).toBe('open')
+  expect(grownBytes, 'far below the size of 10,000 breakers').toBeLessThan(4_000_000)
+})
