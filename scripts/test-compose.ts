@@ -255,6 +255,15 @@ async function everything(): Promise<void> {
   await check('grace period of the services and of the engine', oneGracePeriod)
   await check('passwords', passwords)
   for (const network of Object.keys(expected)) await check(`from inside ${network}`, () => isolation(network))
+  await check('an order outlives down and up', async () => {
+    const shop = `http://${env.FILM_STORE_PORT}/orders`
+    const headers = { 'content-type': 'application/json', 'idempotency-key': 'kept' }
+    const placed = await fetch(shop, { method: 'POST', headers, body: JSON.stringify({ filmId: 1, quantity: 1 }) })
+    const { id } = (await placed.json()) as { id: string }
+    const codes = [await infra('down'), await infra('up', '--no-build')]
+    const kept = await fetch(`${shop}/${id}`)
+    return must(codes.every((code) => code === 0) && kept.ok ? [] : [`exit codes ${codes.join(' ')}, status ${kept.status}`], id)
+  })
   for (const service of services.toReversed()) await check(`SIGTERM to ${service}`, () => leaves(service))
   await check('down --volumes leaves nothing', async () => {
     await infra('down', '--volumes')
