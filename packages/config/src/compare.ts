@@ -6,6 +6,7 @@ import { isPlainObject, valueAt } from './tree.ts'
 /** Equal all the way down; secrets by what they hide. */
 export function same(left: unknown, right: unknown): boolean {
   if (Object.is(left, right)) return true
+  if (typeof left !== 'object' || typeof right !== 'object' || left === null || right === null) return false
   if (Secret.isInstance(left) && Secret.isInstance(right)) return same(left.reveal(), right.reveal())
   if (Array.isArray(left) && Array.isArray(right))
     return left.length === right.length && left.every((item, index) => same(item, right[index]))

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -276,6 +277,11 @@ describe('secrets', () => {
       JSON.stringify(config),
     ])
       expect(text).not.toMatch(/p%40ss|p@ss|4711|one/)
+    const script = 'process.stdout.write(process.env.SHOWN ?? "")'
+    const env = { ...process.env, SHOWN: url as unknown as string }
+    expect(execFileSync(process.execPath, ['-e', script], { env, encoding: 'utf8' })).toBe('[secret]')
+    const wrapped = new Error(`no connection to ${url as unknown as string}`, { cause: { url } })
+    expect(inspect(wrapped, { depth: 9 })).not.toContain('p%40ss')
     expect([...config.secrets()]).toEqual(['amqp://me:p%40ss@host', 'p%40ss', 'p@ss', 'one', '4711'])
     expect(config.explain('pair')).toMatchObject({ value: '[secret]' })
     expect(config.explain('list')).toMatchObject({ value: ['[secret]'] })

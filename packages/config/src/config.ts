@@ -1,5 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { changedFields, same } from './compare.ts'
+import { Current } from './current.ts'
 import { ConfigError, type Fault } from './errors.ts'
 import { evaluate, evaluateTree, type Schema, type Snapshot } from './evaluate.ts'
 import { type Explanation, explain } from './explain.ts'
@@ -121,7 +122,7 @@ export function createConfig<T>(
       next = mixed
     }
     const restart = waiting.map(pathOf)
-    if (same(snapshot.value, next.value)) {
+    if (changed.length === waiting.length && same(snapshot.value, next.value)) {
       await save(readings)
       return { ...none, restart, outcome: same(restart, pendingRestart) ? 'unchanged' : 'restart' }
     }
@@ -136,6 +137,7 @@ export function createConfig<T>(
     older.length = Math.min(older.length, rememberedSecrets)
     snapshot = next
     revision++
+    current.ask()
     const [error] = commit()
     await save(readings)
     const applied = changed.filter((field) => field.reload !== 'restart')
@@ -208,31 +210,24 @@ export function createConfig<T>(
     })())
 
   if (staleMessage !== undefined) retryLater()
-  const config: Config<T> = {
-    get current() {
-      return now().value
-    },
-    get revision() {
-      return revision
-    },
-    get warnings() {
-      return now().warnings
-    },
-    get pendingRestart() {
-      return pendingRestart
-    },
+  const current = new Handle(
+    snapshot.value,
+    () => now().value,
+    () => ({ ...now(), revision, pendingRestart }),
+  )
+  const members: Omit<Config<T>, keyof Handle<T>> = {
     live<U>(select: (value: T) => U): Live<U> {
       let from: T | undefined
       let value: U
-      return Object.freeze({
-        get current() {
-          const { value: whole } = now()
-          if (from !== whole) {
-            value = select(whole)
-            from = whole
-          }
-          return value
-        },
+      const part = (): U => {
+        const { value: whole } = now()
+        if (from !== whole) {
+          value = select(whole)
+          from = whole
+        }
+        return value
+      }
+      return Object.assign(new Current<U>(undefined, part), {
         onChange: (prepare: Parameters<Live<U>['onChange']>[0]) =>
           listeners.add({
             select: (whole) => select(whole as T),
@@ -263,7 +258,34 @@ export function createConfig<T>(
     close,
     [Symbol.asyncDispose]: close,
   }
+  const config = Object.assign(current, members)
   return { config, changed: changedSomewhere, onClose: (end) => ends.push(end) }
+}
+
+interface State<T> extends Snapshot<T> {
+  readonly revision: number
+  readonly pendingRestart: readonly string[]
+}
+
+class Handle<T> extends Current<T> {
+  readonly #state: () => State<T>
+
+  constructor(value: T, ask: () => T, state: () => State<T>) {
+    super(value, ask)
+    this.#state = state
+  }
+
+  get revision(): number {
+    return this.#state().revision
+  }
+
+  get warnings(): readonly Fault[] {
+    return this.#state().warnings
+  }
+
+  get pendingRestart(): readonly string[] {
+    return this.#state().pendingRestart
+  }
 }
 
 const pathOf = (field: Field): string => field.path.join('.')

@@ -69,9 +69,11 @@ function snapshotOf<T>(parsed: T, { tree, origins }: Merged, warnings: readonly 
   }
 }
 
-function findSecrets(value: unknown): Secret<unknown>[] {
-  if (Secret.isInstance(value)) return [value]
-  if (Array.isArray(value) || isPlainObject(value)) return Object.values(value).flatMap(findSecrets)
-  if (value instanceof Map) return [...value.values()].flatMap(findSecrets)
-  return value instanceof Set ? [...value].flatMap(findSecrets) : []
+function findSecrets(value: unknown, found: Secret<unknown>[] = []): Secret<unknown>[] {
+  if (typeof value !== 'object' || value === null) return found
+  if (Secret.isInstance(value)) found.push(value)
+  else if (Array.isArray(value) || value instanceof Set) for (const item of value) findSecrets(item, found)
+  else if (value instanceof Map) for (const item of value.values()) findSecrets(item, found)
+  else if (isPlainObject(value)) for (const key of Object.keys(value)) findSecrets(value[key], found)
+  return found
 }

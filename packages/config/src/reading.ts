@@ -55,6 +55,7 @@ async function readSource(
   }
   const { leaves, rejected } = inspectTree(tree)
   const locationOf = (path: readonly string[]) => {
+    if (locations.size === 0) return source.name
     for (let length = path.length; length > 0; length--) {
       const location = locations.get(path.slice(0, length).join('.'))
       if (location !== undefined) return location
@@ -72,12 +73,12 @@ async function readSource(
 
 /** The first key on the way that its object does not have. */
 function unknownKey(path: readonly string[], { closed }: SchemaMap): { path: string; hint: string | undefined } | undefined {
-  for (let depth = 0; depth < path.length; depth++) {
-    const parent = path.slice(0, depth)
-    const known = closed.get(parent.join('.'))
+  let parent = ''
+  for (const key of path) {
+    const known = closed.get(parent)
     if (known === undefined) return undefined
-    const key = path[depth] ?? ''
-    if (!known.has(key)) return { path: [...parent, key].join('.'), hint: meant(key, known) }
+    parent = parent === '' ? key : `${parent}.${key}`
+    if (!known.has(key)) return { path: parent, hint: meant(key, known) }
   }
   return undefined
 }

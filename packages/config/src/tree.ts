@@ -31,6 +31,7 @@ export function inspectTree(tree: Tree): Inspection {
     return false
   }
   const copy = (value: unknown, path: readonly string[]): unknown => {
+    if (typeof value !== 'object' || value === null) return value
     const inner = (child: unknown, key: string) => (isAllowed([...path, key]) ? copy(child, [...path, key]) : undefined)
     if (Array.isArray(value)) return value.map((child, index) => inner(child, String(index)))
     if (!isPlainObject(value)) return value
@@ -69,11 +70,12 @@ export function deepFreeze<T>(value: T): T {
 }
 
 export function valueAt(tree: unknown, path: readonly string[]): unknown {
-  return path.reduce<unknown>(
-    (value, key) =>
-      typeof value === 'object' && value !== null && Object.hasOwn(value, key) ? (value as Record<string, unknown>)[key] : undefined,
-    tree,
-  )
+  let value = tree
+  for (const key of path) {
+    if (typeof value !== 'object' || value === null || !Object.hasOwn(value, key)) return undefined
+    value = (value as Record<string, unknown>)[key]
+  }
+  return value
 }
 
 /** A copy of the tree that shares everything but the way to one setting, which gets a value, or goes when that is `undefined`. */
