@@ -12,6 +12,7 @@ export interface MemoryRateLimiterOptions {
 
 /** Keys looked at per call to drop those that are full again: memory stays bounded by the keys of one period. */
 const SWEEP = 2
+const FEW_KEYS = 16
 
 /**
  * GCRA in this process: one number per key, the time at which the key's allowance is whole again.
@@ -28,6 +29,7 @@ export function memoryRateLimiter(options: MemoryRateLimiterOptions): RateLimite
   let sweep = fullAt.entries()
 
   const forgetSome = (now: number): void => {
+    if (fullAt.size <= FEW_KEYS) return
     for (let looked = 0; looked < SWEEP; looked++) {
       const { value, done } = sweep.next()
       if (done) {
@@ -54,7 +56,8 @@ export function memoryRateLimiter(options: MemoryRateLimiterOptions): RateLimite
   return {
     async acquire(key, { signal, cost = 1 } = {}) {
       signal?.throwIfAborted()
-      return decide(key, numberOption('cost', cost, { min: 0, max: burst }))
+      if (cost !== 1) numberOption('cost', cost, { min: 0, max: burst })
+      return decide(key, cost)
     },
   }
 }
