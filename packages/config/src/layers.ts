@@ -34,13 +34,19 @@ export function mergeLayers(layers: readonly Layer[]): Merged {
   for (const { leaves, origin } of layers) {
     let around: readonly string[] | undefined
     let node: Record<string, unknown> = tree
+    let prefix = ''
     for (const leaf of leaves) {
       if (isShared(leaf)) continue
       const { path, value } = leaf
-      if (around === undefined || !isNeighbour(path, around)) node = nodeAt(tree, path, plain)
+      if (around === undefined || !isNeighbour(path, around)) {
+        node = nodeAt(tree, path, plain)
+        prefix = path.length === 1 ? '' : `${path.slice(0, -1).join('.')}.`
+      }
       around = path
-      node[path.at(-1) ?? ''] = isPlainObject(value) ? {} : value
-      if (!isPlainObject(value)) origins.set(path.join('.'), origin(path))
+      const key = path.at(-1) ?? ''
+      const isEmptyObject = isPlainObject(value)
+      node[key] = isEmptyObject ? {} : value
+      if (!isEmptyObject) origins.set(prefix + key, origin(path))
     }
   }
   return { tree, origins }

@@ -67,7 +67,8 @@ async function readSource(
     const unknown = unknownKey(path, map)
     if (unknown) report.warn({ path: unknown.path, location: locationOf(path), expected: 'the name of a setting', hint: unknown.hint })
   }
-  const origin = (path: readonly string[]) => ({ source: source.name, location: locationOf(path) })
+  const anywhere = { source: source.name, location: source.name }
+  const origin = (path: readonly string[]) => (locations.size === 0 ? anywhere : { source: source.name, location: locationOf(path) })
   return { source, layer: { leaves, origin }, faults, warnings, failure }
 }
 
