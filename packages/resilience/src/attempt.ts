@@ -1,3 +1,4 @@
+import type { Slot } from './bulkhead.ts'
 import type { Call, Next } from './call.ts'
 import { earlier, runInCallContext } from './deadline.ts'
 import { ResilienceError } from './errors.ts'
@@ -22,7 +23,7 @@ class RunningAttempt implements Attempt {
   readonly attempt: number
   readonly #call: Call
   readonly #counter: InFlight
-  readonly #slot: (() => void) | undefined
+  readonly #slot: Slot | undefined
   readonly #deadlineAt: number | undefined
   #controller: AbortController | undefined
   #aborted: { reason: unknown } | undefined
@@ -43,7 +44,7 @@ class RunningAttempt implements Attempt {
     const now = performance.now()
     if (call.deadlineAt !== undefined && call.deadlineAt <= now) call.expire()
     if (call.cancelled !== undefined) {
-      call.slot?.()
+      call.slot?.release(false)
       call.slot = undefined
       return Promise.reject(call.cancelled.reason)
     }
@@ -87,10 +88,10 @@ class RunningAttempt implements Attempt {
       this.#reject = reject
       work.then(
         (value) => {
-          if (this.#settled()) this.#resolve!(value)
+          if (this.#settled(true)) this.#resolve!(value)
         },
         (error: unknown) => {
-          if (this.#settled()) this.#reject!(error)
+          if (this.#settled(false)) this.#reject!(error)
         },
       )
       if (call.cancelled !== undefined) {
@@ -104,9 +105,9 @@ class RunningAttempt implements Attempt {
   }
 
   /** Whether anybody still waits for the answer. */
-  #settled(): boolean {
+  #settled(ok: boolean): boolean {
     this.#counter.inFlight--
-    this.#slot?.()
+    this.#slot?.release(ok && !this.#over)
     return this.#finish()
   }
 
@@ -127,6 +128,7 @@ class RunningAttempt implements Attempt {
 
   #expire(startedAt: number): void {
     const { policy, deadlineAt } = this.#call
+    this.#slot?.timedOut()
     if (deadlineAt === this.#deadlineAt) {
       this.#call.expire()
       return

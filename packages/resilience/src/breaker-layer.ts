@@ -1,8 +1,21 @@
 import type { Call, Next } from './call.ts'
-import type { CircuitBreaker, Permit, Verdict } from './circuit-breaker.ts'
-import { isLocalRejection } from './errors.ts'
+import type { Permit, Transition, Verdict } from './circuit-breaker.ts'
+import { isLocalRejection, type ResilienceError } from './errors.ts'
+import type { Outcome } from './policy.ts'
 
-export function breakerLayer(breaker: CircuitBreaker, next: Next): Next {
+export interface Breaker {
+  readonly settings: { readonly shouldHandle: ((outcome: Outcome) => boolean) | undefined }
+  readonly state: Transition
+  /** A rejection that is certain before a call is set up. */
+  readonly refusal: ResilienceError | undefined
+  /** Throws ERR_RESILIENCE_CIRCUIT_OPEN when the call may not go. */
+  admit(): Permit
+  record(permit: Permit, verdict: Verdict, startedAt: number): void
+  reset(): void
+  dispose(): void
+}
+
+export function breakerLayer(breaker: Breaker, next: Next): Next {
   const judge = (call: Call, ok: boolean, result: unknown): Verdict => {
     if (!ok && (!call.started || call.cancelled?.byCaller || isLocalRejection(result))) return 'neutral'
     const { shouldHandle } = breaker.settings

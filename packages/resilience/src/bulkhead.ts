@@ -1,56 +1,91 @@
+import { AdaptiveLimit } from './adaptive-limit.ts'
 import type { Call } from './call.ts'
 import { localRejection, type ResilienceError } from './errors.ts'
 import { MAX_DELAY_MS } from './option-checks.ts'
 import type { ResolvedBulkhead } from './resolve-options.ts'
 
+/** Held by work that runs. */
+export interface Slot {
+  /** The work has settled; `answered`: with a value that somebody still waited for. */
+  release(answered: boolean): void
+  /** Nobody waits any more, the work goes on. */
+  timedOut(): void
+}
+
 interface Waiter {
   previous: Waiter
   next: Waiter
   grant(): void
+  evict(): void
 }
 
-/** Counts running work and keeps a bounded queue, first come first served. */
+/** Counts running work and keeps a bounded queue: by priority, and first come first served within one. */
 export class Bulkhead {
   settings: ResolvedBulkhead
   readonly #policy: string
-  readonly #release = (): void => {
-    this.#active--
-    this.#grant()
-  }
+  readonly #plainSlot: Slot = { release: () => this.#release(), timedOut() {} }
+  #adaptive: AdaptiveLimit | undefined
   #active = 0
   #queued = 0
-  /** Ring whose own node is the end mark, so that any waiter leaves in constant time. */
-  readonly #ring: Waiter
+  /** One ring a priority, the highest first. Its own node is the end mark, so that any waiter leaves in constant time. */
+  readonly #rings: readonly Waiter[] = [emptyRing(), emptyRing(), emptyRing()]
 
   constructor(policy: string, settings: ResolvedBulkhead) {
     this.#policy = policy
     this.settings = settings
-    const ring = { grant() {} } as unknown as Waiter
-    ring.previous = ring.next = ring
-    this.#ring = ring
+    this.update(settings)
   }
 
   get queued(): number {
     return this.#queued
   }
 
+  /** Undefined while the limit is fixed. */
+  get adaptiveLimit(): number | undefined {
+    return this.#adaptive?.limit
+  }
+
   update(settings: ResolvedBulkhead): void {
     this.settings = settings
+    const { adaptive, maxConcurrent } = settings
+    if (adaptive === undefined) this.#adaptive = undefined
+    else if (this.#adaptive === undefined) this.#adaptive = new AdaptiveLimit(adaptive, maxConcurrent)
+    else this.#adaptive.bound(adaptive, maxConcurrent)
     this.#grant()
   }
 
-  /** The function that frees the slot, at once or after a wait; throws when neither is to be had. */
-  acquire(call: Call): (() => void) | Promise<() => void> {
-    if (this.#active < this.settings.maxConcurrent) {
-      this.#active++
-      return this.#release
-    }
+  /** The slot, at once or after a wait; throws when neither is to be had. */
+  acquire(call: Call): Slot | Promise<Slot> {
+    if (this.#active < this.#limit) return this.#take()
     call.throwIfCancelled()
-    if (this.#queued >= this.settings.maxQueued) throw this.#full(0)
+    if (this.#queued >= this.settings.maxQueued && !this.#makeRoom(call.priority)) throw this.#full(0)
     return this.#wait(call)
   }
 
-  #wait(call: Call): Promise<() => void> {
+  get #limit(): number {
+    return this.#adaptive?.limit ?? this.settings.maxConcurrent
+  }
+
+  #take(): Slot {
+    const inFlight = ++this.#active
+    const adaptive = this.#adaptive
+    if (adaptive === undefined) return this.#plainSlot
+    const startedAt = performance.now()
+    return {
+      release: (answered) => {
+        if (answered) adaptive.answered(performance.now() - startedAt, inFlight)
+        this.#release()
+      },
+      timedOut: () => adaptive.timedOut(),
+    }
+  }
+
+  #release(): void {
+    this.#active--
+    this.#grant()
+  }
+
+  #wait(call: Call): Promise<Slot> {
     return new Promise((resolve, reject) => {
       const startedAt = performance.now()
       const leave = (): void => {
@@ -60,25 +95,24 @@ export class Bulkhead {
         clearTimeout(timer)
         call.onCancel = undefined
       }
+      const evict = (): void => {
+        leave()
+        reject(this.#full(performance.now() - startedAt))
+      }
       const leftMs = call.deadlineAt === undefined ? MAX_DELAY_MS : Math.max(0, Math.ceil(call.deadlineAt - startedAt))
       const { maxWaitMs } = this.settings
-      const timer =
-        leftMs <= maxWaitMs
-          ? setTimeout(() => call.expire(), leftMs)
-          : setTimeout(() => {
-              leave()
-              reject(this.#full(performance.now() - startedAt))
-            }, maxWaitMs)
+      const timer = leftMs <= maxWaitMs ? setTimeout(() => call.expire(), leftMs) : setTimeout(evict, maxWaitMs)
+      const ring = this.#rings[call.priority]!
       const waiter: Waiter = {
-        previous: this.#ring.previous,
-        next: this.#ring,
+        previous: ring.previous,
+        next: ring,
         grant: () => {
           leave()
-          this.#active++
-          resolve(this.#release)
+          resolve(this.#take())
         },
+        evict,
       }
-      waiter.previous.next = this.#ring.previous = waiter
+      waiter.previous.next = ring.previous = waiter
       this.#queued++
       call.onCancel = (reason) => {
         leave()
@@ -87,13 +121,30 @@ export class Bulkhead {
     })
   }
 
+  /** Sends the latest of the least important away, if it is less important. */
+  #makeRoom(priority: number): boolean {
+    if (this.settings.maxQueued === 0) return false
+    for (let lowest = this.#rings.length - 1; lowest > priority; lowest--) {
+      const ring = this.#rings[lowest]!
+      if (ring.previous === ring) continue
+      ring.previous.evict()
+      return true
+    }
+    return false
+  }
+
   #grant(): void {
-    while (this.#queued > 0 && this.#active < this.settings.maxConcurrent) this.#ring.next.grant()
+    while (this.#queued > 0 && this.#active < this.#limit) this.#rings.find((ring) => ring.next !== ring)!.next.grant()
   }
 
   #full(elapsedMs: number): ResilienceError {
-    const { maxConcurrent, maxQueued } = this.settings
-    const message = `${this.#policy}: ${maxConcurrent} calls run and ${Math.min(this.#queued, maxQueued)} wait, the most that may`
+    const message = `${this.#policy}: ${this.#active} calls run and ${Math.min(this.#queued, this.settings.maxQueued)} wait, the most that may`
     return localRejection('ERR_RESILIENCE_BULKHEAD_FULL', message, { policy: this.#policy, elapsedMs })
   }
+}
+
+function emptyRing(): Waiter {
+  const ring = { grant() {}, evict() {} } as unknown as Waiter
+  ring.previous = ring.next = ring
+  return ring
 }

@@ -1,6 +1,7 @@
 import { earlier } from './deadline.ts'
 import { ResilienceError } from './errors.ts'
 import { MAX_DELAY_MS } from './option-checks.ts'
+import type { Slot } from './bulkhead.ts'
 import type { Attempt } from './policy.ts'
 
 export type Work = (attempt: Attempt) => unknown
@@ -13,6 +14,8 @@ interface CallInput {
   signal: AbortSignal | undefined
   idempotent: boolean
   mayRetry: boolean
+  /** 0 is the most important. */
+  priority: number
   timeoutMs: number | undefined
   inheritedDeadlineAt: number | undefined
   inheritedAttempt: number
@@ -24,6 +27,7 @@ export class Call {
   readonly run: Work
   readonly idempotent: boolean
   readonly mayRetry: boolean
+  readonly priority: number
   readonly inheritedAttempt: number
   readonly startedAt: number
   /** Monotonic; undefined when nothing limits the call. */
@@ -35,8 +39,8 @@ export class Call {
   /** Whether this attempt's work was begun: only then does its end say anything about the dependency. */
   started = false
   attemptStartedAt = 0
-  /** Frees the bulkhead slot that the next attempt's work takes over. */
-  slot: (() => void) | undefined
+  /** The bulkhead's, for the next attempt's work to take over. */
+  slot: Slot | undefined
   cancelled: { reason: unknown; byCaller: boolean } | undefined
   /** Ends whatever the call waits for now. A call waits for one thing at a time. */
   onCancel: ((reason: unknown) => void) | undefined
@@ -50,6 +54,7 @@ export class Call {
     this.run = input.run
     this.idempotent = input.idempotent
     this.mayRetry = input.mayRetry
+    this.priority = input.priority
     this.inheritedAttempt = input.inheritedAttempt
     this.#signal = signal
     this.#parent = parent
@@ -62,8 +67,8 @@ export class Call {
 
   /** One of several attempts of this call that run at the same time and end on their own. */
   fork(): Call {
-    const { policy, run, idempotent, mayRetry, inheritedAttempt, deadlineAt } = this
-    const input = { policy, run, signal: undefined, idempotent, mayRetry, inheritedAttempt, timeoutMs: undefined }
+    const { policy, run, idempotent, mayRetry, priority, inheritedAttempt, deadlineAt } = this
+    const input = { policy, run, signal: undefined, idempotent, mayRetry, priority, inheritedAttempt, timeoutMs: undefined }
     return new Call({ ...input, inheritedDeadlineAt: deadlineAt }, this)
   }
 

@@ -1,19 +1,20 @@
 import { attemptLayer, type InFlight } from './attempt.ts'
-import { Bulkhead } from './bulkhead.ts'
+import { Bulkhead, type Slot } from './bulkhead.ts'
 import { Call, type Next, type Work } from './call.ts'
-import { breakerLayer } from './breaker-layer.ts'
+import { type Breaker, breakerLayer } from './breaker-layer.ts'
 import { CircuitBreaker, type Transition } from './circuit-breaker.ts'
 import { currentCallContext } from './deadline.ts'
 import { isLocalRejection, localRejection, ResilienceError } from './errors.ts'
+import { GradualBreaker } from './gradual-breaker.ts'
 import { hedgeLayer } from './hedge.ts'
 import { callHook } from './hooks.ts'
 import { ATTRIBUTE_OUTCOME, ATTRIBUTE_POLICY, ATTRIBUTE_STATE, instruments, type Observed, observe } from './instrumentation.ts'
-import { invalidOption } from './option-checks.ts'
+import { choiceOption, invalidOption } from './option-checks.ts'
 import { LatencySketch } from './latency-sketch.ts'
 import type { PolicyOptions } from './options.ts'
 import type { BreakerState, ExecuteOptions, Attempt, Policy, PolicyStats } from './policy.ts'
 import type { RateLimiter } from './rate-limit.ts'
-import { type ResolvedBreaker, type ResolvedPolicyOptions, resolvePolicyOptions } from './resolve-options.ts'
+import { type ResolvedPolicyOptions, resolvePolicyOptions } from './resolve-options.ts'
 import { TokenBudget } from './retry-budget.ts'
 import { retryLayer } from './retry.ts'
 
@@ -45,7 +46,7 @@ export class ChainPolicy implements Policy, Observed {
   readonly #outcomes = new Map<string, Record<string, string>>()
   #settings: ResolvedPolicyOptions
   #chain: Next
-  #breaker: CircuitBreaker | undefined
+  #breaker: Breaker | undefined
   #unobserve: (() => void) | undefined
   #bulkhead: Bulkhead | undefined
   #latencies: LatencySketch | undefined
@@ -55,7 +56,7 @@ export class ChainPolicy implements Policy, Observed {
    * least time. Their promise is rejected a microtask later, since one that is rejected before its caller could attach a
    * handler costs Node a round of tracking.
    */
-  #shortcut: CircuitBreaker | undefined
+  #shortcut: Breaker | undefined
 
   /** `rateKey` is the key of a policy group; otherwise the name. */
   constructor(options: PolicyOptions, rateKey?: string) {
@@ -87,6 +88,7 @@ export class ChainPolicy implements Policy, Observed {
       signal: options.signal,
       idempotent: options.idempotent ?? true,
       mayRetry: options.retry ?? true,
+      priority: priorityOf(options.priority),
       timeoutMs: this.#settings.timeoutMs,
       inheritedDeadlineAt: inherited?.deadlineAt,
       inheritedAttempt: inherited?.attempt ?? 1,
@@ -137,7 +139,9 @@ export class ChainPolicy implements Policy, Observed {
   }
 
   stats(): PolicyStats {
-    return { state: this.state, inFlight: this.#counter.inFlight, queued: this.#bulkhead?.queued ?? 0 }
+    const stats: PolicyStats = { state: this.state, inFlight: this.#counter.inFlight, queued: this.#bulkhead?.queued ?? 0 }
+    const concurrencyLimit = this.#bulkhead?.adaptiveLimit
+    return concurrencyLimit === undefined ? stats : { ...stats, concurrencyLimit }
   }
 
   get idle(): boolean {
@@ -150,7 +154,7 @@ export class ChainPolicy implements Policy, Observed {
   }
 
   #compile(): Next {
-    const { attemptTimeoutMs, bulkhead, breaker, retry, hedge, rateLimit, hooks } = this.#settings
+    const { attemptTimeoutMs, bulkhead, retry, hedge, rateLimit, hooks } = this.#settings
     let next = attemptLayer(this.#counter, attemptTimeoutMs)
     if (bulkhead === undefined) {
       this.#bulkhead = undefined
@@ -159,7 +163,7 @@ export class ChainPolicy implements Policy, Observed {
       else this.#bulkhead.update(bulkhead)
       next = bulkheadLayer(this.#bulkhead, next)
     }
-    this.#keepBreaker(breaker)
+    this.#keepBreaker()
     this.#shortcut = rateLimit === undefined ? this.#breaker : undefined
     if (this.#breaker !== undefined) next = breakerLayer(this.#breaker, next)
     const budget = retry?.budget ?? this.#ownBudget
@@ -174,16 +178,22 @@ export class ChainPolicy implements Policy, Observed {
     return this.#isolationLayer(next)
   }
 
-  #keepBreaker(settings: ResolvedBreaker | undefined): void {
-    if (settings === undefined) {
-      this.dispose()
-      this.#breaker = undefined
-    } else if (this.#breaker !== undefined) {
-      this.#breaker.settings = settings
-    } else {
-      this.#breaker = new CircuitBreaker(this.name, settings, (to, breakDurationMs) => this.#onTransition(to, breakDurationMs))
-      this.#unobserve = observe(this)
+  #keepBreaker(): void {
+    const { breaker, gradualBreaker } = this.#settings
+    if (breaker !== undefined && this.#breaker instanceof CircuitBreaker) {
+      this.#breaker.settings = breaker
+      return
     }
+    if (gradualBreaker !== undefined && this.#breaker instanceof GradualBreaker) {
+      this.#breaker.settings = gradualBreaker
+      return
+    }
+    this.dispose()
+    this.#breaker = undefined
+    if (breaker !== undefined)
+      this.#breaker = new CircuitBreaker(this.name, breaker, (to, breakDurationMs) => this.#onTransition(to, breakDurationMs))
+    else if (gradualBreaker !== undefined) this.#breaker = new GradualBreaker(this.name, gradualBreaker)
+    if (this.#breaker !== undefined) this.#unobserve = observe(this)
   }
 
   #isolationLayer(next: Next): Next {
@@ -217,6 +227,10 @@ export class ChainPolicy implements Policy, Observed {
   }
 }
 
+function priorityOf(priority: 'high' | 'normal' | 'low' = 'normal'): number {
+  return priority === 'normal' ? 1 : choiceOption('priority', priority, ['high', 'low']) === 'high' ? 0 : 2
+}
+
 function outcomeName(call: Call, error: unknown): string {
   if (call.cancelled?.byCaller) return 'aborted'
   if (!ResilienceError.isInstance(error)) return 'failure'
@@ -237,13 +251,13 @@ function rateLayer(limiter: RateLimiter, key: string, next: Next): Next {
 }
 
 function bulkheadLayer(bulkhead: Bulkhead, next: Next): Next {
-  const queued = async (call: Call, slot: Promise<() => void>): Promise<unknown> => {
+  const queued = async (call: Call, slot: Promise<Slot>): Promise<unknown> => {
     call.slot = await slot
     return next(call)
   }
   return (call) => {
     const slot = bulkhead.acquire(call)
-    if (typeof slot !== 'function') return queued(call, slot)
+    if (slot instanceof Promise) return queued(call, slot)
     call.slot = slot
     return next(call)
   }

@@ -4,7 +4,17 @@ export { ResilienceError, type ResilienceErrorCode, resilienceErrorCodes, type R
 export { lintPolicy, type PolicyLint, type PolicyLintCode, policyLintCodes } from './lint-policy.ts'
 export { noopPolicy } from './noop-policy.ts'
 export { provesNotSent } from './not-sent.ts'
-export type { BreakerOptions, BulkheadOptions, GiveUpReason, HedgeOptions, PolicyHooks, PolicyOptions, RetryOptions } from './options.ts'
+export type {
+  AdaptiveOptions,
+  BreakerOptions,
+  BulkheadOptions,
+  GiveUpReason,
+  GradualBreakerOptions,
+  HedgeOptions,
+  PolicyHooks,
+  PolicyOptions,
+  RetryOptions,
+} from './options.ts'
 export type { Attempt, BreakerState, ExecuteOptions, Outcome, Policy, PolicyStats } from './policy.ts'
 export { createPolicyGroup, type PolicyGroup, type PolicyGroupOptions } from './policy-group.ts'
 export type { RateDecision, RateLimiter } from './rate-limit.ts'

@@ -1,6 +1,7 @@
 import { type MeterProvider, metrics } from '@opentelemetry/api'
 import { afterEach, expect, it } from 'vitest'
 import { createPolicy, retryBudget } from './index.ts'
+import { redisRateLimiter, type RedisRateLimiterOptions } from './rate-limits/redis.ts'
 
 type Attributes = Record<string, string>
 type Gauge = (result: { observe(value: number, attributes: Attributes): void }) => void
@@ -9,7 +10,8 @@ type Gauge = (result: { observe(value: number, attributes: Attributes): void }) 
 function recorder() {
   const sums: Record<string, number> = {}
   const gauges: [string, Gauge][] = []
-  const key = (name: string, { policy, outcome, state }: Attributes) => [name, policy, outcome ?? state].filter(Boolean).join(' ')
+  const key = (name: string, { policy, outcome, state, mode }: Attributes) =>
+    [name, policy, outcome ?? state ?? mode].filter(Boolean).join(' ')
   const meter = {
     createCounter: (name: string) => ({
       add: (value: number, attributes: Attributes) => (sums[key(name, attributes)] = (sums[key(name, attributes)] ?? 0) + value),
@@ -49,5 +51,22 @@ it('counts calls, retries and transitions and shows one state per breaker, also 
     'platform.resilience.breaker.state m open': 1,
     'platform.resilience.breaker.state m half-open': 0,
     'platform.resilience.breaker.state m isolated': 0,
+  })
+})
+
+it('counts hedges, and rate limit decisions made without Redis', async () => {
+  const { provider, read } = recorder()
+  metrics.setGlobalMeterProvider(provider)
+  const gone = { status: 'end', evalsha: () => Promise.reject(new Error('gone')) } as unknown as RedisRateLimiterOptions['client']
+  const rateLimit = redisRateLimiter({ client: gone, limit: 10, periodMs: 1000, whenDown: 'open' })
+  const policy = createPolicy({ name: 'h', rateLimit, hedge: { maxHedges: 1, delayMs: 1 } })
+  let answer!: (value: string) => void
+  const first = new Promise<string>((resolve) => (answer = resolve))
+  expect(await policy.execute(({ attempt }) => (attempt === 1 ? first : 'hedge'))).toBe('hedge')
+  answer('late')
+  expect(read()).toEqual({
+    'platform.resilience.calls h success': 1,
+    'platform.resilience.hedges h': 1,
+    'platform.resilience.rate_limit.fallbacks open': 1,
   })
 })

@@ -29,6 +29,33 @@ describe('bulkhead', () => {
   })
 })
 
+describe('priorities in a full queue', () => {
+  const work = (order: string[], name: string) => () => void order.push(name)
+
+  it('let the more important through first and send the latest of the least important away', async () => {
+    const policy = createPolicy({ bulkhead: { maxConcurrent: 1, maxQueued: 3, maxWaitMs: 60_000 } })
+    let release!: () => void
+    const running = policy.execute(() => new Promise<void>((resolve) => void (release = resolve)))
+    const order: string[] = []
+    const low1 = policy.execute(work(order, 'low 1'), { priority: 'low' })
+    const low2 = settled(policy.execute(work(order, 'low 2'), { priority: 'low' }))
+    const normal = policy.execute(work(order, 'normal'))
+    const high = policy.execute(work(order, 'high'), { priority: 'high' })
+    expect(await low2, 'its place went to the high one').toMatchObject({ code: 'ERR_RESILIENCE_BULKHEAD_FULL' })
+    expect(policy.stats().queued).toBe(3)
+    expect(await settled(policy.execute(work(order, 'low 3'), { priority: 'low' }))).toMatchObject({ code: 'ERR_RESILIENCE_BULKHEAD_FULL' })
+    release()
+    await Promise.all([running, low1, normal, high])
+    expect(order).toEqual(['high', 'normal', 'low 1'])
+    expect(vi.getTimerCount()).toBe(0)
+  })
+
+  it('are one of three', async () => {
+    const call = createPolicy({}).execute(() => 1, { priority: 'urgent' as 'high' })
+    expect(await settled(call)).toMatchObject({ code: 'ERR_RESILIENCE_INVALID_OPTION', option: 'priority' })
+  })
+})
+
 describe('rate limit', () => {
   it('spaces calls by GCRA and says exactly when to come back', async () => {
     const limiter = memoryRateLimiter({ limit: 10, periodMs: 1000, burst: 2 })

@@ -13,6 +13,7 @@ export const noopPolicy: Policy = {
       signal,
       idempotent: false,
       mayRetry: false,
+      priority: 0,
       timeoutMs: undefined,
       inheritedDeadlineAt: undefined,
       inheritedAttempt: 1,

@@ -20,6 +20,7 @@ export interface RetryOptions {
 }
 
 export interface BreakerOptions {
+  kind?: 'window' | undefined
   /** Failed part of the finished calls of the window at which it opens, above 0 up to 1. Default 0.5. */
   failureRatio?: number | undefined
   /** Finished calls that the window must hold before the ratio counts, at least 1. Default 20. */
@@ -46,13 +47,35 @@ export interface BreakerOptions {
   shouldHandle?: ((outcome: Outcome) => boolean) | undefined
 }
 
+/** Rejects the part of the calls that gets no good answer anyway, instead of all or none; has no half-open. */
+export interface GradualBreakerOptions {
+  kind: 'gradual'
+  /** Calls let through per call that succeeds, above 1: higher sends more to an ailing dependency and notices its recovery sooner. Default 2. */
+  allowance?: number | undefined
+  /** Finished or rejected calls that the window must hold before any is rejected, at least 1. Default 20. */
+  minimumThroughput?: number | undefined
+  /** Length of the window, at least 10. Default 10,000. */
+  samplingDurationMs?: number | undefined
+  /** Which outcomes count as failure. Default: every error. Local rejections and the caller's abort never count. */
+  shouldHandle?: ((outcome: Outcome) => boolean) | undefined
+}
+
 export interface BulkheadOptions {
   /** Work that may run at once, at least 1. A slot is free again when the work has really settled. */
   maxConcurrent: number
+  /** Looks for the concurrency at which latency begins to rise, up to `maxConcurrent`. Default: fixed. */
+  adaptive?: AdaptiveOptions | undefined
   /** Calls that may wait. Default 0. */
   maxQueued?: number | undefined
   /** Longest wait. Default 1000. */
   maxWaitMs?: number | undefined
+}
+
+export interface AdaptiveOptions {
+  /** Default 1. */
+  minConcurrent?: number | undefined
+  /** Where it begins. Default 20, within the bounds. */
+  initialConcurrent?: number | undefined
 }
 
 export interface HedgeOptions {
@@ -84,7 +107,7 @@ export interface PolicyOptions extends PolicyHooks {
   attemptTimeoutMs?: number | undefined
   retry?: RetryOptions | undefined
   hedge?: HedgeOptions | undefined
-  breaker?: BreakerOptions | undefined
+  breaker?: BreakerOptions | GradualBreakerOptions | undefined
   bulkhead?: BulkheadOptions | undefined
   rateLimit?: RateLimiter | undefined
 }

@@ -17,6 +17,8 @@ export interface ExecuteOptions<T> {
   fallback?: ((error: unknown) => Promise<T> | T) | undefined
   /** `false`: only errors that prove that nothing was sent are tried again, and nothing is hedged. Default true. */
   idempotent?: boolean | undefined
+  /** Order in the bulkhead's queue; when it is full, a more important call takes the place of the latest less important one. Default 'normal'. */
+  priority?: 'high' | 'normal' | 'low' | undefined
   /** `false`: this call has one attempt, for work that cannot be begun twice, such as sending a stream. Default true. */
   retry?: boolean | undefined
 }
@@ -29,6 +31,8 @@ export interface PolicyStats {
   inFlight: number
   /** Calls waiting for a bulkhead slot. */
   queued: number
+  /** What an adaptive bulkhead lets run at once now; only there. */
+  concurrencyLimit?: number
 }
 
 export interface Policy {

@@ -1,5 +1,14 @@
 import { choiceOption, durationOption, functionOption, invalidOption, MAX_DELAY_MS, numberOption, onlyKnown } from './option-checks.ts'
-import type { BreakerOptions, BulkheadOptions, HedgeOptions, PolicyHooks, PolicyOptions, RetryOptions } from './options.ts'
+import type {
+  AdaptiveOptions,
+  BreakerOptions,
+  BulkheadOptions,
+  GradualBreakerOptions,
+  HedgeOptions,
+  PolicyHooks,
+  PolicyOptions,
+  RetryOptions,
+} from './options.ts'
 import type { Outcome } from './policy.ts'
 import type { RateLimiter } from './rate-limit.ts'
 import { TokenBudget } from './retry-budget.ts'
@@ -36,8 +45,19 @@ export interface ResolvedHedge {
   maxHedges: number
   delayMs: number | undefined
 }
+export interface ResolvedGradualBreaker {
+  allowance: number
+  minimumThroughput: number
+  samplingDurationMs: number
+  shouldHandle: Handles | undefined
+}
+export interface ResolvedAdaptive {
+  minConcurrent: number
+  initialConcurrent: number
+}
 export interface ResolvedBulkhead {
   maxConcurrent: number
+  adaptive: ResolvedAdaptive | undefined
   maxQueued: number
   maxWaitMs: number
 }
@@ -48,6 +68,8 @@ export interface ResolvedPolicyOptions {
   retry: ResolvedRetry | undefined
   hedge: ResolvedHedge | undefined
   breaker: ResolvedBreaker | undefined
+  /** At most one of the two. */
+  gradualBreaker: ResolvedGradualBreaker | undefined
   bulkhead: ResolvedBulkhead | undefined
   rateLimit: RateLimiter | undefined
   hooks: PolicyHooks
@@ -57,6 +79,7 @@ const hookNames = ['onRetry', 'onGiveUp', 'onBreak', 'onHalfOpen', 'onReset', 'o
 const policyKeys = ['name', 'timeoutMs', 'attemptTimeoutMs', 'retry', 'hedge', 'breaker', 'bulkhead', 'rateLimit', ...hookNames]
 const retryKeys = ['maxAttempts', 'initialDelayMs', 'maxDelayMs', 'backoff', 'jitter', 'budget', 'shouldHandle']
 const breakerKeys = [
+  'kind',
   'failureRatio',
   'minimumThroughput',
   'samplingDurationMs',
@@ -85,7 +108,8 @@ export function resolvePolicyOptions(options: PolicyOptions): ResolvedPolicyOpti
     attemptTimeoutMs: optionalDuration('attemptTimeoutMs', options.attemptTimeoutMs),
     retry: options.retry === undefined ? undefined : resolveRetry(options.retry),
     hedge: options.hedge === undefined ? undefined : resolveHedge(options.hedge),
-    breaker: options.breaker === undefined ? undefined : resolveBreaker(options.breaker),
+    breaker: options.breaker === undefined || options.breaker.kind === 'gradual' ? undefined : resolveBreaker(options.breaker),
+    gradualBreaker: options.breaker?.kind === 'gradual' ? resolveGradualBreaker(options.breaker) : undefined,
     bulkhead: options.bulkhead === undefined ? undefined : resolveBulkhead(options.bulkhead),
     rateLimit: options.rateLimit,
     hooks: { onRetry, onGiveUp, onBreak, onHalfOpen, onReset, onReject },
@@ -127,6 +151,7 @@ function ratioOption(path: string, value: number): number {
 
 function resolveBreaker(breaker: BreakerOptions): ResolvedBreaker {
   onlyKnown('breaker', breaker, breakerKeys)
+  choiceOption('breaker.kind', breaker.kind ?? 'window', ['window'])
   functionOption('breaker.shouldHandle', breaker.shouldHandle)
   const breakDurationMs = durationOption('breaker.breakDurationMs', breaker.breakDurationMs ?? 5000)
   return {
@@ -155,10 +180,32 @@ function resolveBreaker(breaker: BreakerOptions): ResolvedBreaker {
   }
 }
 
-function resolveBulkhead(bulkhead: BulkheadOptions): ResolvedBulkhead {
-  onlyKnown('bulkhead', bulkhead, ['maxConcurrent', 'maxQueued', 'maxWaitMs'])
+function resolveGradualBreaker(breaker: GradualBreakerOptions): ResolvedGradualBreaker {
+  onlyKnown('breaker', breaker, ['kind', 'allowance', 'minimumThroughput', 'samplingDurationMs', 'shouldHandle'])
+  functionOption('breaker.shouldHandle', breaker.shouldHandle)
   return {
-    maxConcurrent: numberOption('bulkhead.maxConcurrent', bulkhead.maxConcurrent, { min: 1, integer: true }),
+    allowance: numberOption('breaker.allowance', breaker.allowance ?? 2, { min: 1 + Number.EPSILON }),
+    minimumThroughput: numberOption('breaker.minimumThroughput', breaker.minimumThroughput ?? 20, { min: 1, integer: true }),
+    samplingDurationMs: durationOption('breaker.samplingDurationMs', breaker.samplingDurationMs ?? 10_000, 10),
+    shouldHandle: breaker.shouldHandle,
+  }
+}
+
+function resolveAdaptive(adaptive: AdaptiveOptions, maxConcurrent: number): ResolvedAdaptive {
+  onlyKnown('bulkhead.adaptive', adaptive, ['minConcurrent', 'initialConcurrent'])
+  const range = { min: 1, max: maxConcurrent, integer: true }
+  const minConcurrent = numberOption('bulkhead.adaptive.minConcurrent', adaptive.minConcurrent ?? 1, range)
+  const initial = adaptive.initialConcurrent ?? Math.min(maxConcurrent, Math.max(minConcurrent, 20))
+  const initialConcurrent = numberOption('bulkhead.adaptive.initialConcurrent', initial, { ...range, min: minConcurrent })
+  return { minConcurrent, initialConcurrent }
+}
+
+function resolveBulkhead(bulkhead: BulkheadOptions): ResolvedBulkhead {
+  onlyKnown('bulkhead', bulkhead, ['maxConcurrent', 'adaptive', 'maxQueued', 'maxWaitMs'])
+  const maxConcurrent = numberOption('bulkhead.maxConcurrent', bulkhead.maxConcurrent, { min: 1, integer: true })
+  return {
+    maxConcurrent,
+    adaptive: bulkhead.adaptive === undefined ? undefined : resolveAdaptive(bulkhead.adaptive, maxConcurrent),
     maxQueued: numberOption('bulkhead.maxQueued', bulkhead.maxQueued ?? 0, { min: 0, integer: true }),
     maxWaitMs: durationOption('bulkhead.maxWaitMs', bulkhead.maxWaitMs ?? 1000),
   }

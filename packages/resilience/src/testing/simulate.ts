@@ -66,9 +66,9 @@ async function run(options: SimulationOptions, policies: readonly PolicyOptions[
           report.arrived(elapsedMs())
           return downstream.call(signal)
         })
-        report.ended(offeredAtMs, 'succeeded')
+        report.ended(offeredAtMs, 'succeeded', elapsedMs())
       } catch (error) {
-        report.ended(offeredAtMs, isLocalRejection(error) ? 'rejected' : 'failed')
+        report.ended(offeredAtMs, isLocalRejection(error) ? 'rejected' : 'failed', elapsedMs())
       }
       open--
     }

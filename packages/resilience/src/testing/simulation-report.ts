@@ -16,10 +16,13 @@ export interface SimulatedSpan {
   readonly loadFactor: number
   /** Of the calls offered; 1 when there were none. */
   readonly successRate: number
+  /** Mean time of the calls that succeeded; 0 when none did. */
+  readonly meanMs: number
 }
 
 interface Slice {
   succeeded: number
+  tookMs: number
   rejected: number
   failed: number
   atDownstream: number
@@ -39,6 +42,7 @@ export class SimulationReport {
     this.#outages = outages
     this.#slices = Array.from({ length: Math.ceil(durationMs / SLICE_MS) }, () => ({
       succeeded: 0,
+      tookMs: 0,
       rejected: 0,
       failed: 0,
       atDownstream: 0,
@@ -48,7 +52,9 @@ export class SimulationReport {
   /** In whole tenths of a second; by default the whole run. */
   between(fromMs = 0, toMs: number = this.durationMs): SimulatedSpan {
     const sum = { succeeded: 0, rejected: 0, failed: 0, atDownstream: 0 }
+    let tookMs = 0
     for (const slice of this.#slices.slice(Math.floor(fromMs / SLICE_MS), Math.ceil(toMs / SLICE_MS))) {
+      tookMs += slice.tookMs
       sum.succeeded += slice.succeeded
       sum.rejected += slice.rejected
       sum.failed += slice.failed
@@ -60,6 +66,7 @@ export class SimulationReport {
       ...sum,
       loadFactor: offered === 0 ? 0 : sum.atDownstream / offered,
       successRate: offered === 0 ? 1 : sum.succeeded / offered,
+      meanMs: sum.succeeded === 0 ? 0 : tookMs / sum.succeeded,
     }
   }
 
@@ -86,9 +93,11 @@ export class SimulationReport {
     if (slice !== undefined) slice.atDownstream++
   }
 
-  ended(offeredAtMs: number, outcome: 'succeeded' | 'rejected' | 'failed'): void {
+  ended(offeredAtMs: number, outcome: 'succeeded' | 'rejected' | 'failed', atMs: number): void {
     const slice = this.#at(offeredAtMs)
-    if (slice !== undefined) slice[outcome]++
+    if (slice === undefined) return
+    slice[outcome]++
+    if (outcome === 'succeeded') slice.tookMs += atMs - offeredAtMs
   }
 
   #at(ms: number): Slice | undefined {

@@ -18,7 +18,7 @@ class VirtualTimeout {
   }
 
   refresh(): this {
-    this.entry = this.#clock.schedule(this.#delayMs, () => {
+    this.entry = this.#clock.schedule(Math.max(1, Math.trunc(Number(this.#delayMs)) || 0), () => {
       this.entry = undefined
       this.#run()
     })
@@ -77,7 +77,7 @@ export class VirtualClock {
   }
 
   schedule(delayMs: number, run: () => void): Entry {
-    const entry = { dueAt: this.#now + Math.max(1, Math.trunc(Number(delayMs)) || 0), order: this.#order++, run }
+    const entry = { dueAt: this.#now + Math.max(0, delayMs), order: this.#order++, run }
     this.#push(entry)
     return entry
   }
