@@ -1,4 +1,4 @@
-import type { Shop } from '@film-store/film-contracts'
+import type { Shop } from '@film-store/film-contracts/shop'
 import type { LoggerLike } from '@platform/service'
 import { fastifyInbound, type InboundHook } from '@platform/service/http'
 import Fastify, { type FastifyInstance } from 'fastify'

@@ -1,4 +1,5 @@
-import { openShop, queueDriver, stockChanged } from '@film-store/film-contracts'
+import { queueDriver, stockChanged } from '@film-store/film-contracts'
+import { openShop } from '@film-store/film-contracts/shop'
 import { createCache } from '@platform/cache'
 import { memory } from '@platform/cache/memory'
 import { postgresBus } from '@platform/cache/postgres'
@@ -74,7 +75,13 @@ await createService({
     http: component(http, { needs: ['cache', 'pages', 'projection'] }),
     ...(current.consulUrl && { registration: component(announce(discovery, current), { needs: ['http', 'discovery'] }) }),
   },
-  health: createHealth({ checks: { db: { run: (options) => db.check!(options), kind: 'shared' } }, logger }),
+  health: createHealth({
+    checks: {
+      db: { run: (options) => db.check!(options), kind: 'shared' },
+      config: { run: (options) => config.check(options), kind: 'optional' },
+    },
+    logger,
+  }),
   gracePeriodMs: current.gracePeriod,
   admin: { ...current.admin, metrics: (request) => telemetry.metrics(request) },
   logger,

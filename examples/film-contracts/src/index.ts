@@ -1,4 +1,3 @@
 export { type CleaningReport, cleanFilms, type Film, type RawFilm, readFilms } from './films.ts'
 export { commonSettings, httpSettings, queueDriver } from './infrastructure.ts'
-export { followedSettings, followedSources, openShop, type Shop } from './shop.ts'
 export { orderFulfilled, orderPlaced, orderRejected, stockChanged } from './messages.ts'

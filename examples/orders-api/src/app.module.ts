@@ -1,4 +1,4 @@
-import type { Shop } from '@film-store/film-contracts'
+import type { Shop } from '@film-store/film-contracts/shop'
 import { type DynamicModule, Module } from '@nestjs/common'
 import type { Logger } from '@platform/logger'
 import { PlatformModule } from '@platform/nestjs'

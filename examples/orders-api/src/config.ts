@@ -1,4 +1,5 @@
-import { commonSettings, followedSettings, followedSources, httpSettings } from '@film-store/film-contracts'
+import { commonSettings, httpSettings } from '@film-store/film-contracts'
+import { followedSettings, followedSources } from '@film-store/film-contracts/shop'
 import { args, type Config, defineConfig, dotenv, env } from '@platform/config'
 import { z } from 'zod'
 

@@ -1,5 +1,6 @@
 import 'reflect-metadata'
-import { openShop, queueDriver } from '@film-store/film-contracts'
+import { queueDriver } from '@film-store/film-contracts'
+import { openShop } from '@film-store/film-contracts/shop'
 import { NestFactory } from '@nestjs/core'
 import { pinnedHook } from '@platform/config'
 import { createDbPool, toTypeOrmDriver } from '@platform/db-pool'
@@ -84,7 +85,13 @@ await createService({
     rejected: component(rejected, { needs: ['db', 'broker'] }),
     http: component(http, { needs: ['orm', 'outbox', 'catalog'] }),
   },
-  health: createHealth({ checks: { db: { run: (options) => db.check!(options), kind: 'shared' } }, logger }),
+  health: createHealth({
+    checks: {
+      db: { run: (options) => db.check!(options), kind: 'shared' },
+      config: { run: (options) => config.check(options), kind: 'optional' },
+    },
+    logger,
+  }),
   gracePeriodMs: current.gracePeriod,
   admin: { ...current.admin, metrics: (request) => telemetry.metrics(request) },
   logger,

@@ -1,4 +1,4 @@
-import type { Shop } from '@film-store/film-contracts'
+import type { Shop } from '@film-store/film-contracts/shop'
 import { Body, Controller, Get, Headers, Inject, NotFoundException, Param, Post, Res } from '@nestjs/common'
 import { ZodPipe } from '@platform/nestjs'
 import type { Response } from 'express'
