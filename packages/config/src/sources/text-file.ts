@@ -1,3 +1,4 @@
+import { constants } from 'node:fs'
 import { open } from 'node:fs/promises'
 import type { ReadOptions } from '../source.ts'
 
@@ -23,7 +24,7 @@ export async function readTextFile(
   let content: Buffer
   try {
     // A named pipe without a writer would be waited for without end.
-    await using handle = await open(path, 0o4000 /* O_NONBLOCK */)
+    await using handle = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0))
     const { size, isFile } = await handle.stat().then((stat) => ({ size: stat.size, isFile: stat.isFile() }))
     if (!isFile) return refuse('a file, not a directory or a pipe')
     if (size > maxBytes) return refuse(`a file of at most ${maxBytes} bytes`)
