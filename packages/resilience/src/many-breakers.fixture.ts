@@ -1,5 +1,5 @@
 /** Makes and drops 10,000 breakers, half of them open, and must then exit by itself. Needs --expose-gc. */
-import { createPolicy } from './index.ts'
+import { type BreakerOptions, createPolicy, type Policy } from './index.ts'
 
 const heap = async (): Promise<number> => {
   for (let i = 0; i < 3; i++) {
@@ -20,8 +20,18 @@ await makeAndDrop(1000)
 const before = await heap()
 await makeAndDrop(10_000)
 const grownBytes = (await heap()) - before
-// One that is still open, for an hour, must not hold the process either.
-const open = createPolicy({ breaker: { consecutiveFailures: 1, breakDurationMs: 3_600_000 } })
-await open.execute(() => Promise.reject(new Error('down'))).catch(() => {})
+// Neither must one hold the process that is open for an hour, that has a probe out for an hour, or that recovers for an hour.
+const hour = 3_600_000
+const openFor = async (breaker: BreakerOptions): Promise<Policy> => {
+  const policy = createPolicy({ breaker: { consecutiveFailures: 1, maxBreakDurationMs: breaker.breakDurationMs, ...breaker } })
+  await policy.execute(() => Promise.reject(new Error('down'))).catch(() => {})
+  await new Promise((resolve) => setTimeout(resolve, 20))
+  return policy
+}
+const open = await openFor({ breakDurationMs: hour })
+const probing = await openFor({ breakDurationMs: 1, probeTimeoutMs: hour })
+void probing.execute(() => new Promise(() => {}))
+const recovering = await openFor({ breakDurationMs: 1, recoveryMs: hour })
+await recovering.execute(() => 1)
 const timers = process.getActiveResourcesInfo().filter((resource) => resource === 'Timeout').length
-console.log(JSON.stringify({ grownBytes, timers, state: open.stats().state }))
+console.log(JSON.stringify({ grownBytes, timers, states: [open, probing, recovering].map((policy) => policy.stats().state) }))
