@@ -26,12 +26,12 @@ export function buildApp({
 
   app.get('/films', async (request) => {
     const { query, limit } = searchQuery.parse(request.query)
-    return { films: await films.search(query, { limit, signal: request.signal }) }
+    return { films: await films.search(query, limit) }
   })
 
   app.get('/films/:id', async (request) => {
     const { id } = filmParams.parse(request.params)
-    const page = await films.page(id, { signal: request.signal })
+    const page = await films.page(id)
     if (!page) throw new Problem(404, 'Film not found', [{ pointer: '#/id', message: `no film has the number ${id}` }])
     return { ...page, currency: shop.currency, promotion: await shop.promotion() }
   })

@@ -16,8 +16,8 @@ export interface FilmPage {
 export type FilmSummary = Pick<FilmPage, 'id' | 'title' | 'releasedOn' | 'priceCents'>
 
 export interface Films {
-  page(id: number, options: { signal?: AbortSignal }): Promise<FilmPage | undefined>
-  search(query: string, options: { limit: number; signal?: AbortSignal }): Promise<FilmSummary[]>
+  page(id: number): Promise<FilmPage | undefined>
+  search(query: string, limit: number): Promise<FilmSummary[]>
   /** Takes over a change of stock, whatever the order of arrival, and drops the pages that show the old one. */
   applyStock(change: { filmId: number; stock: number; version: number }): Promise<void>
 }
@@ -37,30 +37,23 @@ export function createFilms({ db, cache }: { db: DbPool; cache: Cache }): Films 
   }
 
   return {
-    async page(id, { signal }) {
+    async page(id) {
       // Unknown films are remembered too: a crawler that guesses numbers does not reach the database twice.
-      const page = await cache.getOrSet(`page:${id}`, (entry) => load(id, entry.signal), {
-        tags: [tagOf(id)],
-        ...(signal && { signal }),
-      })
+      const page = await cache.getOrSet(`page:${id}`, (entry) => load(id, entry.signal), { tags: [tagOf(id)] })
       return page ?? undefined
     },
 
-    search(query, { limit, signal }) {
-      return cache.getOrSet(
-        `search:${limit}:${query.toLowerCase()}`,
-        async (entry) => {
-          const { rows } = await db.query<FilmSummary>(
-            `select id, title, released_on::text as "releasedOn", price_cents as "priceCents"
-               from films where words @@ plainto_tsquery('simple', $1)
-              order by votes desc, id limit $2`,
-            [query, limit],
-            { signal: entry.signal },
-          )
-          return rows
-        },
-        signal ? { signal } : {},
-      )
+    search(query, limit) {
+      return cache.getOrSet(`search:${limit}:${query.toLowerCase()}`, async (entry) => {
+        const { rows } = await db.query<FilmSummary>(
+          `select id, title, released_on::text as "releasedOn", price_cents as "priceCents"
+             from films where words @@ plainto_tsquery('simple', $1)
+            order by votes desc, id limit $2`,
+          [query, limit],
+          { signal: entry.signal },
+        )
+        return rows
+      })
     },
 
     async applyStock({ filmId, stock, version }) {
