@@ -68,6 +68,23 @@ describe('hedging', () => {
     expect(await sentAfter(), 'old latencies are forgotten').toBe(Number.POSITIVE_INFINITY)
   })
 
+  it('counts a lost attempt with the time it had taken, so that the delay does not creep down', async () => {
+    const policy = createPolicy({ hedge: { maxHedges: 1 } })
+    const run = async (count: number, ms: number, work: (attempt: Attempt) => Promise<unknown>) => {
+      const calls = Array.from({ length: count }, () => policy.execute(work))
+      await vi.advanceTimersByTimeAsync(ms)
+      await Promise.all(calls)
+    }
+    await run(100, 20, () => after(20))
+    await run(30, 400, ({ attempt }) => (attempt === 1 ? hangs() : after(200)))
+    let begun = 0
+    const probe = policy.execute(() => (begun++, after(400)))
+    await vi.advanceTimersByTimeAsync(209)
+    expect(begun, 'hedges took 200 ms, lost attempts 220').toBe(1)
+    await vi.advanceTimersByTimeAsync(500)
+    await probe
+  })
+
   it('leaves work alone that is not idempotent, must not be begun twice, or is part of a retry already', async () => {
     const policy = createPolicy({ hedge: { maxHedges: 1, delayMs: 10 } })
     const nested = createPolicy({ retry: { maxAttempts: 2, initialDelayMs: 0 } })
@@ -108,17 +125,25 @@ describe('hedging', () => {
   })
 
   it('sends nothing beside an attempt that waits for a slot, and ignores a hedge that is refused here', async () => {
-    const policy = createPolicy({ hedge: { maxHedges: 1, delayMs: 10 }, bulkhead: { maxConcurrent: 1, maxQueued: 1 } })
+    const policy = createPolicy({ hedge: { maxHedges: 1, delayMs: 10 }, bulkhead: { maxConcurrent: 1, maxQueued: 5 } })
     let begun = 0
     const first = policy.execute(() => (begun++, after(100)))
     const second = policy.execute(() => (begun++, after(5)))
-    await vi.advanceTimersByTimeAsync(105)
+    await vi.advanceTimersByTimeAsync(50)
+    expect(policy.stats().queued, 'the second call and a hedge of the first').toBe(2)
+    await vi.advanceTimersByTimeAsync(55)
     expect(await Promise.all([first, second])).toEqual([100, 5])
     expect(begun).toBe(2)
-    const refused = createPolicy({ hedge: { maxHedges: 1, delayMs: 10 }, bulkhead: { maxConcurrent: 1 } })
+    const budget = retryBudget({ refillPerSuccess: 0 })
+    const refused = createPolicy({
+      retry: { maxAttempts: 1, budget },
+      hedge: { maxHedges: 1, delayMs: 10 },
+      bulkhead: { maxConcurrent: 1 },
+    })
     const call = refused.execute(() => after(50))
     await vi.advanceTimersByTimeAsync(50)
     expect(await call).toBe(50)
+    expect(budget.tokens, 'a hedge that was not sent costs nothing').toBe(500)
   })
 
   it('takes an answer that is to be retried only when nothing better comes', async () => {

@@ -32,6 +32,20 @@ describe('timeout', () => {
     expect((signals[0]!.reason as { which: string }).which).toBe('attempt')
   })
 
+  it('does not begin work whose time ran out while the event loop was blocked', async () => {
+    const run = vi.fn<() => number>(() => 1)
+    let now = performance.now()
+    const clock = vi.spyOn(performance, 'now').mockImplementation(() => now)
+    const acquire = async () => {
+      now += 500
+      return { allowed: true, remaining: 1, retryAfterMs: 0 }
+    }
+    const error = await settled(createPolicy({ timeoutMs: 100, rateLimit: { acquire } }).execute(run))
+    clock.mockRestore()
+    expect(error).toMatchObject({ code: 'ERR_RESILIENCE_TIMEOUT', which: 'total', elapsedMs: 500 })
+    expect(run).not.toHaveBeenCalled()
+  })
+
   it('shows a signal that is read late as aborted already', async () => {
     const policy = createPolicy({ timeoutMs: 10 })
     let read!: () => boolean
