@@ -66,6 +66,8 @@ describe('hedging', () => {
     expect(long).toBeLessThan(325)
     await vi.advanceTimersByTimeAsync(120_000)
     expect(await sentAfter(), 'old latencies are forgotten').toBe(Number.POSITIVE_INFINITY)
+    await learn(60, 20)
+    expect(await sentAfter(), 'and do not count').toBeLessThanOrEqual(22)
   })
 
   it('counts a lost attempt with the time it had taken, so that the delay does not creep down', async () => {
