@@ -1,5 +1,6 @@
 /**
- * The gate. What needs containers runs when an engine answers. One PostgreSQL, Redis, RabbitMQ and Consul serve the whole run.
+ * The gate: everything that needs no container. One PostgreSQL, Redis, RabbitMQ and Consul serve the whole run.
+ * `--containers` tests the containers as well, if an engine answers.
  * `--long` runs what takes minutes instead: long suites, and the books at 1,000 orders with every failure and three seeds.
  */
 import { spawn, spawnSync } from 'node:child_process'
@@ -103,8 +104,14 @@ if (long) {
   steps.push(await step('publish', () => checkPublished(addresses)))
   steps.push(await step('demo embedded', demo('--orders', '200', '--mode', 'embedded')))
   steps.push(await step('demo native', demo('--orders', '200', '--mode', 'native')))
-  if (spawnSync('docker', ['info'], { stdio: 'ignore' }).status === 0) steps.push(await step('containers', testCompose))
-  else console.log('\nNo container engine answers: `pnpm test:compose` is left out. `pnpm infra doctor` says what is missing.')
+  if (process.argv.includes('--containers')) {
+    if (spawnSync('docker', ['info'], { stdio: 'ignore' }).status === 0) {
+      steps.push(await step('servers in containers', suite('container', {}, ['--concurrency=1'])))
+      steps.push(await step('film store in containers', testCompose))
+    } else {
+      console.log('\nNo container engine answers: the containers are not tested. `pnpm infra doctor` says what is missing.')
+    }
+  }
 }
 
 steps.push(

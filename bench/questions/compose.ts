@@ -1,11 +1,12 @@
 import { execFile } from 'node:child_process'
-import { appendFileSync, cpSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { appendFileSync, cpSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import { freePort } from '../../packages/stack/src/index.ts'
 import { compose, docker, type Project } from '../../scripts/infra/compose.ts'
 import { type Question, type Report, row } from '../report.ts'
+import { type DemoRun, runDemo } from '../run-demo.ts'
 
 const root = resolve(import.meta.dirname, '../..')
 const images = ['catalog-api', 'orders-api', 'fulfilment-worker'].map((service) => `film-store/${service}`)
@@ -70,35 +71,6 @@ async function rebuild(times: number, onProgress: (line: string) => void): Promi
   }
 }
 
-interface Run {
-  readonly traffic: { ordersPerSecond: number; orderP50Ms: number; orderP99Ms: number }
-  readonly books: readonly { name: string; holds: boolean; detail: string }[]
-}
-
-async function runDemo(mode: string, orders: number, seed: number): Promise<Run> {
-  const folder = mkdtempSync(join(tmpdir(), 'platform-bench-'))
-  const file = join(folder, 'run.json')
-  const args = ['--mode', mode, '--orders', String(orders), '--seed', String(seed), '--json', file]
-  try {
-    // A run whose books do not balance exits with 1 and still leaves its figures.
-    const failure = await run(process.execPath, [
-      'examples/demo/dist/main.js',
-      ...args,
-      ...(mode === 'compose' ? ['--no-build'] : []),
-    ]).then(
-      () => undefined,
-      (error: Error) => error,
-    )
-    try {
-      return JSON.parse(readFileSync(file, 'utf8')) as Run
-    } catch {
-      throw failure ?? new Error(`the demo left no figures in ${file}`)
-    }
-  } finally {
-    rmSync(folder, { recursive: true, force: true })
-  }
-}
-
 const question: Question = {
   title: 'How long do the containers take to start and to rebuild, what do they weigh, and what do they cost in throughput?',
   async measure({ quick, onProgress }) {
@@ -139,10 +111,10 @@ const question: Question = {
     }
     const sizes = await Promise.all(images.map(sizeOf))
     const rebuilt = await rebuild(rounds, onProgress)
-    const runs: Record<'compose' | 'native', Run[]> = { compose: [], native: [] }
+    const runs: Record<'compose' | 'native', DemoRun[]> = { compose: [], native: [] }
     for (let round = 0; round < (quick ? 0 : rounds); round++) {
       for (const mode of round % 2 === 0 ? (['compose', 'native'] as const) : (['native', 'compose'] as const)) {
-        const found = await runDemo(mode, 500, round + 1)
+        const found = await runDemo({ mode, orders: 500, seed: round + 1, flags: mode === 'compose' ? ['--no-build'] : [] })
         runs[mode].push(found)
         onProgress(`round ${round + 1} of ${rounds}, ${mode}: ${found.traffic.ordersPerSecond.toFixed(0)} orders/s`)
       }
@@ -157,7 +129,7 @@ interface Measured {
   readonly memory: readonly ReadonlyMap<string, number>[]
   readonly sizes: readonly number[]
   readonly rebuilt: readonly number[]
-  readonly runs: Readonly<Record<'compose' | 'native', readonly Run[]>>
+  readonly runs: Readonly<Record<'compose' | 'native', readonly DemoRun[]>>
 }
 
 async function report({ cold, warm, memory, sizes, rebuilt, runs }: Measured): Promise<Pick<Report, 'versions' | 'rows' | 'checks'>> {
