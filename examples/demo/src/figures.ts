@@ -107,7 +107,7 @@ function breakerOpenings(samples: readonly Sample[]): Figure {
   const target = '< 0.1 % of calls'
   const calls = sum(samples, 'platform_resilience_calls_total')
   if (calls === 0) return { name, target, reason: 'no call went through a breaker' }
-  const opened = sum(samples, 'platform_resilience_breaker_transitions_total', { to: 'open' })
+  const opened = sum(samples, 'platform_resilience_breaker_transitions_total', { state: 'open' })
   const value = opened / calls
   return { name, target, measured: `${(value * 100).toFixed(3)} % (${opened} of ${calls})`, value, holds: value < 0.001 }
 }
