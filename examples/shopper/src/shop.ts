@@ -95,13 +95,15 @@ export async function shop(options: ShopOptions): Promise<Traffic> {
       const random = createRandom(options.seed * 1_000_003 + started++)
       let seen = films[0]!
       const searchAt = random.below(viewsPerOrder)
+      // Some make up their mind at once and look on afterwards: customers who all order after their last view come in waves.
+      const orderAt = random.below(viewsPerOrder)
       for (let i = 0; i < viewsPerOrder; i++) {
         if (i === searchAt) await search(random)
         const film = films[drawFilm(random)]!
         if (i === 0 || random.next() < 0.2) seen = film
         await view(film)
+        if (i === orderAt) await order(seen, random)
       }
-      await order(seen, random)
       options.onProgress?.({ orders: accepted.length, views: views.length })
     }
   }
