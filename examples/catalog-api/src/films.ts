@@ -57,13 +57,16 @@ export function createFilms({ db, cache }: { db: DbPool; cache: Cache }): Films 
     },
 
     async applyStock({ filmId, stock, version }) {
+      // Every change comes to each instance and to the group: all but the first find it done, its invalidation on the way.
+      const { rowCount } = await db.query('select 1 from films where id = $1 and stock_version < $2', [filmId, version])
+      if (rowCount === 0) return
       await db.transaction(async (tx) => {
-        const { rowCount } = await tx.query('update films set stock = $2, stock_version = $3 where id = $1 and stock_version < $3', [
+        const updated = await tx.query('update films set stock = $2, stock_version = $3 where id = $1 and stock_version < $3', [
           filmId,
           stock,
           version,
         ])
-        if (rowCount > 0) cache.invalidateAfterCommit(tx, { tags: [tagOf(filmId)] })
+        if (updated.rowCount > 0) cache.invalidateAfterCommit(tx, { tags: [tagOf(filmId)] })
       })
     },
   }

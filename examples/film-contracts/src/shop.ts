@@ -4,11 +4,14 @@ import { flags } from '@platform/config/flags'
 import { OpenFeature } from '@openfeature/server-sdk'
 import { z } from 'zod'
 
+/** A flag that is defined costs less to ask for than one that is missing: no error is made of it. */
+const noPromotion = { flags: { promotion: { state: 'ENABLED', variants: { on: true, off: false }, defaultVariant: 'off' } } }
+
 /** How the store presents itself; changes in every instance while orders flow. */
 export const shopSettings = z
   .object({
     currency: z.enum(['EUR', 'USD', 'GBP']).default('EUR').describe('Currency in which prices are shown'),
-    flags: z.unknown().optional().describe("Feature flags in flagd's format; the store knows `promotion`"),
+    flags: z.unknown().default(noPromotion).describe("Feature flags in flagd's format; the store knows `promotion`"),
   })
   .prefault({})
 
