@@ -1,7 +1,9 @@
-/** Files that the schemas of the services give: compared byte by byte, or written with `--write`. */
+/** Files that a table or the schemas of the services give: compared byte by byte, or written with `--write`. */
 import { spawnSync } from 'node:child_process'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { root } from './pinned-node.ts'
+import { lintRules, lintRulesFile } from './lint-rules.ts'
+import { bin, root } from './pinned-node.ts'
 
 const services = ['catalog-api', 'orders-api', 'fulfilment-worker']
 const generated = { template: '.env.example', docs: 'SETTINGS.md' }
@@ -17,4 +19,16 @@ for (const service of services) {
     console.error(`${stderr.trim()}\nwrite them with: node scripts/check-generated.ts --write`)
     process.exitCode = 1
   }
+}
+
+/** As biome lays it out. */
+const formatted = spawnSync(bin('biome'), ['format', '--stdin-file-path', lintRulesFile], {
+  cwd: root,
+  input: lintRules,
+  encoding: 'utf8',
+}).stdout
+if (process.argv.includes('--write')) writeFileSync(lintRulesFile, formatted)
+else if (readFileSync(lintRulesFile, 'utf8') !== formatted) {
+  console.error('.oxlintrc.json is not what scripts/lint-rules.ts gives\nwrite it with: node scripts/check-generated.ts --write')
+  process.exitCode = 1
 }

@@ -1,0 +1,7 @@
+/**
+ * How long to wait before a try, with full jitter: anything from nothing to `initialDelayMs`, doubled for every earlier retry, at most `maxDelayMs`.
+ * `retry` is 1 for the first. Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+ */
+export function backoffMs(retry: number, initialDelayMs: number, maxDelayMs: number, random: () => number = Math.random): number {
+  return random() * Math.min(maxDelayMs, initialDelayMs * 2 ** Math.min(retry - 1, 52))
+}

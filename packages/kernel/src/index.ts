@@ -1,0 +1,6 @@
+export { orAborted, settlesWithin, withDeadline } from './abort.ts'
+export { backoffMs } from './backoff.ts'
+export { guarded } from './guarded.ts'
+export { choiceOption, durationOption, functionOption, integerOption, knownOptions, numberOption } from './option-checks.ts'
+export { isStorableText } from './text.ts'
+export { backgroundInterval, backgroundPause, backgroundTimeout, longestTimerMs, pause } from './timers.ts'

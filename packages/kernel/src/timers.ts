@@ -1,0 +1,47 @@
+/** What setTimeout can wait for at the longest; more would fire at once. About 24.8 days. */
+export const longestTimerMs = 2_147_483_647
+
+/** Waits; rejects with the signal's reason as soon as it aborts. Holds the process: somebody awaits it. */
+export function pause(ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (signal?.aborted) return reject(signal.reason as Error)
+    const onAbort = (): void => {
+      clearTimeout(timer)
+      reject(signal?.reason as Error)
+    }
+    const timer = setTimeout(
+      () => {
+        signal?.removeEventListener('abort', onAbort)
+        resolve()
+      },
+      Math.min(ms, longestTimerMs),
+    )
+    signal?.addEventListener('abort', onAbort, { once: true })
+  })
+}
+
+// The only three places that let go of the process: what they wait for is work that no caller awaits. Lint forbids `unref` elsewhere.
+
+/** The pause of a loop that nobody awaits; ends early, without an error, when the signal aborts. Whoever begins to await the loop aborts it. */
+export function backgroundPause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) return resolve()
+    const done = (): void => {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', done)
+      resolve()
+    }
+    const timer = backgroundTimeout(done, ms)
+    signal.addEventListener('abort', done, { once: true })
+  })
+}
+
+/** A timer that lets the process end: for upkeep and for limits of work that holds the process by itself. */
+export function backgroundTimeout(work: () => void, ms: number): NodeJS.Timeout {
+  return setTimeout(work, Math.min(ms, longestTimerMs)).unref()
+}
+
+/** Upkeep every `ms`; lets the process end. */
+export function backgroundInterval(work: () => void, ms: number): NodeJS.Timeout {
+  return setInterval(work, Math.min(ms, longestTimerMs)).unref()
+}
