@@ -3,13 +3,15 @@ import { dirname, join } from 'node:path'
 import { defineConfig, type ViteUserConfig } from 'vitest/config'
 
 /**
- * Which files a run takes: `test` everything that shares servers, `chaos` what breaks servers of its own, `long` what takes minutes, `container`
- * what needs a container engine.
+ * Which files a run takes: `test` everything that shares servers, `unit` only what needs none, `chaos` what breaks servers of its own, `long` what
+ * takes minutes, `container` what needs a container engine.
  */
 const suite = process.env['PLATFORM_SUITE'] ?? 'test'
 const separate = ['chaos', 'long', 'container']
 const include = separate.includes(suite) ? [`src/**/*.${suite}.test.ts`] : ['src/**/*.test.ts']
-const exclude = separate.includes(suite) ? [] : separate.map((name) => `src/**/*.${name}.test.ts`)
+const exclude = separate.includes(suite)
+  ? []
+  : [...separate, ...(suite === 'unit' ? ['integration'] : [])].map((name) => `src/**/*.${name}.test.ts`)
 
 const packageName = (file: string) => (JSON.parse(readFileSync(file, 'utf8')) as { name: string }).name
 

@@ -3,11 +3,13 @@ import { spawnSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { lintRules, lintRulesFile } from './lint-rules.ts'
+import { publishedManifests, readManifest, repositoryUrl, withIdentity } from './package-identity.ts'
 import { bin, root } from './pinned-node.ts'
 
 const services = ['catalog-api', 'orders-api', 'fulfilment-worker']
 const generated = { template: '.env.example', docs: 'SETTINGS.md' }
-const option = process.argv.includes('--write') ? '--output' : '--compare'
+const write = process.argv.includes('--write')
+const option = write ? '--output' : '--compare'
 
 for (const service of services) {
   for (const [command, file] of Object.entries(generated)) {
@@ -22,13 +24,22 @@ for (const service of services) {
 }
 
 /** As biome lays it out. */
-const formatted = spawnSync(bin('biome'), ['format', '--stdin-file-path', lintRulesFile], {
-  cwd: root,
-  input: lintRules,
-  encoding: 'utf8',
-}).stdout
-if (process.argv.includes('--write')) writeFileSync(lintRulesFile, formatted)
-else if (readFileSync(lintRulesFile, 'utf8') !== formatted) {
-  console.error('.oxlintrc.json is not what scripts/lint-rules.ts gives\nwrite it with: node scripts/check-generated.ts --write')
-  process.exitCode = 1
+function compare(file: string, text: string, from: string): void {
+  const { stdout } = spawnSync(bin('biome'), ['format', '--stdin-file-path', join(root, file)], {
+    cwd: root,
+    input: text,
+    encoding: 'utf8',
+  })
+  if (write) writeFileSync(join(root, file), stdout)
+  else if (readFileSync(join(root, file), 'utf8') !== stdout) {
+    console.error(`${file} is not what ${from} gives\nwrite it with: node scripts/check-generated.ts --write`)
+    process.exitCode = 1
+  }
+}
+
+compare(lintRulesFile, lintRules, 'scripts/lint-rules.ts')
+for (const file of publishedManifests()) {
+  const text = readFileSync(join(root, file), 'utf8')
+  const manifest = `${JSON.stringify(withIdentity(readManifest(file), file, repositoryUrl()), null, 2)}\n`
+  if (text !== manifest) compare(file, manifest, 'the field "repository" of the root manifest')
 }

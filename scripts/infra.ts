@@ -15,7 +15,7 @@ const usage = `Usage: pnpm infra <command>
   logs [service …]    what they write, following
   doctor              what stands in the way, and the command that mends it
   dev                 up, then carries every edit of a source into the containers and restarts what uses it
-FILM_STORE_PORT (8080) is where nginx listens; COMPOSE_PROJECT_NAME (film-store) lets two stores live side by side.`
+FILM_STORE_ADDRESS (127.0.0.1) and FILM_STORE_PORT (8080) are where nginx listens; COMPOSE_PROJECT_NAME (film-store) lets two stores live side by side.`
 
 requirePinnedNode()
 const { values, positionals } = parseArgs({
@@ -77,7 +77,7 @@ async function up(...overrides: string[]): Promise<boolean> {
     return false
   }
   console.log(`\nAll is well ${seconds(upAt)} after the start; set-up time ${seconds(startedAt)}.`)
-  console.log(`http://127.0.0.1:${(process.env['FILM_STORE_PORT'] ?? '8080').split(':').at(-1)}/films?query=matrix`)
+  console.log(`http://127.0.0.1:${process.env['FILM_STORE_PORT'] ?? '8080'}/films?query=matrix`)
   return true
 }
 

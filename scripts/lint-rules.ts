@@ -1,6 +1,4 @@
 /** `.oxlintrc.json` as the table below says: oxlint's overrides replace a rule as a whole, so each block repeats what the table says once. */
-import { join } from 'node:path'
-import { root } from './pinned-node.ts'
 
 /** Who may import which sibling, subpaths included: the arrows of docs/architecture.md. All others are known by shape. */
 const arrows: Readonly<Record<string, readonly string[]>> = {
@@ -83,5 +81,5 @@ const rules = {
   ],
 }
 
-export const lintRulesFile: string = join(root, '.oxlintrc.json')
+export const lintRulesFile = '.oxlintrc.json'
 export const lintRules: string = `${JSON.stringify(rules, null, 2)}\n`

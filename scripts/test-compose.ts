@@ -14,7 +14,7 @@ const startedAt = performance.now()
 const name = 'film-store-test'
 const folder = mkdtempSync(join(tmpdir(), 'film-store-test-'))
 const secrets = join(folder, 'secrets')
-const env = { COMPOSE_PROJECT_NAME: name, FILM_STORE_SECRETS: secrets, FILM_STORE_PORT: `127.0.0.1:${await freePort()}` }
+const env = { COMPOSE_PROJECT_NAME: name, FILM_STORE_SECRETS: secrets, FILM_STORE_PORT: String(await freePort()) }
 const project: Project = { overrides: [], env }
 const services = ['catalog-api-1', 'catalog-api-2', 'orders-api-1', 'orders-api-2', 'fulfilment-worker']
 const servers = ['postgres', 'redis', 'rabbitmq', 'consul', 'nginx']
@@ -99,13 +99,19 @@ async function describe(overrides: readonly string[], settings: NodeJS.ProcessEn
 }
 
 async function publishedPorts(): Promise<string> {
-  const plain = await describe([], { FILM_STORE_PORT: '8080' })
-  const open = plain.filter(([, { ports = [] }]) => ports.length > 0).map(([service]) => service)
-  const inspect = await describe(['inspect'])
-  const beyond = inspect.filter(([, { ports = [] }]) => ports.some(({ host_ip }) => host_ip !== '127.0.0.1')).map(([service]) => service)
+  const beyondThisMachine = (services: readonly [string, Described][]) =>
+    services.filter(([, { ports = [] }]) => ports.some(({ host_ip }) => host_ip !== '127.0.0.1')).map(([service]) => service)
+  const plain = await describe([])
+  const published = plain.filter(([, { ports = [] }]) => ports.length > 0).map(([service]) => service)
+  const asked = beyondThisMachine(await describe([], { FILM_STORE_ADDRESS: '0.0.0.0' }))
+  const open = [...beyondThisMachine(plain), ...beyondThisMachine(await describe(['inspect']))]
   return must(
-    [...open, ...beyond].filter((service) => service !== 'nginx').map((service) => `${service} is published`),
-    'nginx alone',
+    [
+      ...published.filter((service) => service !== 'nginx').map((service) => `${service} is published`),
+      ...open.map((service) => `${service} is open to the network without being asked`),
+      ...(asked.join() === 'nginx' ? [] : [`FILM_STORE_ADDRESS opens ${asked.join() || 'nothing'}`]),
+    ],
+    'nginx alone, on 127.0.0.1 unless FILM_STORE_ADDRESS says otherwise',
   )
 }
 
@@ -247,7 +253,7 @@ async function everything(): Promise<void> {
     return must(found.length === 13 ? ill : [...ill, `${found.length} containers, not 13`], `${found.length} containers`)
   })
   await check('a customer is served through nginx', async () => {
-    const answer = await fetch(`http://${env.FILM_STORE_PORT}/films/1`)
+    const answer = await fetch(`http://127.0.0.1:${env.FILM_STORE_PORT}/films/1`)
     return must(answer.ok ? [] : [`status ${answer.status}`], ((await answer.json()) as { title: string }).title)
   })
   await check('locked down', lockedDown)
@@ -256,7 +262,7 @@ async function everything(): Promise<void> {
   await check('passwords', passwords)
   for (const network of Object.keys(expected)) await check(`from inside ${network}`, () => isolation(network))
   await check('an order outlives down and up', async () => {
-    const shop = `http://${env.FILM_STORE_PORT}/orders`
+    const shop = `http://127.0.0.1:${env.FILM_STORE_PORT}/orders`
     const headers = { 'content-type': 'application/json', 'idempotency-key': 'kept-over-a-restart' }
     const placed = await fetch(shop, { method: 'POST', headers, body: JSON.stringify({ filmId: 1, quantity: 1 }) })
     if (placed.status !== 201) throw new Error(`status ${placed.status}: ${await placed.text()}`)

@@ -74,16 +74,16 @@ function disk(folder: string): Finding {
 }
 
 async function port(project: Project): Promise<Finding> {
-  const wanted = project.env['FILM_STORE_PORT'] ?? process.env['FILM_STORE_PORT'] ?? '8080'
-  const what = `port ${wanted}`
+  const setting = (name: string, otherwise: string) => project.env[name] ?? process.env[name] ?? otherwise
+  const number = setting('FILM_STORE_PORT', '8080')
+  const what = `port ${number}`
   const running = await containers(project).catch(() => [])
   if (running.some(({ Service, State }) => Service === 'nginx' && State === 'running'))
     return { what, found: "taken by the store's own nginx" }
-  const [host, number] = wanted.includes(':') ? wanted.split(':') : ['0.0.0.0', wanted]
   const error = await new Promise<NodeJS.ErrnoException | undefined>((resolve) => {
     const server = createServer()
     server.once('error', resolve)
-    server.listen(Number(number), host, () => server.close(() => resolve(undefined)))
+    server.listen(Number(number), setting('FILM_STORE_ADDRESS', '127.0.0.1'), () => server.close(() => resolve(undefined)))
   })
   if (!error) return { what, found: 'free' }
   const fix = `FILM_STORE_PORT=${Number(number) + 1} pnpm infra up    (or end what holds it: ss -ltnp 'sport = :${number}')`

@@ -34,7 +34,7 @@ export async function openComposeStore({ signal, onProgress, build = true }: Ope
   const env = {
     COMPOSE_PROJECT_NAME: projectName,
     FILM_STORE_SECRETS: join(folder, 'secrets'),
-    FILM_STORE_PORT: `127.0.0.1:${nginxPort}`,
+    FILM_STORE_PORT: String(nginxPort),
     FILM_STORE_POSTGRES_PORT: String(postgresPort),
     ...Object.fromEntries(specs.map(({ variable, adminPort }) => [`FILM_STORE_${variable}_PORT`, String(adminPort)])),
   }
