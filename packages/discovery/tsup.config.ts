@@ -1,4 +1,4 @@
 import { defineConfig } from 'tsup'
 import { library } from '../../tsup.preset.ts'
 
-export default defineConfig(library({ index: 'src/index.ts', consul: 'src/registries/consul.ts', static: 'src/registries/static.ts' }))
+export default defineConfig(library())
