@@ -16,6 +16,15 @@ export interface PublishedPackage {
   /** The package's folder in the workspace. */
   readonly folder: string
   readonly tarball: string
+  /** As it travels: catalogs and workspace ranges written out. */
+  readonly manifest: PublishedManifest
+}
+
+export interface PublishedManifest {
+  readonly exports: Readonly<Record<string, { readonly types: string; readonly default: string }>>
+  readonly dependencies?: Readonly<Record<string, string>>
+  readonly peerDependencies?: Readonly<Record<string, string>>
+  readonly peerDependenciesMeta?: Readonly<Record<string, { readonly optional?: boolean }>>
 }
 
 export interface LocalRegistry extends AsyncDisposable {
@@ -52,7 +61,14 @@ export async function publishLocally(options: { port?: number; onProgress?(line:
     const { stdout } = await execute('pnpm', ['pack', '--json', '--pack-destination', folder], { cwd, env: environment })
     const { filename } = JSON.parse(stdout) as { filename: string }
     await execute('pnpm', ['publish', filename, '--no-git-checks', '--registry', url], { cwd, env: environment })
-    packages.push({ name: manifest.name, version: manifest.version, folder: dirname(file), tarball: filename })
+    const packed = await execute('tar', ['-xzOf', filename, 'package/package.json'])
+    packages.push({
+      name: manifest.name,
+      version: manifest.version,
+      folder: dirname(file),
+      tarball: filename,
+      manifest: JSON.parse(packed.stdout) as PublishedManifest,
+    })
     onProgress(`published ${manifest.name} ${manifest.version}`)
   }
   const owned = opened.move()

@@ -73,8 +73,7 @@ export async function checkPublished(
 /** All packages and the peers that any of them names, in the versions of this workspace. */
 async function install(project: string, { url, packages }: LocalRegistry): Promise<void> {
   const peers = new Set<string>()
-  for (const { folder } of packages) {
-    const manifest = JSON.parse(readFileSync(join(root, folder, 'package.json'), 'utf8')) as { peerDependencies?: Record<string, string> }
+  for (const { manifest } of packages) {
     for (const [peer, range] of Object.entries(manifest.peerDependencies ?? {})) {
       if (!peer.startsWith('@platform/')) peers.add(`${peer}@${range}`)
     }

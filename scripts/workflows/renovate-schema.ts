@@ -6,6 +6,7 @@ const updateTypes = z.enum(['major', 'minor', 'patch', 'pin', 'digest', 'lockFil
 const rule = z.strictObject({
   description: z.string(),
   matchDepTypes: texts.optional(),
+  rangeStrategy: z.enum(['auto', 'pin', 'bump', 'replace', 'widen', 'update-lockfile', 'in-range-only']).optional(),
   matchPackageNames: texts.optional(),
   matchDatasources: texts.optional(),
   matchManagers: texts.optional(),
