@@ -130,6 +130,24 @@ describe('faults', () => {
     expect(error.message).not.toContain('short')
   })
 
+  it('name every setting inside an object that is missing as a whole, and how to set it', async () => {
+    const tls = z.object({ cert: z.string(), key: secret(z.string()) })
+    const definition = defineConfig({
+      schema: z.object({
+        db: z.object({ url: z.string(), pool: z.object({ maxSize: z.number(), idle: z.number().default(1) }) }),
+        tls: z.object({ main: tls, spare: tls.optional() }).optional(),
+      }),
+    })
+    const load = (given: Record<string, string>) => faultsOf(definition.load({ sources: [variables(given)] }))
+    const nothing = await load({})
+    expect(nothing.faults.map(({ path, hint }) => [path, hint])).toEqual([
+      ['db.url', 'it is missing: set APP_DB_URL'],
+      ['db.pool.maxSize', 'it is missing: set APP_DB_POOL_MAX_SIZE'],
+    ])
+    const half = await load({ APP_DB_URL: 'x', APP_DB_POOL_MAX_SIZE: '1', APP_TLS_SPARE_CERT: 'x' })
+    expect(half.faults.map(({ path }) => path)).toEqual(['tls.main.cert', 'tls.main.key', 'tls.spare.key'])
+  })
+
   it('never show a secret: not by zod, not by a rule of the author, not by a parser', async () => {
     const canary = 'canary-7f3a'
     const definition = defineConfig({

@@ -15,32 +15,47 @@ export interface FaultContext {
 
 /** Turns zod's issues into faults that name the place, and never repeat a message about a secret. */
 export function faultsOf(issues: readonly core.$ZodIssue[], context: FaultContext): Fault[] {
-  return issues.map((issue) => {
+  return issues.flatMap((issue) => {
     const keys = issue.path.map(String)
-    const path = keys.join('.')
-    const field = context.fields.find((candidate) => candidate.path.every((key, index) => keys[index] === key))
     const origin = originOf(keys, context.merged.origins)
-    const missing = !has(context.merged.tree, keys)
-    const expected = field && (field.secret || missing || issue.code === 'invalid_union') ? expectedOf(field) : expectedBy(issue)
-    return {
-      path,
-      source: origin?.source,
-      location: origin?.location,
-      expected,
-      hint: missing ? missingHint(field, context.sources) : undefined,
+    const place = { source: origin?.source, location: origin?.location }
+    const field = context.fields.find((candidate) => startsWith(keys, candidate.path))
+    if (!has(context.merged.tree, keys)) {
+      const absent = field ? [field] : wantedWithin(keys, context.fields)
+      if (absent.length > 0) return absent.map((one) => missingFault(field ? keys : one.path, one, context.sources, place))
+      return [{ path: keys.join('.'), ...place, expected: expectedBy(issue), hint: 'it is missing' }]
     }
+    const expected = field && (field.secret || issue.code === 'invalid_union') ? expectedOf(field) : expectedBy(issue)
+    return [{ path: keys.join('.'), ...place, expected, hint: undefined }]
   })
+}
+
+type Place = Pick<Fault, 'source' | 'location'>
+
+function missingFault(path: readonly string[], field: Field, sources: readonly Source[], place: Place): Fault {
+  const ways = sources.flatMap((source) => source.setting?.(field) ?? [])
+  const hint = ways.length === 0 ? 'it is missing' : `it is missing: set ${ways.join(' or ')}`
+  return { path: path.join('.'), ...place, expected: expectedOf(field), hint }
+}
+
+/** Of an object that is missing as a whole nobody can set the object: these are what its reader has to set. */
+function wantedWithin(keys: readonly string[], fields: readonly Field[]): readonly Field[] {
+  const within = fields.filter(({ path }) => path.length > keys.length && startsWith(path, keys))
+  const required = within.filter((field) => field.required)
+  if (required.length > 0) return required
+  // Inside something optional nothing is required by itself, only with its neighbours.
+  const withoutDefault = within.filter((field) => field.defaultValue === undefined)
+  return withoutDefault.length > 0 ? withoutDefault : within
+}
+
+function startsWith(path: readonly string[], start: readonly string[]): boolean {
+  return start.every((key, index) => path[index] === key)
 }
 
 function expectedBy(issue: core.$ZodIssue): string {
   if (issue.code === 'invalid_type') return issue.message.replace(/^Invalid input: expected /, '')
   if (issue.code === 'unrecognized_keys') return `no unknown keys (${issue.keys.join(', ')})`
   return issue.message.replace(/^Invalid (input|option): expected /, '')
-}
-
-function missingHint(field: Field | undefined, sources: readonly Source[]): string {
-  const ways = field === undefined ? [] : sources.flatMap((source) => source.setting?.(field) ?? [])
-  return ways.length === 0 ? 'it is missing' : `it is missing: set ${ways.join(' or ')}`
 }
 
 function originOf(keys: readonly string[], origins: ReadonlyMap<string, Origin>): Origin | undefined {

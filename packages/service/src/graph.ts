@@ -1,4 +1,4 @@
-import { type Component, needsOf } from './component.ts'
+import { type Component, wiringOf } from './component.ts'
 import { ServiceError } from './errors.ts'
 
 export interface Node {
@@ -9,7 +9,7 @@ export interface Node {
 /** Levels in starting order: every component's needs lie in earlier levels. */
 export function levelsOf(components: Readonly<Record<string, Component>>): readonly (readonly Node[])[] {
   const names = Object.keys(components)
-  const needs = new Map(names.map((name) => [name, needsOf(components[name] as Component)]))
+  const needs = new Map(names.map((name) => [name, wiringOf(components[name] as Component).needs]))
   for (const [name, wanted] of needs) {
     const missing = wanted.find((need) => !needs.has(need))
     if (missing !== undefined) {

@@ -1,15 +1,10 @@
-import { createHealth, type Health } from '@platform/health'
+import type { Health } from '@platform/health'
+import { durationOption, functionOption, integerOption, knownOptions } from '@platform/kernel'
 import type { Component } from './component.ts'
 import { ServiceError } from './errors.ts'
 import { levelsOf, type Node } from './graph.ts'
-
-/** pino's call signature. With a `level` property the admin listener can change it. */
-export interface LoggerLike {
-  debug(fields: object, message?: string): void
-  info(fields: object, message?: string): void
-  warn(fields: object, message?: string): void
-  error(fields: object, message?: string): void
-}
+import { healthOf } from './health-of.ts'
+import { type LoggerLike, safeLogger } from './logger-like.ts'
 
 interface SecretLike {
   reveal(): string
@@ -23,20 +18,25 @@ export type MetricsPage = (request: { headers: Record<string, string | string[] 
 }>
 
 export interface AdminOptions {
-  /** Default 127.0.0.1. */
+  /** Address to listen on. Default 127.0.0.1. */
   host?: string | undefined
   /** 0 takes a free one; see `service.adminPort`. */
   port: number
-  /** Served at /metrics. Default: 404. */
+  /**
+   * Names that requests may ask for in `Host`, beside IP addresses, `localhost` and this machine's own name. Only the probes answer any other:
+   * a page in a browser could point a name of its own at this listener. Default: none more.
+   */
+  hosts?: readonly string[] | undefined
+  /** Served at /metrics. Default: the component that has `metrics()`; 404 without one. */
   metrics?: MetricsPage | undefined
-  /** Bearer token for every path but the probes. Default: none. */
+  /** Bearer token for every path but the probes. Without one nothing can be changed, on loopback neither. Default: none. */
   token?: Credential | undefined
 }
 
 export interface ServiceOptions {
   name: string
-  components: Readonly<Record<string, Component | (Component & { needs?: readonly string[] })>>
-  /** Its state is driven, and it is closed, by the service. Default: one without checks. */
+  components: Readonly<Record<string, Component>>
+  /** Its state is driven, and it is closed, by the service. Default: one with the checks of `component(…, { check })`. */
   health?: Health | undefined
   /** Time between SIGTERM and SIGKILL that the platform grants, Default 30 000, at least 1 000. The stop is planned to end before it. */
   gracePeriodMs?: number | undefined
@@ -47,61 +47,70 @@ export interface ServiceOptions {
   logger?: LoggerLike | undefined
 }
 
+export interface ResolvedAdminOptions extends AdminOptions {
+  readonly host: string
+  readonly hosts: readonly string[]
+}
+
 export interface ResolvedServiceOptions {
   readonly name: string
   readonly levels: readonly (readonly Node[])[]
   readonly health: Health
   readonly gracePeriodMs: number
   readonly startTimeoutMs: number
-  readonly admin: (AdminOptions & { host: string }) | undefined
+  readonly admin: ResolvedAdminOptions | undefined
+  /** The user's, guarded. */
   readonly logger: LoggerLike
+  /** The user's own object, if its level can be changed. */
+  readonly leveled: { level: string } | undefined
 }
 
 const known = ['name', 'components', 'health', 'gracePeriodMs', 'startTimeoutMs', 'admin', 'logger']
-const knownAdmin = ['host', 'port', 'metrics', 'token']
-const silent: LoggerLike = { debug() {}, info() {}, warn() {}, error() {} }
+const knownAdmin = ['host', 'port', 'hosts', 'metrics', 'token']
 
-export function wrongOption(option: string, expected: string): never {
-  throw new ServiceError('ERR_SERVICE_OPTION', `${option} must be ${expected}`)
-}
-
-export function durationOption(option: string, value: number | undefined, fallback: number, lowest: number): number {
-  if (value === undefined) return fallback
-  if (typeof value !== 'number' || !(value >= lowest && value < 2 ** 31))
-    wrongOption(option, `a number of milliseconds of at least ${lowest}`)
-  return value
-}
-
-export function portOption(option: string, value: number): number {
-  if (!Number.isInteger(value) || value < 0 || value > 65_535) wrongOption(option, 'an integer from 0 to 65535')
-  return value
-}
-
-export function noUnknownOption(where: string, value: object, names: readonly string[]): void {
-  for (const key of Object.keys(value))
-    if (!names.includes(key)) wrongOption(`${where}${key}`, `absent: it is no option (known: ${names.join(', ')})`)
-}
+export const refuse = (option: string, problem: string): ServiceError => new ServiceError('ERR_SERVICE_OPTION', `${option} ${problem}`)
 
 export function resolveOptions(options: ServiceOptions): ResolvedServiceOptions {
-  if (typeof options !== 'object' || options === null) wrongOption('options', 'an object')
-  noUnknownOption('', options, known)
-  if (typeof options.name !== 'string' || options.name === '') wrongOption('name', 'a non-empty string')
-  if (typeof options.components !== 'object' || options.components === null) wrongOption('components', 'an object of components by name')
-  for (const [name, component] of Object.entries(options.components)) {
-    if (typeof component?.close !== 'function') wrongOption(`components.${name}`, 'a component: an object with close()')
+  knownOptions(refuse, '', options, known)
+  const { name, components, admin, gracePeriodMs = 30_000, startTimeoutMs = 60_000 } = options
+  if (typeof name !== 'string' || name === '') throw refuse('name', 'must be a non-empty string')
+  if (typeof components !== 'object' || components === null) throw refuse('components', 'must be an object of components by name')
+  for (const [key, component] of Object.entries(components)) {
+    if (typeof component?.close !== 'function') throw refuse(`components.${key}`, 'must be a component: an object with close()')
   }
-  const { admin } = options
-  if (admin) {
-    noUnknownOption('admin.', admin, knownAdmin)
-    portOption('admin.port', admin.port)
-  }
+  const logger = safeLogger(options.logger)
   return {
-    name: options.name,
-    levels: levelsOf(options.components),
-    health: options.health ?? createHealth({ checks: {} }),
-    gracePeriodMs: durationOption('gracePeriodMs', options.gracePeriodMs, 30_000, 1_000),
-    startTimeoutMs: durationOption('startTimeoutMs', options.startTimeoutMs, 60_000, 1),
-    admin: admin && { ...admin, host: admin.host ?? '127.0.0.1' },
-    logger: options.logger ?? silent,
+    name,
+    levels: levelsOf(components),
+    health: healthOf(components, options.health, logger),
+    gracePeriodMs: durationOption(refuse, 'gracePeriodMs', gracePeriodMs, 1_000),
+    startTimeoutMs: durationOption(refuse, 'startTimeoutMs', startTimeoutMs, 1),
+    admin: admin && resolveAdmin(admin, components),
+    logger,
+    leveled: hasLevel(options.logger) ? options.logger : undefined,
   }
+}
+
+function resolveAdmin(admin: AdminOptions, components: Readonly<Record<string, Component>>): ResolvedAdminOptions {
+  knownOptions(refuse, 'admin', admin, knownAdmin)
+  integerOption(refuse, 'admin.port', admin.port, 0, 65_535)
+  functionOption(refuse, 'admin.metrics', admin.metrics)
+  const { hosts = [] } = admin
+  if (!Array.isArray(hosts) || hosts.some((name) => typeof name !== 'string')) throw refuse('admin.hosts', 'must be a list of names')
+  return { ...admin, host: admin.host ?? '127.0.0.1', hosts, metrics: admin.metrics ?? metricsOf(components) }
+}
+
+function metricsOf(components: Readonly<Record<string, Component>>): MetricsPage | undefined {
+  const pages = Object.entries(components).filter((entry): entry is [string, Component & { metrics: MetricsPage }] => {
+    return typeof (entry[1] as { metrics?: unknown }).metrics === 'function'
+  })
+  if (pages.length > 1) {
+    throw refuse('admin.metrics', `must say which page to serve: ${pages.map(([name]) => name).join(' and ')} have metrics()`)
+  }
+  const page = pages[0]?.[1]
+  return page && ((request) => page.metrics(request))
+}
+
+function hasLevel(logger: unknown): logger is { level: string } {
+  return typeof (logger as { level?: unknown } | undefined)?.level === 'string'
 }

@@ -1,5 +1,3 @@
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { createHealth } from '@platform/health'
 import { describe, expect, it, vi } from 'vitest'
 import { type Component, component, createService, ServiceError } from './index.ts'
@@ -242,51 +240,6 @@ describe('stop', () => {
     const graceful = service.stop('test')
     expect(service.stopFast('again')).toBe(graceful)
     expect([...(await graceful).cut].toSorted()).toEqual(['a', 'b'])
-  })
-})
-
-describe('the admin listener', () => {
-  it('serves probes from the start, metrics and level, with a token for all but the probes', async () => {
-    const health = createHealth({ checks: {} })
-    let go = () => {}
-    const logger = { level: 'info', debug() {}, info() {}, warn() {}, error() {} }
-    const service = createService({
-      name: 's',
-      health,
-      logger,
-      admin: { port: 0, token: () => ({ reveal: () => 't0ken' }), metrics: async () => ({ contentType: 'text/plain', body: 'up 1\n' }) },
-      components: { a: { ready: () => new Promise((resolve) => (go = resolve)), close: async () => {} } },
-    })
-    const started = service.start()
-    await until(() => expect(service.adminPort).toBeGreaterThan(0))
-    const url = `http://127.0.0.1:${service.adminPort}`
-    const ask = async (path: string, init: RequestInit = {}) => {
-      const response = await fetch(url + path, init)
-      return { status: response.status, text: await response.text() }
-    }
-    const headers = { authorization: 'Bearer t0ken' }
-    await until(async () => expect((await ask('/started')).status).toBe(503))
-    expect((await ask('/live')).status).toBe(200)
-    go()
-    await started
-    expect((await ask('/ready')).status).toBe(200)
-    expect((await ask('/metrics')).status).toBe(401)
-    expect((await ask('/metrics', { headers: { authorization: 'Bearer wrong' } })).status).toBe(401)
-    expect(await ask('/metrics', { headers })).toEqual({ status: 200, text: 'up 1\n' })
-    expect(await ask('/level', { method: 'PUT', body: 'debug', headers })).toMatchObject({ status: 200, text: 'debug\n' })
-    expect(logger.level).toBe('debug')
-    expect((await ask('/config', { headers })).status).toBe(404)
-    await service.stop('test')
-    await expect(ask('/live')).rejects.toThrow('fetch failed')
-  })
-
-  it('says so when its port is taken', async () => {
-    const other = createServer().listen(0, '127.0.0.1')
-    await until(() => expect(other.listening).toBe(true))
-    const { port } = other.address() as AddressInfo
-    const service = createService({ name: 's', admin: { port }, components: {} })
-    await expect(service.start()).rejects.toMatchObject({ code: 'ERR_SERVICE_PORT_TAKEN', port })
-    other.close()
   })
 })
 

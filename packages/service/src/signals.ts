@@ -1,5 +1,5 @@
 import { ServiceError } from './errors.ts'
-import type { LoggerLike } from './options.ts'
+import type { LoggerLike } from './logger-like.ts'
 import type { StopReport } from './stop.ts'
 
 interface Stoppable {

@@ -1,7 +1,7 @@
 import { ServiceError } from './errors.ts'
 import type { Node } from './graph.ts'
 import { recordComponentStart } from './instrumentation.ts'
-import type { LoggerLike } from './options.ts'
+import type { LoggerLike } from './logger-like.ts'
 
 /** How long the others may take to settle once the start is given up; whatever hangs longer is closed while it hangs. */
 const settleMs = 1_000

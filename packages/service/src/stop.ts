@@ -1,7 +1,7 @@
 import { levelUntil, planStop } from './budget.ts'
 import { ServiceError } from './errors.ts'
 import type { Node } from './graph.ts'
-import type { LoggerLike } from './options.ts'
+import type { LoggerLike } from './logger-like.ts'
 
 export interface StopReport {
   readonly reason: string

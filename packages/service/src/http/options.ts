@@ -1,4 +1,6 @@
-import { durationOption, type LoggerLike, noUnknownOption, portOption, wrongOption } from '../options.ts'
+import { durationOption, integerOption, knownOptions } from '@platform/kernel'
+import { type LoggerLike, safeLogger } from '../logger-like.ts'
+import { refuse } from '../options.ts'
 import type { InboundHook } from './inbound.ts'
 
 export interface HttpServerOptions {
@@ -26,21 +28,20 @@ export interface ResolvedHttpServerOptions {
   readonly quietWindowMs: number
   readonly maxQuietWaitMs: number
   readonly keepAliveTimeoutMs: number
-  readonly logger: LoggerLike | undefined
+  readonly logger: LoggerLike
 }
 
 export function resolveHttpServerOptions(options: HttpServerOptions): ResolvedHttpServerOptions {
-  if (typeof options !== 'object' || options === null) wrongOption('options', 'an object')
-  noUnknownOption('', options, known)
-  const inbound = [...(options.inbound ?? [])]
-  if (inbound.some((hook) => typeof hook !== 'function')) wrongOption('inbound', 'an array of functions')
+  knownOptions(refuse, '', options, known)
+  const { quietWindowMs = 600, maxQuietWaitMs = 8_000, keepAliveTimeoutMs = 72_000, inbound = [] } = options
+  if (!Array.isArray(inbound) || inbound.some((hook) => typeof hook !== 'function')) throw refuse('inbound', 'must be a list of functions')
   return {
-    port: portOption('port', options.port),
+    port: integerOption(refuse, 'port', options.port, 0, 65_535),
     host: options.host,
-    inbound,
-    quietWindowMs: durationOption('quietWindowMs', options.quietWindowMs, 600, 0),
-    maxQuietWaitMs: durationOption('maxQuietWaitMs', options.maxQuietWaitMs, 8_000, 0),
-    keepAliveTimeoutMs: durationOption('keepAliveTimeoutMs', options.keepAliveTimeoutMs, 72_000, 0),
-    logger: options.logger,
+    inbound: [...inbound],
+    quietWindowMs: durationOption(refuse, 'quietWindowMs', quietWindowMs, 0),
+    maxQuietWaitMs: durationOption(refuse, 'maxQuietWaitMs', maxQuietWaitMs, 0),
+    keepAliveTimeoutMs: durationOption(refuse, 'keepAliveTimeoutMs', keepAliveTimeoutMs, 0),
+    logger: safeLogger(options.logger),
   }
 }
