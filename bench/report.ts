@@ -57,7 +57,7 @@ export function print(report: Report): void {
   )
   for (const { variant, metric, unit, values, median: middle } of report.rows) {
     console.log(
-      `  ${variant.padEnd(24)} ${metric.padEnd(16)} ${number(middle).padStart(10)} ${unit.padEnd(10)} [${values.map(number).join(', ')}]`,
+      `  ${variant.padEnd(24)} ${metric.padEnd(28)} ${number(middle).padStart(10)} ${unit.padEnd(10)} [${values.map(number).join(', ')}]`,
     )
   }
   for (const { name, target, measured, holds } of report.checks) {

@@ -6,9 +6,20 @@ import { promisify } from 'node:util'
 
 const demo = resolve(import.meta.dirname, '../examples/demo/dist/main.js')
 
+export interface DemoPart {
+  readonly ordersPerSecond: number
+  readonly orderP50Ms: number
+  readonly orderP99Ms: number
+  readonly pageP99Ms: number
+  /** Microseconds by what they were spent for, such as `catalog-api per page`. */
+  readonly cpu: Readonly<Record<string, number>>
+}
+
 /** What a run of the film store leaves with `--json`. */
 export interface DemoRun {
-  readonly traffic: { ordersPerSecond: number; orderP50Ms: number; orderP99Ms: number }
+  /** As many customers as there are, without a pause; then half of that at moments of their own. */
+  readonly rush: DemoPart
+  readonly steady: DemoPart
   readonly books: readonly { name: string; holds: boolean; detail: string }[]
   readonly servers: Readonly<Record<string, string>>
 }

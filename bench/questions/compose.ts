@@ -116,7 +116,7 @@ const question: Question = {
       for (const mode of round % 2 === 0 ? (['compose', 'native'] as const) : (['native', 'compose'] as const)) {
         const found = await runDemo({ mode, orders: 500, seed: round + 1, flags: mode === 'compose' ? ['--no-build'] : [] })
         runs[mode].push(found)
-        onProgress(`round ${round + 1} of ${rounds}, ${mode}: ${found.traffic.ordersPerSecond.toFixed(0)} orders/s`)
+        onProgress(`round ${round + 1} of ${rounds}, ${mode}: ${found.rush.ordersPerSecond.toFixed(0)} orders/s`)
       }
     }
     return report({ cold, warm, memory, sizes, rebuilt, runs })
@@ -174,13 +174,13 @@ async function report({ cold, warm, memory, sizes, rebuilt, runs }: Measured): P
           mode,
           'throughput',
           'orders/s',
-          runs[mode].map(({ traffic }) => traffic.ordersPerSecond),
+          runs[mode].map(({ rush }) => rush.ordersPerSecond),
         ),
         row(
           mode,
           'order p99',
           'ms',
-          runs[mode].map(({ traffic }) => traffic.orderP99Ms),
+          runs[mode].map(({ steady }) => steady.orderP99Ms),
         ),
       ]),
     ],

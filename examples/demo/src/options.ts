@@ -21,7 +21,8 @@ export interface DemoOptions {
 
 export const usage = `Usage: pnpm demo [options]
   --orders N         orders to place                          (1000)
-  --concurrency N    customers at the same time               (50)
+                     half in a rush, half at a steady pace: half of what the rush reached
+  --concurrency N    customers at the same time in the rush   (50)
   --mode MODE        ${modes.join(' | ').padEnd(41)}(embedded)
                      embedded: PostgreSQL from npm carries messages and invalidations
                      native: PostgreSQL, Redis, RabbitMQ and Consul of this machine

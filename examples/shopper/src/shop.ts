@@ -1,20 +1,20 @@
 import type { Film } from '@film-store/film-contracts'
-import { createRandom, type Random, weighted } from './random.ts'
+import { arrive, type Pace } from './pace.ts'
 import { createShopfront } from './shopfront.ts'
+import { planVisits, type Step } from './visit.ts'
 
 export interface ShopOptions {
   readonly catalogUrls: readonly string[]
   readonly ordersUrls: readonly string[]
   readonly films: readonly Film[]
-  /** Orders to place in all. */
+  /** Orders to place in all: one for each customer. */
   readonly orders: number
-  /** Customers at the same time. */
-  readonly concurrency: number
-  /** Page views for each order. Default 40: a conversion of 2.5 %. */
-  readonly viewsPerOrder?: number
+  readonly pace: Pace
   readonly seed: number
+  /** The number of the first customer. Default 0; the same number of the same seed does the same again. */
+  readonly firstCustomer?: number
   readonly signal?: AbortSignal
-  /** Customers go on beyond `orders` for as long as it says so. Default: they do not. */
+  /** In a rush, customers go on beyond `orders` for as long as it says so. Default: they do not. */
   goOn?(): boolean
   onProgress?(done: { orders: number; views: number }): void
 }
@@ -39,6 +39,7 @@ export interface Traffic {
   /** Answers that a customer should not have got, a line each. */
   readonly unexpected: readonly string[]
   readonly searches: number
+  /** From the moment that each was meant for: in a rush when it was sent, at a steady pace when the clock said so. Requests sent again included. */
   readonly viewDurationsMs: readonly number[]
   readonly orderDurationsMs: readonly number[]
   /** Requests that were sent again because an instance gave no answer. */
@@ -46,71 +47,59 @@ export interface Traffic {
   readonly durationMs: number
 }
 
-/** Customers look at films, drawn by their real votes, search now and then, and order one of what they saw. */
+/** Customers look at films, search now and then, and order one of what they saw, at the pace that is asked for. */
 export async function shop(options: ShopOptions): Promise<Traffic> {
-  const { films, orders, concurrency, viewsPerOrder = 40, signal } = options
+  const { films, orders, pace, seed, firstCustomer = 0, signal } = options
   const catalog = createShopfront(options.catalogUrls)
   const desk = createShopfront(options.ordersUrls)
-  const drawFilm = weighted(films.map((film) => film.votes))
+  const planned = planVisits(films, seed)
+  const abortable = signal ? { signal } : {}
   const views: PageView[] = []
   const accepted: AcceptedOrder[] = []
   const unexpected: string[] = []
   const viewDurationsMs: number[] = []
   const orderDurationsMs: number[] = []
   let searches = 0
-  let started = 0
 
-  const search = async (random: Random) => {
+  const search = async ({ word }: Step & { kind: 'search' }) => {
     searches++
-    const word = films[drawFilm(random)]!.title.split(/\s+/)[0]!
-    const { status } = await catalog.request(`/films?query=${encodeURIComponent(word)}`, { ...(signal && { signal }) })
+    const { status } = await catalog.request(`/films?query=${encodeURIComponent(word)}`, abortable)
     if (status !== 200) unexpected.push(`search for "${word}": ${status}`)
   }
 
-  const view = async (film: Film) => {
+  const view = async ({ film }: Step & { kind: 'view' }, intendedAt: number) => {
     const askedAt = Date.now()
-    const { status, body, durationMs } = await catalog.request(`/films/${film.id}`, { ...(signal && { signal }) })
-    viewDurationsMs.push(durationMs)
+    const { status, body } = await catalog.request(`/films/${film.id}`, abortable)
+    viewDurationsMs.push(performance.now() - intendedAt)
     if (status !== 200) return void unexpected.push(`page of film ${film.id}: ${status}`)
     views.push({ filmId: film.id, stockVersion: (body as { stockVersion: number }).stockVersion, askedAt })
   }
 
-  const order = async (film: Film, random: Random) => {
-    const orderId = random.uuid()
-    const quantity = 1 + random.below(2)
-    const { status, body, durationMs } = await desk.request('/orders', {
+  const order = async ({ film, key, quantity }: Step & { kind: 'order' }, intendedAt: number) => {
+    const { status, body } = await desk.request('/orders', {
       method: 'POST',
-      headers: { 'idempotency-key': orderId },
+      headers: { 'idempotency-key': key },
       body: { filmId: film.id, quantity },
-      ...(signal && { signal }),
+      ...abortable,
     })
-    orderDurationsMs.push(durationMs)
+    orderDurationsMs.push(performance.now() - intendedAt)
     if (status !== 201 && status !== 200) return void unexpected.push(`order of film ${film.id}: ${status} ${JSON.stringify(body)}`)
     accepted.push({ orderId: (body as { id: string }).id, filmId: film.id, quantity })
   }
 
-  const customer = async () => {
-    while (started < orders || options.goOn?.()) {
-      signal?.throwIfAborted()
-      const random = createRandom(options.seed * 1_000_003 + started++)
-      let seen = films[0]!
-      const searchAt = random.below(viewsPerOrder)
-      // Some make up their mind at once and look on afterwards: customers who all order after their last view come in waves.
-      const orderAt = random.below(viewsPerOrder)
-      for (let i = 0; i < viewsPerOrder; i++) {
-        if (i === searchAt) await search(random)
-        const film = films[drawFilm(random)]!
-        if (i === 0 || random.next() < 0.2) seen = film
-        await view(film)
-        if (i === orderAt) await order(seen, random)
-      }
-      options.onProgress?.({ orders: accepted.length, views: views.length })
-    }
-  }
-
   const startedAt = performance.now()
   try {
-    await Promise.all(Array.from({ length: Math.min(concurrency, orders) }, customer))
+    await arrive<Step>(pace, {
+      customers: orders,
+      visitOf: (customer) => planned(firstCustomer + customer),
+      take(step, intendedAt) {
+        if (step.kind === 'search') return search(step)
+        return step.kind === 'view' ? view(step, intendedAt) : order(step, intendedAt)
+      },
+      onLeft: () => options.onProgress?.({ orders: accepted.length, views: views.length }),
+      ...(options.goOn && { goOn: () => options.goOn!() }),
+      ...abortable,
+    })
   } finally {
     await Promise.all([catalog.close(), desk.close()])
   }

@@ -3,7 +3,6 @@ import { Pool } from 'undici'
 export interface Answer {
   readonly status: number
   readonly body: unknown
-  readonly durationMs: number
 }
 
 export interface Shopfront {
@@ -26,7 +25,6 @@ export function createShopfront(urls: readonly string[], options: { connections?
 
   const ask = async (path: string, init: Parameters<Shopfront['request']>[1] = {}): Promise<Answer> => {
     const pool = pools[turn++ % pools.length]!
-    const startedAt = performance.now()
     const { statusCode, body } = await pool.request({
       path,
       method: init.method ?? 'GET',
@@ -35,7 +33,7 @@ export function createShopfront(urls: readonly string[], options: { connections?
       ...(init.signal ? { signal: init.signal } : {}),
     })
     const text = await body.text()
-    return { status: statusCode, body: text === '' ? undefined : JSON.parse(text), durationMs: performance.now() - startedAt }
+    return { status: statusCode, body: text === '' ? undefined : JSON.parse(text) }
   }
 
   return {
