@@ -1,7 +1,7 @@
 /** Every code this package throws; match `error.code`, never the message. */
 export const nestjsErrorCodes = {
   ERR_NESTJS_OPTION: 'an option is wrong; the message names it',
-  ERR_NESTJS_ADAPTER: 'nestHttp: the application does not run on @nestjs/platform-express',
+  ERR_NESTJS_ADAPTER: 'nestHttp: the application runs on neither Express nor Fastify',
 } as const
 
 export type NestjsErrorCode = keyof typeof nestjsErrorCodes

@@ -5,8 +5,10 @@ import { logContextHook } from '@platform/logger'
 import { component, createService } from '@platform/service'
 import { startTelemetry } from '@platform/telemetry'
 import { afterEach, describe, expect, it, vi } from 'vitest'
+import { FastifyAdapter } from '@nestjs/platform-fastify'
 import { filmApp, FilmsController, method } from './film-app.fixture.ts'
 import { type NestHttpOptions, nestHttp } from './http.ts'
+import { nestContext, PlatformModule } from './index.ts'
 
 const until = (assert: () => void | Promise<void>) => vi.waitFor(assert, { timeout: 15_000, interval: 10 })
 const cleanups: (() => Promise<unknown>)[] = []
@@ -141,6 +143,64 @@ describe('nestHttp', () => {
     expect(await stopping).toMatchObject({ cut: [], failed: [], requestsAfterSignal: 1 })
     expect(events).toEqual(['began', 'destroyed', 'db closed'])
   })
+
+  it('on Fastify: bodies, routes, problems and the drain are the same', async () => {
+    const telemetry = startTelemetry({ service: 'films', sampling: { ratio: 1 } })
+    cleanups.push(() => telemetry.close())
+    class AppModule {}
+    Module({ imports: [PlatformModule.forRoot({})], controllers: [FilmsController] })(AppModule)
+    const app = await NestFactory.create(AppModule, new FastifyAdapter(), { logger: false })
+    const http = nestHttp(app, { port: 0, host: '127.0.0.1', quietWindowMs: 50, bodyLimitBytes: 1_000, inbound: [telemetry.inbound] })
+    cleanups.push(() => http.close({ timeoutMs: 0 }))
+    await http.ready()
+    const post = async (body: string, type = 'application/json') => {
+      const sent = { method: 'POST', body, headers: { 'content-type': type } }
+      const response = await fetch(`http://127.0.0.1:${http.port}/films/7/orders`, sent)
+      return { status: response.status, body: (await response.json()) as Record<string, unknown> }
+    }
+    expect(await post('{"film":1}')).toEqual({ status: 201, body: { id: '7', film: 1 } })
+    expect(await post('{"film":"x"}')).toMatchObject({ status: 400, body: { errors: [{ pointer: '#/film' }] } })
+    expect(await post('{"film": secret}')).toMatchObject({ status: 400, body: { title: 'Bad Request' } })
+    expect(JSON.stringify(await post('{"film": secret}'))).not.toContain('secret')
+    expect(await post(`{"film":1,"pad":"${'x'.repeat(2_000)}"}`)).toMatchObject({ status: 413, body: { title: 'Payload Too Large' } })
+    expect(await post('<film/>', 'application/xml')).toMatchObject({ status: 415 })
+    const { body } = await telemetry.metrics({ headers: {} })
+    expect(body).toContain('http_response_status_code="201",http_route="/films/:id/orders"')
+    await http.drain()
+    await http.close()
+    await expect(post('{"film":1}')).rejects.toThrow('fetch failed')
+  })
+
+  it.each([true, false])(
+    'a stop while Nest initialises waits for its hooks, and runs those of the end after them (HTTP: %s)',
+    async (isHttp) => {
+      const events: string[] = []
+      let go = () => {}
+      class Slow {
+        async onModuleInit(): Promise<void> {
+          events.push('init')
+          await new Promise<void>((resolve) => (go = resolve))
+          events.push('initialised')
+        }
+        onModuleDestroy(): void {
+          events.push('destroyed')
+        }
+      }
+      class AppModule {}
+      Module({ providers: [Slow] })(AppModule)
+      // createApplicationContext runs the init hooks by itself.
+      const app = await NestFactory.create(AppModule, { logger: false })
+      const component = isHttp ? nestHttp(app, { port: 0, host: '127.0.0.1' }) : nestContext(app)
+      const service = createService({ name: 'films', components: { nest: component } })
+      const started = service.start().catch((error: unknown) => error)
+      await until(() => expect(events).toEqual(['init']))
+      const stopped = service.stop('SIGTERM')
+      expect(await started).toMatchObject({ code: 'ERR_SERVICE_STOPPED' })
+      go()
+      expect(await stopped).toMatchObject({ cut: [], failed: [] })
+      expect(events).toEqual(['init', 'initialised', 'destroyed'])
+    },
+  )
 
   it('rejects when Nest cannot be initialised, and closes what there is', async () => {
     class Broken {

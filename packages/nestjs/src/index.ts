@@ -10,11 +10,13 @@ export {
   PlatformLogger,
   PlatformTelemetry,
 } from './tokens.ts'
+export { nestContext } from './nest-context.ts'
 export { nestLogger } from './nest-logger.ts'
 export { ProblemFilter } from './problem-filter.ts'
 export { ZodPipe } from './zod-pipe.ts'
 export { NestjsError, nestjsErrorCodes } from './errors.ts'
 export type { NestjsErrorCode } from './errors.ts'
+export type { NestContext } from './nest-context.ts'
 export type { LoggerLike } from './logger-like.ts'
 export type { PlatformModuleOptions } from './platform-module.ts'
 export type { Problem, ProblemError } from './problem.ts'

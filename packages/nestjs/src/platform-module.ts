@@ -1,5 +1,5 @@
 import type { DynamicModule, Provider } from '@nestjs/common'
-import { APP_FILTER, HttpAdapterHost } from '@nestjs/core'
+import { ApplicationConfig, HttpAdapterHost } from '@nestjs/core'
 import type { Cache } from '@platform/cache'
 import type { Config } from '@platform/config'
 import type { DbPool } from '@platform/db-pool'
@@ -8,7 +8,9 @@ import type { Health } from '@platform/health'
 import type { Logger } from '@platform/logger'
 import type { Broker } from '@platform/queue'
 import type { Telemetry } from '@platform/telemetry'
+import { knownOptions } from '@platform/kernel'
 import { NestjsError } from './errors.ts'
+import { answerUnrouted, asLastFilter } from './last-filter.ts'
 import { ProblemFilter } from './problem-filter.ts'
 import {
   componentToken,
@@ -50,10 +52,7 @@ const known = ['config', 'logger', 'telemetry', 'db', 'cache', 'broker', 'discov
 /** Makes the long-lived objects of a service injectable everywhere. It starts and closes none of them: `@platform/service` does. */
 export class PlatformModule {
   static forRoot(options: PlatformModuleOptions): DynamicModule {
-    for (const key of Object.keys(options)) {
-      if (!known.includes(key))
-        throw new NestjsError('ERR_NESTJS_OPTION', `PlatformModule: ${key} is no option (known: ${known.join(', ')})`)
-    }
+    knownOptions((option, problem) => new NestjsError('ERR_NESTJS_OPTION', `PlatformModule: ${option} ${problem}`), '', options, known)
     const tokens = [
       [PlatformConfig, options.config],
       [PlatformLogger, options.logger],
@@ -67,9 +66,13 @@ export class PlatformModule {
     ] as const
     const given = tokens.filter(([, useValue]) => useValue !== undefined)
     const filter: Provider = {
-      provide: APP_FILTER,
-      useFactory: (host: HttpAdapterHost) => new ProblemFilter({ host, logger: options.logger }),
-      inject: [HttpAdapterHost],
+      provide: ProblemFilter,
+      useFactory: (host: HttpAdapterHost, config: ApplicationConfig) => {
+        const problems = new ProblemFilter({ host, logger: options.logger })
+        asLastFilter(problems, config)
+        return Object.assign(problems, { onApplicationBootstrap: () => answerUnrouted(problems, host) })
+      },
+      inject: [HttpAdapterHost, ApplicationConfig],
     }
     return {
       module: PlatformModule,

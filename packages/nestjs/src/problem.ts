@@ -7,13 +7,15 @@ export interface ProblemError {
   readonly message: string
 }
 
-/** RFC 9457. */
+/** RFC 9457. What an HttpException carries beyond Nest's own members (`code: 'SOLD_OUT'`) stands beside these, as the RFC's extension members. */
 export interface Problem {
-  readonly type: 'about:blank'
+  readonly type: string
   readonly title: string
   readonly status: number
   readonly detail?: string
+  readonly instance?: string
   readonly errors?: readonly ProblemError[]
+  readonly [extension: string]: unknown
 }
 
 /** Further ones say nothing new and would let a client choose the size of its answer. */
@@ -37,10 +39,11 @@ export function problemErrors(issues: readonly ZodIssue[], prefix: readonly Prop
   }))
 }
 
-function problem(status: number, detail?: string, errors?: readonly ProblemError[]): Problem {
-  const title = STATUS_CODES[status] ?? 'Error'
+function problem(status: number, detail?: string, errors?: readonly ProblemError[], own: Readonly<Record<string, unknown>> = {}): Problem {
+  const title = textOf(own['title']) ?? STATUS_CODES[status] ?? 'Error'
   return {
-    type: 'about:blank',
+    ...own,
+    type: textOf(own['type']) ?? 'about:blank',
     title,
     status,
     ...(detail === undefined || detail === title ? {} : { detail }),
@@ -53,25 +56,41 @@ export function toProblem(error: unknown): Problem {
   if (error instanceof HttpException) return fromHttpException(error)
   const issues = zodIssues(error)
   if (issues) return problem(400, 'the request is not valid', problemErrors(issues))
-  return fromHttpError(error) ?? problem(500)
+  return fromHttpError(error) ?? fromFastifyError(error) ?? problem(500)
 }
+
+/** Nest's own members of a response, told in the problem's. */
+const nestMembers = new Set(['statusCode', 'message', 'error', 'detail', 'errors', 'status'])
 
 function fromHttpException(error: HttpException): Problem {
   const status = error.getStatus()
   const response = error.getResponse()
-  if (typeof response === 'string') return problem(status, response)
+  const { errorCode } = error as { errorCode?: unknown }
+  const coded = errorCode === undefined ? {} : { errorCode }
+  if (typeof response !== 'object' || response === null) return problem(status, String(response), undefined, coded)
   const { message, detail, errors } = response as { message?: unknown; detail?: unknown; errors?: unknown }
-  const listed = Array.isArray(errors) ? (errors as ProblemError[]) : undefined
+  const own = { ...coded, ...serializable(Object.entries(response).filter(([name]) => !nestMembers.has(name))) }
   // The shape of class-validator: a list of sentences.
-  if (Array.isArray(message))
-    return problem(
-      status,
-      'the request is not valid',
-      message.slice(0, maxErrors).map((one) => ({ message: String(one) })),
-    )
-  const text = typeof detail === 'string' ? detail : typeof message === 'string' ? message : undefined
-  return problem(status, text, listed)
+  if (Array.isArray(message)) {
+    const sentences = message.slice(0, maxErrors).map((one) => ({ message: String(one) }))
+    return problem(status, 'the request is not valid', sentences, own)
+  }
+  return problem(status, textOf(detail) ?? textOf(message), Array.isArray(errors) ? (errors as ProblemError[]) : undefined, own)
 }
+
+/** A member that JSON cannot carry must not cost the client its answer. */
+function serializable(members: readonly (readonly [string, unknown])[]): Record<string, unknown> {
+  const kept = members.filter(([, value]) => {
+    try {
+      return JSON.stringify(value) !== undefined
+    } catch {
+      return false
+    }
+  })
+  return Object.fromEntries(kept)
+}
+
+const textOf = (value: unknown): string | undefined => (typeof value === 'string' ? value : undefined)
 
 /** What body-parser calls them; its messages repeat parts of the body. */
 const bodyProblems: Readonly<Record<string, string>> = {
@@ -95,8 +114,26 @@ export function bodyException(error: unknown): HttpException | undefined {
 /** The errors of `http-errors`, which Express and its body parser throw. */
 function fromHttpError(error: unknown): Problem | undefined {
   if (!(error instanceof Error)) return undefined
-  const { statusCode, expose, type } = error as Error & { statusCode?: unknown; expose?: unknown; type?: unknown }
+  const { statusCode, expose, type, code } = error as Error & { statusCode?: unknown; expose?: unknown; type?: unknown; code?: unknown }
   if (typeof statusCode !== 'number' || typeof expose !== 'boolean' || statusCode < 400 || statusCode > 599) return undefined
   const known = typeof type === 'string' ? bodyProblems[type] : undefined
-  return problem(statusCode, known ?? (expose ? error.message : undefined))
+  const own = expose && typeof code === 'string' ? { code } : {}
+  return problem(statusCode, known ?? (expose ? error.message : undefined), undefined, own)
+}
+
+const fastifyProblems: Readonly<Record<string, string>> = {
+  FST_ERR_CTP_BODY_TOO_LARGE: 'the body is too large',
+  FST_ERR_CTP_INVALID_JSON_BODY: 'the body is not valid JSON',
+  FST_ERR_CTP_EMPTY_JSON_BODY: 'the body is not valid JSON',
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: 'the content type is not supported',
+  FST_ERR_CTP_INVALID_CONTENT_LENGTH: 'the body is not as long as Content-Length says',
+}
+
+/** Fastify's own errors carry a status too; their messages may repeat parts of the request. */
+function fromFastifyError(error: unknown): Problem | undefined {
+  if (!(error instanceof Error)) return undefined
+  const { statusCode, code } = error as Error & { statusCode?: unknown; code?: unknown }
+  const isFastifys = typeof code === 'string' && code.startsWith('FST_ERR_')
+  if (!isFastifys || typeof statusCode !== 'number' || statusCode < 400 || statusCode > 499) return undefined
+  return problem(statusCode, fastifyProblems[code])
 }
