@@ -53,9 +53,9 @@ await app.ready()
 const http = httpServer(app.server, { port: current.http.port, host: current.http.host })
 
 /** Every instance drops its pages at once … */
-const pages = await broker.consume(stockChanged, ({ body }) => films.applyStock(body), { group: 'broadcast', concurrency: 8 })
+const pages = broker.consumer(stockChanged, ({ body }) => films.applyStock(body), { group: 'broadcast', concurrency: 8 })
 /** … and the group sees to it that the projection gets each change, even if no instance was up. */
-const projection = await broker.consume(stockChanged, ({ body }) => films.applyStock(body), {
+const projection = broker.consumer(stockChanged, ({ body }) => films.applyStock(body), {
   group: 'catalog',
   concurrency: 8,
   retry: { maxAttempts: 10 },

@@ -24,7 +24,7 @@ const broker = createBroker({
 const outbox = createOutbox({ db, broker })
 const inbox = createInbox({ db })
 
-const orders = await broker.consume(
+const orders = broker.consumer(
   orderPlaced,
   async ({ body }, { tx }) => {
     const outcome = await fulfil(tx!, outbox, body)

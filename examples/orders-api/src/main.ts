@@ -68,7 +68,7 @@ const orm = {
   ready: async () => void (await source.initialize()),
   close: () => source.destroy(),
 }
-const [fulfilled, rejected] = await settleOrders(broker, inbox)
+const [fulfilled, rejected] = settleOrders(broker, inbox)
 
 await createService({
   name: 'orders-api',

@@ -33,7 +33,7 @@ describe('createBroker', () => {
     [{ driver: {} }, /driver/],
     [{ publishTimeoutMs: 1 }, /publishTimeoutMs/],
     [{ maxPendingPublishes: 0 }, /maxPendingPublishes/],
-    [{ retries: 3 }, /no option retries/],
+    [{ retries: 3 }, /retries is unknown/],
   ])('refuses %o', (options, text) => {
     const all = { driver: memory(), service: 'test', ...options } as never
     expect(() => createBroker(all)).toThrow(text)
@@ -179,5 +179,79 @@ describe('uuidv7', () => {
     expect(new Set(ids).size).toBe(ids.length)
     expect(ids.toSorted()).toEqual(ids)
     for (const id of ids) expect(id).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/)
+  })
+})
+
+describe('a consumer as a component', () => {
+  /** A driver whose server is away until `come` is called. */
+  function away(): { driver: QueueDriver; come: () => void } {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const inner = memory()
+    return {
+      come: resolve,
+      driver: {
+        name: 'away',
+        open(driverContext) {
+          const session = inner.open(driverContext)
+          return Object.assign(session, {
+            subscribe: async (...args: Parameters<typeof session.subscribe>) => {
+              await promise
+              return inner.open(driverContext).subscribe(...args)
+            },
+          })
+        },
+      },
+    }
+  }
+
+  it('is made synchronously, is no thenable, checks its options at once and subscribes in ready', async () => {
+    await using broker = createBroker({ driver: memory(), service: 'test' })
+    expect(() => broker.consumer(ping, async () => {}, { group: 'a b' })).toThrow(code('ERR_QUEUE_OPTION'))
+    expect(() => broker.consumer(ping, 'no' as never, { group: 'g' })).toThrow(/handler/)
+    const seen: number[] = []
+    const consumer = broker.consumer(ping, async ({ body }) => void seen.push(body.n), { group: 'g' })
+    expect(consumer).not.toHaveProperty('then')
+    await expect(broker.publish(ping, { n: 1 })).rejects.toThrow(code('ERR_QUEUE_UNROUTABLE'))
+    await consumer.ready()
+    await consumer.ready()
+    await broker.publish(ping, { n: 2 })
+    await vi.waitFor(() => expect(seen).toEqual([2]))
+  })
+
+  it('waits for its server, says for what, is bounded by the signal and subscribes when the server comes', async () => {
+    vi.useFakeTimers()
+    try {
+      const warnings: string[] = []
+      const logger = { debug() {}, info() {}, error() {}, warn: (_fields: object, text?: string) => void warnings.push(text ?? '') }
+      const { driver, come } = away()
+      const broker = createBroker({ driver, service: 'test', logger })
+      const consumer = broker.consumer(ping, async () => {}, { group: 'g' })
+      const reason = new Error('the start took too long')
+      const abort = new AbortController()
+      const ready = consumer.ready({ signal: abort.signal }).catch((error: unknown) => error)
+      await vi.advanceTimersByTimeAsync(2_000)
+      expect(warnings).toEqual(['consumer waits for away: it cannot subscribe yet'])
+      await expect(consumer.check()).rejects.toThrow(/ping\.v1 \(group g\) has not subscribed yet: it waits for away/)
+      expect(await broker.check()).toMatchObject({ status: 'warn', message: expect.stringMatching(/group g/) as string })
+      abort.abort(reason)
+      expect(await ready).toBe(reason)
+      come()
+      await consumer.ready()
+      expect(await consumer.check()).toBeUndefined()
+      await broker.close()
+      await expect(consumer.ready()).rejects.toThrow(code('ERR_QUEUE_CLOSED'))
+    } finally {
+      vi.useRealTimers()
+    }
+  })
+
+  it('closes while it waits, and what it subscribed late is closed as well', async () => {
+    const { driver, come } = away()
+    const broker = createBroker({ driver, service: 'test' })
+    const waiting = broker.consume(ping, async () => {}, { group: 'g' }).catch((error: unknown) => error)
+    await broker.close({ timeoutMs: 100 })
+    expect(await waiting).toMatchObject({ code: 'ERR_QUEUE_CLOSED' })
+    come()
+    expect(broker.stats().consumers).toBe(0)
   })
 })

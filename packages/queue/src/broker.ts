@@ -1,21 +1,24 @@
-import { orAborted } from './abort.ts'
+import { integerOption, orAborted, settlesWithin, withDeadline } from '@platform/kernel'
+import { MessageConsumer, type Consumer } from './consumer.ts'
 import type { DeadLetter, DriverSession } from './driver.ts'
 import { QueueError } from './errors.ts'
-import { MessageConsumer, type Consumer, type Handler } from './consumer.ts'
 import { createInstruments, type Instruments } from './instrumentation.ts'
 import { contractOf, encode, type Message, type OutgoingMessage } from './message.ts'
 import {
   requireGroup,
   resolveBrokerOptions,
-  resolveConsumeOptions,
+  resolveConsumerOptions,
   type BrokerOptions,
   type ConsumeOptions,
+  type ConsumerOptions,
   type ResolvedBrokerOptions,
 } from './options.ts'
+import { Processing, type Handler } from './processing.ts'
 import { Publisher, type SendOptions } from './publisher.ts'
-import type { Cancellable } from './shapes.ts'
+import type { Cancellable, LoggerLike } from './shapes.ts'
+import { Solo } from './solo.ts'
 import { uuidv7 } from './uuid.ts'
-import { within } from './validation.ts'
+import { refuse } from './validation.ts'
 
 export interface PublishOptions extends SendOptions {
   /** Identity for duplicates: publish again with the same id when the outcome is unknown. Default: a new UUID v7. */
@@ -27,15 +30,19 @@ export interface Broker {
    * Resolves when the broker has it safe. Rejects with a QueueError: _INVALID, _UNROUTABLE, _OVERFLOW, _TIMEOUT, _INDETERMINATE,
    * _UNAVAILABLE, _REFUSED, _CLOSED; or with the signal's reason.
    */
-  publish<T>(message: Message<T>, body: T, options?: PublishOptions): Promise<{ id: string }>
-  /** Resolves once the group exists; waits while the server is down. */
-  consume<T>(message: Message<T>, handler: Handler<T>, options: ConsumeOptions): Promise<Consumer>
+  publish<In>(message: Message<In, unknown>, body: NoInfer<In>, options?: PublishOptions): Promise<{ id: string }>
+  /** A component that subscribes in its `ready`, and is closed with the broker. Throws for a wrong option. */
+  consumer<Out>(message: Message<never, Out>, handler: Handler<NoInfer<Out>>, options: ConsumerOptions): Consumer
+  /** Makes a consumer and waits until it is ready: for ever while the server is down, unless a `signal` says otherwise. */
+  consume<Out>(message: Message<never, Out>, handler: Handler<NoInfer<Out>>, options: ConsumeOptions): Promise<Consumer>
   /** What failed for good in a group. */
-  deadLetters<T>(message: Message<T>, group: string): DeadLetters
+  deadLetters(message: Message<never, unknown>, group: string): DeadLetters
   /** Validates and seals a message for a later `send`, with the headers of now: what an outbox stores. */
-  prepare<T>(message: Message<T>, body: T, options?: { id?: string | undefined }): Promise<OutgoingMessage>
+  prepare<In>(message: Message<In, unknown>, body: NoInfer<In>, options?: { id?: string | undefined }): Promise<OutgoingMessage>
   /** Publishes what `prepare` made, in this or another process. */
   send(message: OutgoingMessage, options?: SendOptions): Promise<void>
+  /** What it was made with; an outbox without a logger of its own writes there. */
+  readonly logger: LoggerLike
   stats(): { pendingPublishes: number; consumers: number }
   ready(options?: Cancellable): Promise<void>
   check(options?: Cancellable): Promise<void | { status: 'warn'; message: string }>
@@ -62,12 +69,16 @@ export function createBroker(options: BrokerOptions): Broker {
   return new DriverBroker(resolveBrokerOptions(options))
 }
 
+/** A start that takes longer says what it waits for. */
+const silenceMs = 2_000
+
 class DriverBroker implements Broker {
   readonly #options: ResolvedBrokerOptions
   readonly #session: DriverSession
   readonly #instruments: Instruments = createInstruments()
   readonly #publisher: Publisher
-  readonly #consumers = new Set<MessageConsumer<never>>()
+  readonly #consumers = new Set<MessageConsumer>()
+  readonly #solo = new Solo()
   readonly #instance = uuidv7()
   readonly #closing = new AbortController()
   #broadcasts = 0
@@ -75,73 +86,101 @@ class DriverBroker implements Broker {
 
   constructor(options: ResolvedBrokerOptions) {
     this.#options = options
-    this.#session = options.driver.open({ service: options.service, logger: options.logger })
+    const alone = <T>(work: () => Promise<T>): Promise<T> => this.#solo.alone(work)
+    this.#session = options.driver.open({ service: options.service, logger: options.logger, alone })
     this.#publisher = new Publisher(this.#session, options, this.#instruments)
   }
 
-  async publish<T>(message: Message<T>, body: T, { id, signal, delayMs = 0 }: PublishOptions = {}): Promise<{ id: string }> {
+  async publish<In>(message: Message<In, unknown>, body: In, { id, signal, delayMs = 0 }: PublishOptions = {}): Promise<{ id: string }> {
     signal?.throwIfAborted()
     this.#assertOpen()
-    within('delayMs', delayMs, 0, 2_147_483_647)
+    integerOption(refuse, 'delayMs', delayMs, 0, 2_147_483_647)
     const create = (): Promise<OutgoingMessage> => encode(message, body, this.#publisher.headers(), id)
     return this.#publisher.publish(contractOf(message).destination, create, { signal, delayMs })
   }
 
-  async prepare<T>(message: Message<T>, body: T, { id }: { id?: string | undefined } = {}): Promise<OutgoingMessage> {
+  async prepare<In>(message: Message<In, unknown>, body: In, { id }: { id?: string | undefined } = {}): Promise<OutgoingMessage> {
     return encode(message, body, this.#publisher.headers(), id)
   }
 
   async send(message: OutgoingMessage, { signal, delayMs = 0 }: SendOptions = {}): Promise<void> {
     signal?.throwIfAborted()
     this.#assertOpen()
-    within('delayMs', delayMs, 0, 2_147_483_647)
+    integerOption(refuse, 'delayMs', delayMs, 0, 2_147_483_647)
     await this.#publisher.send(message, { signal, delayMs })
   }
 
-  async consume<T>(message: Message<T>, handler: Handler<T>, options: ConsumeOptions): Promise<Consumer> {
-    const { signal } = options
-    signal?.throwIfAborted()
+  consumer<Out>(message: Message<never, Out>, handler: Handler<Out>, options: ConsumerOptions): Consumer {
     this.#assertOpen()
     const { destination } = contractOf(message)
-    const resolved = resolveConsumeOptions(options)
-    const consumer = new MessageConsumer(message, handler, resolved, this.#options, this.#instruments)
-    if (resolved.broadcast) this.#broadcasts += 1
-    const subscribing = this.#session.subscribe(
-      {
-        destination,
-        group: resolved.broadcast ? `broadcast-${this.#instance}-${this.#broadcasts}` : resolved.group,
-        broadcast: resolved.broadcast,
-        ordered: resolved.ordered,
-        concurrency: resolved.concurrency,
-      },
-      consumer.receive,
-    )
-    const subscription = await orAborted(subscribing, [signal, this.#closing.signal], (late) => late.close())
-    consumer.attach(subscription, () => this.#consumers.delete(consumer as unknown as MessageConsumer<never>))
-    if (this.#closing.signal.aborted) {
-      await consumer.close({ timeoutMs: 0 })
-      throw this.#closing.signal.reason
+    const resolved = resolveConsumerOptions(options)
+    if (typeof handler !== 'function') throw refuse('handler', 'must be a function')
+    const { group, broadcast, ordered, concurrency, prefetch } = resolved
+    if (broadcast) this.#broadcasts += 1
+    const subscription = {
+      destination,
+      group: broadcast ? `broadcast-${this.#instance}-${this.#broadcasts}` : group,
+      broadcast,
+      ordered,
+      concurrency,
+      prefetch,
     }
-    this.#consumers.add(consumer as unknown as MessageConsumer<never>)
+    const parts = { broker: this.#options, instruments: this.#instruments, solo: this.#solo }
+    const { process } = new Processing(message, handler, resolved, parts)
+    const consumer: MessageConsumer = new MessageConsumer({
+      destination,
+      group,
+      system: this.#options.driver.name,
+      logger: this.#options.logger,
+      subscribe: (receive, signal) => this.#session.subscribe(subscription, receive, { signal }),
+      process,
+      onClosed: () => void this.#consumers.delete(consumer),
+    })
+    this.#consumers.add(consumer)
     return consumer
   }
 
-  deadLetters<T>(message: Message<T>, group: string): DeadLetters {
+  async consume<Out>(message: Message<never, Out>, handler: Handler<Out>, options: ConsumeOptions): Promise<Consumer> {
+    const { signal, ...rest } = options
+    signal?.throwIfAborted()
+    const consumer = this.consumer(message, handler, rest)
+    try {
+      await consumer.ready({ signal })
+    } catch (error) {
+      await consumer.close({ timeoutMs: 0 })
+      throw error
+    }
+    return consumer
+  }
+
+  deadLetters(message: Message<never, unknown>, group: string): DeadLetters {
     const { destination } = contractOf(message)
     requireGroup(group)
     const store = this.#session.deadLetters
-    const run = async <R>(signal: AbortSignal | undefined, operation: () => Promise<R>): Promise<R> => {
+    const run = async <R>(signal: AbortSignal | undefined, operation: (signal: AbortSignal) => Promise<R>): Promise<R> => {
       signal?.throwIfAborted()
       this.#assertOpen()
-      return orAborted(operation(), [signal])
+      const late = (): QueueError => new QueueError('ERR_QUEUE_TIMEOUT', { destination, detail: `group ${group}` })
+      return withDeadline(
+        this.#options.deadLetterTimeoutMs,
+        late,
+        operation,
+        AbortSignal.any([this.#closing.signal, ...(signal ? [signal] : [])]),
+      )
     }
     return {
-      count: ({ signal } = {}) => run(signal, () => store.count(destination, group, { signal })),
-      list: ({ signal, limit = 100 } = {}) =>
-        run(signal, () => store.list(destination, group, { signal, limit: within('limit', limit, 1, 10_000) })),
-      replay: (id, { signal } = {}) => run(signal, () => store.replay(destination, group, id, { signal })),
-      release: (key, { signal } = {}) => run(signal, () => store.release(destination, group, key, { signal })),
+      count: ({ signal } = {}) => run(signal, (bound) => store.count(destination, group, { signal: bound })),
+      list: ({ signal, limit = 100 } = {}) => {
+        integerOption(refuse, 'limit', limit, 1, 10_000)
+        return run(signal, (bound) => store.list(destination, group, { signal: bound, limit }))
+      },
+      replay: (id, { signal } = {}) => run(signal, (bound) => store.replay(destination, group, id, { signal: bound })),
+      release: (key, { signal } = {}) => run(signal, (bound) => store.release(destination, group, key, { signal: bound })),
     }
+  }
+
+  get logger(): LoggerLike {
+    return this.#options.logger
   }
 
   stats(): { pendingPublishes: number; consumers: number } {
@@ -151,13 +190,26 @@ class DriverBroker implements Broker {
   async ready({ signal }: Cancellable = {}): Promise<void> {
     signal?.throwIfAborted()
     this.#assertOpen()
-    await orAborted(this.#session.ready({ signal }), [signal, this.#closing.signal])
+    const telling = setTimeout(() => {
+      this.#options.logger.warn(
+        { system: this.#options.driver.name },
+        `broker waits for ${this.#options.driver.name}: it cannot be reached yet`,
+      )
+    }, silenceMs)
+    try {
+      await orAborted(orAborted(this.#session.ready({ signal }), signal), this.#closing.signal)
+    } finally {
+      clearTimeout(telling)
+    }
   }
 
   async check({ signal }: Cancellable = {}): Promise<void | { status: 'warn'; message: string }> {
     signal?.throwIfAborted()
     this.#assertOpen()
-    return orAborted(this.#session.check({ signal }), [signal])
+    const answer = await orAborted(this.#session.check({ signal }), signal)
+    const troubles = [...this.#consumers].filter(({ asked }) => asked).map((consumer) => consumer.trouble())
+    const messages = [answer?.message, ...troubles].filter((message) => message !== undefined)
+    if (messages.length > 0) return { status: 'warn', message: messages.join('; ') }
   }
 
   async quiesce(): Promise<void> {
@@ -178,22 +230,20 @@ class DriverBroker implements Broker {
   }
 
   async #close(timeoutMs: number): Promise<void> {
-    const deadline = new AbortController()
-    const timer = setTimeout(() => deadline.abort(new QueueError('ERR_QUEUE_CLOSED')), timeoutMs)
+    const { logger } = this.#options
     const startedAt = performance.now()
-    try {
-      // Consumers get four fifths: their last publishes and the connections need the rest.
-      await Promise.all([...this.#consumers].map((consumer) => consumer.close({ timeoutMs: timeoutMs * 0.8 })))
-      this.#closing.abort(new QueueError('ERR_QUEUE_CLOSED'))
-      await this.#publisher.drain(deadline.signal)
-      await orAborted(this.#session.close({ signal: deadline.signal }), [deadline.signal]).catch((error: unknown) => {
-        this.#options.logger.warn({ err: error }, 'broker did not close in time; its connections end by themselves')
-      })
-    } finally {
-      clearTimeout(timer)
-      this.#consumers.clear()
-      this.#options.logger.debug({ durationMs: Math.round(performance.now() - startedAt) }, 'broker closed')
-    }
+    const left = (): number => Math.max(0, timeoutMs - (performance.now() - startedAt))
+    // Consumers get four fifths: their last publishes and the connections need the rest.
+    await Promise.all([...this.#consumers].map((consumer) => consumer.close({ timeoutMs: timeoutMs * 0.8 })))
+    this.#closing.abort(new QueueError('ERR_QUEUE_CLOSED'))
+    await settlesWithin(this.#publisher.drain(), left())
+    this.#publisher.abandon()
+    const closing = this.#session.close({ signal: AbortSignal.timeout(Math.ceil(left())) }).catch((error: unknown) => {
+      logger.warn({ err: error }, 'broker could not be closed; its connections end by themselves')
+    })
+    if (!(await settlesWithin(closing, left())))
+      logger.warn({ timeoutMs }, 'broker did not close in time; its connections end by themselves')
+    logger.debug({ durationMs: Math.round(performance.now() - startedAt) }, 'broker closed')
   }
 
   #assertOpen(): void {

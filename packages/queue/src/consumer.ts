@@ -1,21 +1,7 @@
-import { context, propagation, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api'
-import type { DriverSubscription, Envelope, Lease } from './driver.ts'
+import { orAborted, settlesWithin } from '@platform/kernel'
+import type { DriverSubscription, Lease } from './driver.ts'
 import { QueueError } from './errors.ts'
-import { orAborted } from './abort.ts'
-import { attribute, type Instruments } from './instrumentation.ts'
-import { contractOf, decode, type Delivery, type Message } from './message.ts'
-import type { ResolvedBrokerOptions, ResolvedConsumeOptions } from './options.ts'
-import { exhaustedBefore, judgeFailure } from './retry.ts'
-import type { Cancellable, TransactionLike } from './shapes.ts'
-
-export interface HandlerContext {
-  /** Aborts when the delivery is lost or the consumer's time to close is over. */
-  readonly signal: AbortSignal
-  /** The inbox's transaction; there when `inbox` is set. */
-  readonly tx?: TransactionLike
-}
-
-export type Handler<T> = (delivery: Delivery<T>, context: HandlerContext) => Promise<void>
+import type { Cancellable, LoggerLike } from './shapes.ts'
 
 export interface ConsumerStats {
   readonly inFlight: number
@@ -27,8 +13,13 @@ export interface ConsumerStats {
   readonly duplicates: number
 }
 
+/** A component: it subscribes in `ready` and takes messages until it is quiesced or closed. */
 export interface Consumer {
   stats(): ConsumerStats
+  /** Subscribes; resolves once the group exists. Waits while the server is down: a `signal` bounds that, the attempt goes on until `close`. */
+  ready(options?: Cancellable): Promise<void>
+  /** Resolves when messages are taken, to a warning when they are not at the moment, and rejects with ERR_QUEUE_UNAVAILABLE before it has subscribed. */
+  check(options?: Cancellable): Promise<void | { status: 'warn'; message: string }>
   /** Starts no further handler. */
   quiesce(): Promise<void>
   /** Waits for running handlers. */
@@ -38,60 +29,84 @@ export interface Consumer {
   [Symbol.asyncDispose](): Promise<void>
 }
 
+export type Outcome = 'processed' | 'retried' | 'deadLettered' | 'duplicate' | 'released'
+
+export interface ConsumerParts {
+  /** For messages and logs: what is consumed, by which group, from what. */
+  readonly destination: string
+  readonly group: string
+  readonly system: string
+  readonly logger: LoggerLike
+  subscribe(receive: (lease: Lease) => Promise<void>, signal: AbortSignal): Promise<DriverSubscription>
+  /** Runs the handler and settles the lease; `cut` aborts when the time to close is over. */
+  process(lease: Lease, cut: AbortSignal): Promise<Outcome>
+  onClosed(): void
+}
+
 /** For the one statement that gives back what was not finished. */
 const giveBackMs = 5_000
+/** A start that takes longer says what it waits for. */
+const silenceMs = 2_000
 
-type Outcome = 'processed' | 'retried' | 'deadLettered' | 'duplicate' | 'released'
-
-export class MessageConsumer<T> implements Consumer {
-  readonly #message: Message<T>
-  readonly #handler: Handler<T>
-  readonly #options: ResolvedConsumeOptions
-  readonly #broker: ResolvedBrokerOptions
-  readonly #instruments: Instruments
-  readonly #destination: string
+export class MessageConsumer implements Consumer {
+  readonly #parts: ConsumerParts
+  readonly #stop = new AbortController()
   readonly #cut = new AbortController()
   readonly #counts = { inFlight: 0, processed: 0, retried: 0, deadLettered: 0, duplicates: 0 }
+  #subscribing: Promise<DriverSubscription> | undefined
   #subscription: DriverSubscription | undefined
-  #onClosed: () => void = () => {}
   #idle: (() => void)[] = []
-  #quiesced: Promise<void> | undefined
   #closed: Promise<void> | undefined
 
-  constructor(
-    message: Message<T>,
-    handler: Handler<T>,
-    options: ResolvedConsumeOptions,
-    broker: ResolvedBrokerOptions,
-    instruments: Instruments,
-  ) {
-    this.#message = message
-    this.#handler = handler
-    this.#options = options
-    this.#broker = broker
-    this.#instruments = instruments
-    this.#destination = contractOf(message).destination
-  }
-
-  attach(subscription: DriverSubscription, onClosed: () => void): void {
-    this.#subscription = subscription
-    this.#onClosed = onClosed
+  constructor(parts: ConsumerParts) {
+    this.#parts = parts
   }
 
   stats(): ConsumerStats {
     return { ...this.#counts }
   }
 
-  quiesce(): Promise<void> {
-    this.#quiesced ??= this.#subscription?.quiesce() ?? Promise.resolve()
-    return this.#quiesced
+  async ready({ signal }: Cancellable = {}): Promise<void> {
+    signal?.throwIfAborted()
+    this.#stop.signal.throwIfAborted()
+    this.#subscribing ??= this.#subscribe()
+    await orAborted(this.#subscribing, signal)
+  }
+
+  async check({ signal }: Cancellable = {}): Promise<void | { status: 'warn'; message: string }> {
+    signal?.throwIfAborted()
+    if (this.#stop.signal.aborted) throw new QueueError('ERR_QUEUE_CLOSED', { destination: this.#parts.destination })
+    const message = this.trouble()
+    if (this.#subscription === undefined) {
+      throw new QueueError('ERR_QUEUE_UNAVAILABLE', { destination: this.#parts.destination, detail: message })
+    }
+    if (message !== undefined) return { status: 'warn', message }
+  }
+
+  /** In one sentence why no messages are taken; `undefined` when all is well or it was never asked to subscribe. */
+  trouble(): string | undefined {
+    const { destination, group, system } = this.#parts
+    const who = `the consumer of ${destination} (group ${group})`
+    if (this.#subscription === undefined) {
+      return this.#subscribing === undefined ? `${who} was not asked to be ready` : `${who} has not subscribed yet: it waits for ${system}`
+    }
+    const reason = this.#subscription.trouble()
+    return reason === undefined ? undefined : `${who}: ${reason}`
+  }
+
+  get asked(): boolean {
+    return this.#subscribing !== undefined
+  }
+
+  async quiesce(): Promise<void> {
+    this.#stop.abort(new QueueError('ERR_QUEUE_CLOSED', { destination: this.#parts.destination }))
+    await this.#subscription?.quiesce()
   }
 
   async drain({ signal }: Cancellable = {}): Promise<void> {
     signal?.throwIfAborted()
-    await orAborted(this.quiesce(), [signal])
-    if (this.#counts.inFlight === 0) return
-    await orAborted(new Promise<void>((resolve) => this.#idle.push(resolve)), [signal])
+    await orAborted(this.quiesce(), signal)
+    if (this.#counts.inFlight > 0) await orAborted(new Promise<void>((resolve) => this.#idle.push(resolve)), signal)
   }
 
   close({ timeoutMs = 30_000 }: { timeoutMs?: number | undefined } = {}): Promise<void> {
@@ -104,193 +119,58 @@ export class MessageConsumer<T> implements Consumer {
   }
 
   async #close(timeoutMs: number): Promise<void> {
-    const deadline = new AbortController()
-    const timer = setTimeout(() => deadline.abort(), timeoutMs)
+    const { destination, logger } = this.#parts
+    if (!(await settlesWithin(this.drain(), timeoutMs))) this.#cut.abort(new QueueError('ERR_QUEUE_CLOSED', { destination }))
+    // A server that does not answer must not hold the close; what this leaves behind ends with the connection.
+    const closing = (this.#subscription?.close() ?? Promise.resolve()).catch((error: unknown) => {
+      logger.warn({ err: error, destination }, 'unfinished messages could not be given back; their leases run out')
+    })
+    if (!(await settlesWithin(closing, giveBackMs))) {
+      logger.warn({ destination }, 'unfinished messages could not be given back in time; their leases run out')
+    }
+    this.#parts.onClosed()
+  }
+
+  /** A refusal leaves the consumer as it was, so that `ready` can be called again. */
+  async #subscribe(): Promise<DriverSubscription> {
+    const { destination, group, system, logger } = this.#parts
+    const { signal } = this.#stop
+    const fields = { destination, group, system }
+    let waited = false
+    const telling = setTimeout(() => {
+      waited = true
+      logger.warn(fields, `consumer waits for ${system}: it cannot subscribe yet`)
+    }, silenceMs)
     try {
-      await this.drain({ signal: deadline.signal })
+      const subscribing = this.#parts.subscribe(this.#receive, signal)
+      const subscription = await orAborted(subscribing, signal, (late) => void late.close().catch(() => {}))
+      this.#subscription = subscription
+      if (waited) logger.info(fields, 'consumer has subscribed')
+      return subscription
     } catch (error) {
-      if (!deadline.signal.aborted) this.#broker.logger.warn({ err: error, destination: this.#destination }, 'consumer did not drain')
-      this.#cut.abort(new QueueError('ERR_QUEUE_CLOSED', { destination: this.#destination }))
+      this.#subscribing = undefined
+      throw error
     } finally {
-      clearTimeout(timer)
-      // A server that does not answer must not hold the close; what this leaves behind ends with the connection.
-      const patience = AbortSignal.timeout(giveBackMs)
-      await orAborted(this.#subscription?.close() ?? Promise.resolve(), [patience]).catch((error: unknown) => {
-        this.#broker.logger.warn(
-          { err: error, destination: this.#destination },
-          'unfinished messages could not be given back; their leases run out',
-        )
-      })
-      this.#onClosed()
+      clearTimeout(telling)
     }
   }
 
-  readonly receive = async (lease: Lease): Promise<void> => {
+  readonly #receive = async (lease: Lease): Promise<void> => {
     this.#counts.inFlight += 1
     try {
-      const outcome = await this.#process(lease)
+      const outcome = await this.#parts.process(lease, this.#cut.signal)
       if (outcome === 'duplicate') this.#counts.duplicates += 1
       if (outcome === 'duplicate' || outcome === 'processed') this.#counts.processed += 1
       if (outcome === 'retried' || outcome === 'deadLettered') this.#counts[outcome] += 1
     } catch (error) {
-      // The server still has the message and will deliver it again: nothing is lost, so nothing is thrown.
-      const fields = { err: error, destination: this.#destination, group: this.#options.group, messageId: lease.envelope?.id }
-      if (QueueError.isInstance(error) && error.code === 'ERR_QUEUE_LEASE_LOST') this.#broker.logger.debug(fields, 'delivery was lost')
-      else this.#broker.logger.warn(fields, 'delivery could not be settled')
+      // The message comes again: nothing is lost, so nothing is thrown.
+      const { destination, group, logger } = this.#parts
+      const fields = { err: error, destination, group, messageId: lease.envelope?.id }
+      if (QueueError.isInstance(error) && error.code === 'ERR_QUEUE_LEASE_LOST') logger.debug(fields, 'delivery was lost')
+      else logger.warn(fields, 'delivery could not be settled; it comes again')
     } finally {
       this.#counts.inFlight -= 1
       if (this.#counts.inFlight === 0) for (const resolve of this.#idle.splice(0)) resolve()
-    }
-  }
-
-  async #process(lease: Lease): Promise<Outcome> {
-    const { envelope } = lease
-    if (envelope === undefined) return this.#bury(lease, 'not a message of this library')
-    const exhausted = exhaustedBefore(lease.attempt, this.#options.retry)
-    if (exhausted !== undefined) return this.#bury(lease, exhausted)
-    const decoded = await decode(this.#message, envelope)
-    if ('reason' in decoded) return this.#bury(lease, decoded.reason)
-
-    const delivery: Delivery<T> = {
-      id: envelope.id,
-      body: decoded.body,
-      ...(envelope.key === undefined ? {} : { key: envelope.key }),
-      attempt: lease.attempt,
-      headers: envelope.headers,
-      publishedAt: new Date(envelope.publishedAt),
-    }
-    let outcome: Outcome
-    try {
-      outcome = await this.#run(envelope, delivery, lease)
-    } catch (error) {
-      return this.#settleFailure(lease, envelope, error)
-    }
-    await this.#timed('ack', () => lease.ack())
-    return outcome
-  }
-
-  async #settleFailure(lease: Lease, envelope: Envelope, error: unknown): Promise<Outcome> {
-    if (this.#cut.signal.aborted) {
-      await lease.release()
-      return 'released'
-    }
-    const verdict = judgeFailure(error, lease.attempt, this.#options.retry)
-    if ('deadReason' in verdict) return this.#bury(lease, verdict.deadReason, error)
-    this.#broker.logger.warn(
-      {
-        err: error,
-        destination: this.#destination,
-        group: this.#options.group,
-        messageId: envelope.id,
-        attempt: lease.attempt,
-        ...verdict,
-      },
-      'handler failed, the message will be tried again',
-    )
-    await this.#timed('retry', () => lease.retry(verdict.retryAfterMs))
-    this.#instruments.retried.add(1, this.#labels())
-    return 'retried'
-  }
-
-  async #bury(lease: Lease, reason: string, error?: unknown): Promise<Outcome> {
-    const fields = {
-      err: error,
-      destination: this.#destination,
-      group: this.#options.group,
-      messageId: lease.envelope?.id,
-      attempt: lease.attempt,
-      reason,
-    }
-    if (this.#options.broadcast) {
-      // The group ends with the process, so a dead letter would have nobody to look at it.
-      this.#broker.logger.error(fields, 'broadcast message failed for good and was discarded')
-      await this.#timed('ack', () => lease.ack())
-    } else {
-      this.#broker.logger.error(fields, 'message failed for good and is a dead letter')
-      await this.#timed('deadLetter', () => lease.deadLetter(reason))
-    }
-    this.#instruments.deadLettered.add(1, this.#labels())
-    return 'deadLettered'
-  }
-
-  async #run(envelope: Envelope, delivery: Delivery<T>, lease: Lease): Promise<Outcome> {
-    const inbound = this.#broker.inbound
-    const request = { method: 'PROCESS', url: this.#destination, headers: { ...envelope.headers } }
-    const enter = (index: number): Promise<Outcome> => {
-      const hook = inbound[index]
-      return hook === undefined ? this.#traced(envelope, delivery, lease) : hook(request, () => enter(index + 1))
-    }
-    return enter(0)
-  }
-
-  async #traced(envelope: Envelope, delivery: Delivery<T>, lease: Lease): Promise<Outcome> {
-    const active = context.active()
-    // A hook may have continued the message's trace already; then this span belongs below the hook's.
-    const parent = trace.getSpan(active) === undefined ? propagation.extract(active, envelope.headers) : active
-    const creation = trace.getSpanContext(propagation.extract(context.active(), envelope.headers))
-    const labels = this.#labels()
-    const span = this.#instruments.tracer.startSpan(
-      `process ${this.#destination}`,
-      {
-        kind: SpanKind.CONSUMER,
-        attributes: {
-          ...labels,
-          [attribute.operation]: 'process',
-          [attribute.operationType]: 'process',
-          [attribute.messageId]: envelope.id,
-        },
-        ...(creation === undefined ? {} : { links: [{ context: creation }] }),
-      },
-      parent,
-    )
-    const startedAt = performance.now()
-    this.#instruments.consumed.add(1, labels)
-    let failure: { [attribute.errorType]?: string } = {}
-    try {
-      return await context.with(trace.setSpan(parent, span), () => this.#handle(delivery, lease))
-    } catch (error) {
-      failure = { [attribute.errorType]: error instanceof Error ? error.name : 'unknown' }
-      span.setStatus({ code: SpanStatusCode.ERROR })
-      span.setAttributes(failure)
-      throw error
-    } finally {
-      span.end()
-      this.#instruments.processed.record((performance.now() - startedAt) / 1000, { ...labels, ...failure })
-    }
-  }
-
-  async #handle(delivery: Delivery<T>, lease: Lease): Promise<Outcome> {
-    const cut = this.#cut.signal
-    let signal: AbortSignal | undefined
-    const handlerContext = (tx?: TransactionLike): HandlerContext => ({
-      // Combined on demand: most handlers never look at it.
-      get signal() {
-        signal ??= AbortSignal.any([lease.signal, cut])
-        return signal
-      },
-      ...(tx === undefined ? {} : { tx }),
-    })
-    const { inbox } = this.#options
-    if (inbox === undefined) {
-      await this.#handler(delivery, handlerContext())
-      return 'processed'
-    }
-    const consumer = `${this.#broker.service}/${this.#destination}/${this.#options.group}`
-    const first = await inbox.once(consumer, delivery.id, (tx) => this.#handler(delivery, handlerContext(tx)))
-    return first ? 'processed' : 'duplicate'
-  }
-
-  async #timed(operation: string, run: () => Promise<void>): Promise<void> {
-    const startedAt = performance.now()
-    await run()
-    this.#instruments.operation.record((performance.now() - startedAt) / 1000, { ...this.#labels(), [attribute.operation]: operation })
-  }
-
-  #labels(): Record<string, string> {
-    return {
-      [attribute.system]: this.#broker.driver.name,
-      [attribute.destination]: this.#destination,
-      [attribute.group]: this.#options.group,
     }
   }
 }

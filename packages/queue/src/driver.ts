@@ -1,16 +1,7 @@
+import type { Envelope } from './envelope.ts'
 import type { Cancellable, LoggerLike } from './shapes.ts'
 
-/** A message as it travels. The body is JSON text, so that no driver ever re-encodes it. */
-export interface Envelope {
-  readonly id: string
-  readonly name: string
-  readonly version: number
-  readonly key?: string | undefined
-  readonly headers: Readonly<Record<string, string>>
-  /** Milliseconds since the epoch, by the publisher's clock. */
-  readonly publishedAt: number
-  readonly body: string
-}
+export type { Envelope } from './envelope.ts'
 
 /**
  * The contract that a back end fulfils. A driver moves envelopes and keeps leases; it decides nothing: validation, retry and
@@ -25,6 +16,8 @@ export interface QueueDriver {
 export interface DriverContext {
   readonly service: string
   readonly logger: LoggerLike
+  /** Runs the work with no other handler of this broker beside it. For leases with `alone`. */
+  alone<T>(work: () => Promise<T>): Promise<T>
 }
 
 export interface DriverSession {
@@ -37,8 +30,11 @@ export interface DriverSession {
    * Rejects with ERR_QUEUE_UNROUTABLE when there is none and `mandatory` is set; an abort before the message was handed over takes it back.
    */
   publish(destination: string, envelope: Envelope, options: PublishRequest): Promise<void>
-  /** Resolves when the subscription exists: what is published from then on reaches it, also while no member is there. */
-  subscribe(subscription: Subscription, receive: Receive): Promise<DriverSubscription>
+  /**
+   * Resolves when the subscription exists: what is published from then on reaches it, also while no member is there. Tries until then or
+   * until the signal aborts; a server that says no for good is a QueueError.
+   */
+  subscribe(subscription: Subscription, receive: Receive, options: { signal: AbortSignal }): Promise<DriverSubscription>
   readonly deadLetters: DeadLetterStore
   /** Called after every subscription is closed; flushes what was accepted for publishing, then leaves no socket and no timer. */
   close(options: Cancellable): Promise<void>
@@ -60,6 +56,8 @@ export interface Subscription {
   readonly ordered: boolean
   /** Never more unresolved `receive` calls than this. */
   readonly concurrency: number
+  /** How many messages may be fetched, begun or not. At least `concurrency`. */
+  readonly prefetch: number
 }
 
 /** Resolves when the lease is settled; never rejects. */
@@ -69,8 +67,12 @@ export type Receive = (lease: Lease) => Promise<void>
 export interface Lease {
   /** `undefined` when what arrived was no envelope of ours. */
   readonly envelope: Envelope | undefined
-  /** 1 for the first try. Counted by the server where it can be, so that a try that killed its process counts too. */
+  /** 1 for the first try. One more than `begun`, or two when another process held the message and nobody knows whether it had begun. */
   readonly attempt: number
+  /** Tries before this one that certainly began: what `maxAttempts` is compared with. A delivery that no handler began costs nothing. */
+  readonly begun: number
+  /** Received inside `DriverContext.alone`, because an earlier try may have killed its process. This try is counted already, where it survives the process. */
+  readonly alone: boolean
   /** Aborted when the lease is lost. */
   readonly signal: AbortSignal
   /** The message is done; its key goes on. */
@@ -84,8 +86,13 @@ export interface Lease {
 }
 
 export interface DriverSubscription {
-  /** No `receive` begins after this resolves; what was fetched and not begun is given back. Settling goes on. */
+  /**
+   * No `receive` begins after this resolves. Settling goes on. What was fetched and not begun is given back, at once or, where that would
+   * let another member overtake what is still in hand, at `close`.
+   */
   quiesce(): Promise<void>
+  /** Why it gets no messages at the moment, or cannot settle them; `undefined` when all is well. */
+  trouble(): string | undefined
   /** Gives back every lease still open and forgets the subscription's resources in this process; a broadcast subscription ends. */
   close(): Promise<void>
 }

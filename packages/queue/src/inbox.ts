@@ -1,6 +1,7 @@
+import { integerOption, knownOptions } from '@platform/kernel'
 import { ensureSchema, rowsOf, splitStatements } from './database.ts'
 import type { Database, TransactionLike } from './shapes.ts'
-import { known, within, wrong } from './validation.ts'
+import { refuse, wrong } from './validation.ts'
 
 /** For those who manage their schema by migrations; otherwise the table is made at first use. */
 export const inboxSchema: string = `
@@ -34,12 +35,13 @@ const sweepIntervalMs = 60_000
 const sweepBatch = 10_000
 
 export function createInbox(options: InboxOptions): Inbox {
-  known('createInbox', options, ['db', 'retentionMs'])
+  knownOptions(refuse, '', options, ['db', 'retentionMs'])
   if (typeof options.db?.transaction !== 'function') throw wrong('db: an object with transaction() and query()')
   const { db } = options
-  const retentionMs = within('retentionMs', options.retentionMs ?? 7 * 86_400_000, 60_000, 3650 * 86_400_000)
+  const retentionMs = integerOption(refuse, 'retentionMs', options.retentionMs ?? 7 * 86_400_000, 60_000, 3650 * 86_400_000)
   let schema: Promise<void> | undefined
   let sweptAt = performance.now()
+  let sweeping = false
 
   const ready = (): Promise<void> => {
     schema ??= ensureSchema(db, splitStatements(inboxSchema)).catch((error: unknown) => {
@@ -49,13 +51,26 @@ export function createInbox(options: InboxOptions): Inbox {
     return schema
   }
 
-  // Old ids are removed by the traffic itself, so that an inbox needs no timer and no close.
-  const sweep = (): void => {
-    if (performance.now() - sweptAt < sweepIntervalMs) return
+  // Old ids are removed by the traffic itself, so that an inbox needs no timer and no close: in batches, one after the other, until none is left.
+  const sweep = async (): Promise<void> => {
+    const oldest = `select consumer, message_id from platform_inbox where received_at < now() - $1 * interval '1 millisecond' order by received_at limit ${sweepBatch}`
+    for (let removed = sweepBatch; removed === sweepBatch; ) {
+      const gone = await db.query(`delete from platform_inbox where (consumer, message_id) in (${oldest}) returning 1 as one`, [
+        retentionMs,
+      ])
+      removed = rowsOf(gone).length
+    }
+  }
+  const sweepSometimes = (): void => {
+    if (sweeping || performance.now() - sweptAt < sweepIntervalMs) return
     sweptAt = performance.now()
-    const oldest = `select consumer, message_id from platform_inbox where received_at < now() - $1 * interval '1 millisecond' limit ${sweepBatch}`
+    sweeping = true
     // A sweep that fails is repeated a minute later.
-    db.query(`delete from platform_inbox where (consumer, message_id) in (${oldest})`, [retentionMs]).catch(() => {})
+    sweep()
+      .catch(() => {})
+      .finally(() => {
+        sweeping = false
+      })
   }
 
   return {
@@ -63,7 +78,7 @@ export function createInbox(options: InboxOptions): Inbox {
     ready,
     async once(consumer, messageId, work) {
       await ready()
-      sweep()
+      sweepSometimes()
       return db.transaction(async (tx) => {
         // A concurrent duplicate waits here until the first one commits or rolls back.
         const inserted = await tx.query(

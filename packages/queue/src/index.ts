@@ -7,7 +7,7 @@ export { createOutbox, outboxSchema } from './outbox.ts'
 export { PermanentFailure } from './retry.ts'
 
 export type { Broker, DeadLetters, PublishOptions } from './broker.ts'
-export type { Consumer, ConsumerStats, Handler, HandlerContext } from './consumer.ts'
+export type { Consumer, ConsumerStats } from './consumer.ts'
 export type {
   DeadLetter,
   DeadLetterStore,
@@ -24,8 +24,9 @@ export type {
 export type { QueueErrorCode } from './errors.ts'
 export type { Inbox, InboxOptions } from './inbox.ts'
 export type { Delivery, Message, MessageOptions, OutgoingMessage } from './message.ts'
-export type { BrokerOptions, ConsumeOptions } from './options.ts'
+export type { BrokerOptions, ConsumeOptions, ConsumerOptions } from './options.ts'
 export type { Outbox, OutboxAddOptions, OutboxOptions } from './outbox.ts'
+export type { Handler, HandlerContext } from './processing.ts'
 export type { SendOptions } from './publisher.ts'
 export type { RetryOptions } from './retry.ts'
 export type { Cancellable, Credential, Database, InboundHook, LoggerLike, OutboundHook, SecretLike, TransactionLike } from './shapes.ts'

@@ -1,4 +1,4 @@
-import { metrics, trace, type Counter, type Histogram, type Meter, type Tracer } from '@opentelemetry/api'
+import { metrics, trace, type BatchObservableCallback, type Counter, type Histogram, type Meter, type Tracer } from '@opentelemetry/api'
 
 /** Names of the OpenTelemetry messaging conventions: https://opentelemetry.io/docs/specs/semconv/messaging/ */
 export const scopeName = '@platform/queue'
@@ -6,9 +6,11 @@ export const sentMessages = 'messaging.client.sent.messages'
 export const consumedMessages = 'messaging.client.consumed.messages'
 export const processDuration = 'messaging.process.duration'
 export const operationDuration = 'messaging.client.operation.duration'
-/** No convention exists for these two. */
+/** No convention exists for these. */
 export const deadLetteredMessages = 'platform.queue.dead_lettered'
 export const retriedMessages = 'platform.queue.retried'
+export const outboxWaiting = 'platform.queue.outbox.waiting'
+export const outboxLag = 'platform.queue.outbox.lag'
 
 export const attribute = {
   system: 'messaging.system',
@@ -41,5 +43,27 @@ export function createInstruments(): Instruments {
     operation: meter.createHistogram(operationDuration, { unit: 's', description: 'Time of publish and settle calls' }),
     deadLettered: meter.createCounter(deadLetteredMessages, { unit: '{message}', description: 'Messages that failed for good' }),
     retried: meter.createCounter(retriedMessages, { unit: '{message}', description: 'Tries that failed and will be repeated' }),
+  }
+}
+
+export interface OutboxInstruments {
+  measured(backlog: { waiting: number; oldestMs: number }): void
+  end(): void
+}
+
+export function createOutboxInstruments(): OutboxInstruments {
+  const meter = metrics.getMeter(scopeName)
+  const waiting = meter.createObservableGauge(outboxWaiting, { unit: '{message}', description: 'Messages due and not yet published' })
+  const lag = meter.createObservableGauge(outboxLag, { unit: 's', description: 'Age of the oldest message due and not yet published' })
+  let last: { waiting: number; oldestMs: number } | undefined
+  const observe: BatchObservableCallback = (result) => {
+    if (last === undefined) return
+    result.observe(waiting, last.waiting)
+    result.observe(lag, last.oldestMs / 1000)
+  }
+  meter.addBatchObservableCallback(observe, [waiting, lag])
+  return {
+    measured: (backlog) => void (last = backlog),
+    end: () => meter.removeBatchObservableCallback(observe, [waiting, lag]),
   }
 }

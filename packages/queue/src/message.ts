@@ -1,14 +1,19 @@
-import type { ZodType, infer as Infer } from 'zod'
-import type { Envelope } from './driver.ts'
+import { knownOptions } from '@platform/kernel'
+import type { ZodType, input as Input, output as Output } from 'zod'
+import { headersFault, isIdentifier, type Envelope } from './envelope.ts'
 import { QueueError } from './errors.ts'
 import { uuidv7 } from './uuid.ts'
-import { known, namePattern } from './validation.ts'
+import { namePattern, refuse } from './validation.ts'
 
-/** A contract: what is published under a name and version. `body` exists for the type only. */
-export interface Message<T> {
+/**
+ * A contract: what is published under a name and version. `In` is what `publish` takes, `Out` what a handler gets; they differ when the
+ * schema transforms. `in` and `out` exist for the types only.
+ */
+export interface Message<In, Out = In> {
   readonly name: string
   readonly version: number
-  readonly body?: T
+  readonly in?: (body: In) => void
+  readonly out?: Out
 }
 
 export interface MessageOptions<S extends ZodType> {
@@ -16,8 +21,8 @@ export interface MessageOptions<S extends ZodType> {
   version: number
   /** Checked when publishing and again before the handler runs. */
   schema: S
-  /** Messages with the same key keep their order in ordered groups. Default: no key, no order. */
-  key?: ((body: Infer<S>) => string) | undefined
+  /** Messages with the same key keep their order in ordered groups. Called with the body as published. Default: no key, no order. */
+  key?: ((body: Input<S>) => string) | undefined
   /** Default true: publishing what nobody has ever subscribed to is an error. False: it is discarded, for news that only live processes need. */
   mandatory?: boolean | undefined
 }
@@ -42,24 +47,24 @@ interface Contract {
 /** On the message itself, so that a message of one installed copy works with a broker of another. */
 const contractKey = Symbol.for('@platform/queue/contract')
 
-export function defineMessage<S extends ZodType>(name: string, options: MessageOptions<S>): Message<Infer<S>> {
+export function defineMessage<S extends ZodType>(name: string, options: MessageOptions<S>): Message<Input<S>, Output<S>> {
   if (!namePattern.test(name)) throw new QueueError('ERR_QUEUE_OPTION', { detail: 'name: 1 to 100 of A-Z a-z 0-9 . _ -' })
   if (!Number.isSafeInteger(options.version) || options.version < 1) {
     throw new QueueError('ERR_QUEUE_OPTION', { detail: 'version: a whole number from 1' })
   }
   if (typeof options.schema?.safeParseAsync !== 'function') throw new QueueError('ERR_QUEUE_OPTION', { detail: 'schema: a zod schema' })
-  known('defineMessage', options, ['version', 'schema', 'key', 'mandatory'])
+  knownOptions(refuse, '', options, ['version', 'schema', 'key', 'mandatory'])
   const contract: Contract = {
     schema: options.schema,
     key: options.key as Contract['key'],
     mandatory: options.mandatory ?? true,
     destination: `${name}.v${options.version}`,
   }
-  const message: Message<Infer<S>> = { name, version: options.version }
+  const message: Message<Input<S>, Output<S>> = { name, version: options.version }
   return Object.freeze(Object.defineProperty(message, contractKey, { value: contract }))
 }
 
-export function contractOf(message: Message<unknown>): Contract {
+export function contractOf(message: Message<never, unknown>): Contract {
   const contract = (message as { readonly [contractKey]?: Contract } | undefined)?.[contractKey]
   if (contract === undefined) throw new QueueError('ERR_QUEUE_OPTION', { detail: 'message: use what defineMessage() returned' })
   return contract
@@ -73,9 +78,9 @@ export interface OutgoingMessage {
 }
 
 /** Validates and serialises; the schema's input is what travels, so that transforms run once, at the consumer. */
-export async function encode<T>(
-  message: Message<T>,
-  body: T,
+export async function encode<In>(
+  message: Message<In, unknown>,
+  body: In,
   headers: Record<string, string>,
   id: string = uuidv7(),
 ): Promise<OutgoingMessage> {
@@ -85,10 +90,10 @@ export async function encode<T>(
   const text = JSON.stringify(body)
   if (text === undefined) throw invalid(contract.destination, 'the body has no JSON form')
   const key = contract.key?.(body as never)
-  if (key !== undefined && (typeof key !== 'string' || key === '' || Buffer.byteLength(key) > 255)) {
-    throw invalid(contract.destination, 'key: a string of 1 to 255 bytes')
-  }
-  if (id === '' || Buffer.byteLength(id) > 255) throw invalid(contract.destination, 'id: a string of 1 to 255 bytes')
+  if (key !== undefined && !isIdentifier(key)) throw invalid(contract.destination, 'key: well-formed text of 1 to 255 bytes without NUL')
+  if (!isIdentifier(id)) throw invalid(contract.destination, 'id: well-formed text of 1 to 255 bytes without NUL')
+  const fault = headersFault(headers)
+  if (fault !== undefined) throw invalid(contract.destination, fault)
   return {
     destination: contract.destination,
     mandatory: contract.mandatory,
@@ -97,7 +102,10 @@ export async function encode<T>(
 }
 
 /** The typed body, or why there is none. */
-export async function decode<T>(message: Message<T>, envelope: Envelope): Promise<{ readonly body: T } | { readonly reason: string }> {
+export async function decode<Out>(
+  message: Message<never, Out>,
+  envelope: Envelope,
+): Promise<{ readonly body: Out } | { readonly reason: string }> {
   let value: unknown
   try {
     value = JSON.parse(envelope.body)
@@ -106,7 +114,7 @@ export async function decode<T>(message: Message<T>, envelope: Envelope): Promis
   }
   try {
     const result = await contractOf(message).schema.safeParseAsync(value)
-    return result.success ? { body: result.data as T } : { reason: `invalid body: ${issuePaths(result.error.issues)}` }
+    return result.success ? { body: result.data as Out } : { reason: `invalid body: ${issuePaths(result.error.issues)}` }
   } catch (error) {
     return { reason: `invalid body: the schema failed (${error instanceof Error ? error.name : typeof error})` }
   }

@@ -1,8 +1,9 @@
+import { integerOption, knownOptions } from '@platform/kernel'
 import type { QueueDriver } from './driver.ts'
 import type { Inbox } from './inbox.ts'
 import { resolveRetry, type RetryOptions, type RetryPolicy } from './retry.ts'
 import { silentLogger, type InboundHook, type LoggerLike, type OutboundHook } from './shapes.ts'
-import { known, namePattern, within, wrong } from './validation.ts'
+import { namePattern, refuse, wrong } from './validation.ts'
 
 export interface BrokerOptions {
   /** What carries the messages: `rabbitmq()`, `postgres()` or `memory()`. */
@@ -17,6 +18,8 @@ export interface BrokerOptions {
   publishTimeoutMs?: number | undefined
   /** Publishes in flight at once; one more is refused with ERR_QUEUE_OVERFLOW. Default 10,000, 1 to 1,000,000. */
   maxPendingPublishes?: number | undefined
+  /** How long an operation on dead letters may take, in milliseconds. Default 15,000, 100 to 3,600,000. */
+  deadLetterTimeoutMs?: number | undefined
   /** Default: silent. */
   logger?: LoggerLike | undefined
 }
@@ -28,14 +31,17 @@ export interface ResolvedBrokerOptions {
   readonly inbound: readonly InboundHook[]
   readonly publishTimeoutMs: number
   readonly maxPendingPublishes: number
+  readonly deadLetterTimeoutMs: number
   readonly logger: LoggerLike
 }
 
-export interface ConsumeOptions {
+export interface ConsumerOptions {
   /** Members of a group compete; every group gets every message. `'broadcast'`: every process gets every message while it is there. */
   group: 'broadcast' | (string & {})
   /** Handlers at once in this process. Default 10, 1 to 1,000. */
   concurrency?: number | undefined
+  /** Messages that this process may hold, those in handlers included. Default: `concurrency`; ordered: 8 times as many, at least 64. `concurrency` to 10,000. */
+  prefetch?: number | undefined
   retry?: RetryOptions | undefined
   /**
    * One message per key at a time, in publishing order, across all members. A key whose message fails for good is parked until its dead
@@ -44,21 +50,34 @@ export interface ConsumeOptions {
   ordered?: boolean | undefined
   /** The handler runs in a transaction that also records the message's id, so that a duplicate has no effect. Not for broadcast. */
   inbox?: Inbox | undefined
+}
+
+export interface ConsumeOptions extends ConsumerOptions {
   /** Ends the wait for a server that is down. */
   signal?: AbortSignal | undefined
 }
 
-export interface ResolvedConsumeOptions {
+export interface ResolvedConsumerOptions {
   readonly group: string
   readonly broadcast: boolean
   readonly concurrency: number
+  readonly prefetch: number
   readonly retry: RetryPolicy
   readonly ordered: boolean
   readonly inbox: Inbox | undefined
 }
 
 export function resolveBrokerOptions(options: BrokerOptions): ResolvedBrokerOptions {
-  known('createBroker', options, ['driver', 'service', 'outbound', 'inbound', 'publishTimeoutMs', 'maxPendingPublishes', 'logger'])
+  knownOptions(refuse, '', options, [
+    'driver',
+    'service',
+    'outbound',
+    'inbound',
+    'publishTimeoutMs',
+    'maxPendingPublishes',
+    'deadLetterTimeoutMs',
+    'logger',
+  ])
   if (typeof options.driver?.open !== 'function') throw wrong('driver: rabbitmq(), postgres() or memory()')
   if (!namePattern.test(options.service)) throw wrong('service: 1 to 100 of A-Z a-z 0-9 . _ -')
   return {
@@ -66,22 +85,27 @@ export function resolveBrokerOptions(options: BrokerOptions): ResolvedBrokerOpti
     service: options.service,
     outbound: options.outbound ?? [],
     inbound: options.inbound ?? [],
-    publishTimeoutMs: within('publishTimeoutMs', options.publishTimeoutMs ?? 10_000, 10, 600_000),
-    maxPendingPublishes: within('maxPendingPublishes', options.maxPendingPublishes ?? 10_000, 1, 1_000_000),
+    publishTimeoutMs: integerOption(refuse, 'publishTimeoutMs', options.publishTimeoutMs ?? 10_000, 10, 600_000),
+    maxPendingPublishes: integerOption(refuse, 'maxPendingPublishes', options.maxPendingPublishes ?? 10_000, 1, 1_000_000),
+    deadLetterTimeoutMs: integerOption(refuse, 'deadLetterTimeoutMs', options.deadLetterTimeoutMs ?? 15_000, 100, 3_600_000),
     logger: options.logger ?? silentLogger,
   }
 }
 
-export function resolveConsumeOptions(options: ConsumeOptions): ResolvedConsumeOptions {
-  known('consume', options, ['group', 'concurrency', 'retry', 'ordered', 'inbox', 'signal'])
+export function resolveConsumerOptions(options: ConsumerOptions): ResolvedConsumerOptions {
+  knownOptions(refuse, '', options, ['group', 'concurrency', 'prefetch', 'retry', 'ordered', 'inbox'])
   requireGroup(options.group)
   const broadcast = options.group === 'broadcast'
   if (broadcast && options.ordered === true) throw wrong('ordered: not for broadcast; use concurrency 1')
   if (broadcast && options.inbox !== undefined) throw wrong('inbox: not for broadcast; every process is meant to see the message')
+  const concurrency = integerOption(refuse, 'concurrency', options.concurrency ?? 10, 1, 1_000)
+  // Ahead of the handlers, so that one slow key does not keep the others from being seen.
+  const ahead = options.ordered === true ? Math.max(64, concurrency * 8) : concurrency
   return {
     group: options.group,
     broadcast,
-    concurrency: within('concurrency', options.concurrency ?? 10, 1, 1_000),
+    concurrency,
+    prefetch: integerOption(refuse, 'prefetch', options.prefetch ?? ahead, concurrency, 10_000),
     retry: resolveRetry(options.retry),
     ordered: options.ordered ?? false,
     inbox: options.inbox,

@@ -11,6 +11,7 @@ import {
   type Broker,
   type Database,
   type OutgoingMessage,
+  type TransactionLike,
 } from './index.ts'
 import { memory } from './drivers/memory.ts'
 
@@ -36,7 +37,7 @@ beforeEach(() => {
 afterEach(async () => {
   await broker.close()
   await db.query('truncate effects')
-  await db.query('drop table if exists platform_outbox, platform_inbox')
+  await db.query('drop table if exists platform_outbox, platform_outbox_owner, platform_inbox')
 })
 afterAll(async () => {
   await db?.close()
@@ -163,6 +164,140 @@ describe('outbox', () => {
     await vi.waitFor(() => expect(seen).toEqual(['a1', 'a2']), patience)
   })
 
+  it('ordered: two changes of one row are heard in the order of its lock, whichever transaction is older', async () => {
+    const seen = await collect()
+    await using outbox = createOutbox({ db, broker, ordered: true, pollIntervalMs: 20 })
+    await outbox.ready()
+    await db.query('create table if not exists film (price integer)')
+    await db.query('truncate film')
+    await db.query('insert into film values (0)')
+    const change = async (tx: TransactionLike, n: number): Promise<void> => {
+      await tx.query('update film set price = $1', [n])
+      await outbox.add(tx, placed, { film: 'a', n })
+    }
+    const [numbered, go] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+    const older = db.transaction(async (tx) => {
+      await tx.query('select pg_current_xact_id()')
+      numbered.resolve()
+      await go.promise
+      await change(tx, 2)
+    })
+    await numbered.promise
+    await db.transaction((tx) => change(tx, 1))
+    // What has nothing to do with the outbox holds nobody up, however old it is.
+    await vi.waitFor(() => expect(seen).toEqual(['a1']), patience)
+    go.resolve()
+    await older
+    await vi.waitFor(() => expect(seen).toEqual(['a1', 'a2']), patience)
+  })
+
+  it('ordered: tables in two schemas of one database have nothing to do with each other', async () => {
+    await db.query('create schema if not exists sick')
+    const url = new URL(place.url)
+    url.searchParams.set('options', '-c search_path=sick')
+    await using sickDb = createDbPool({ url: url.href })
+    const stuck = failing(() => false)
+    const waiting = new Proxy(stuck, {
+      get: (target, name) => (name === 'send' ? () => new Promise(() => {}) : (Reflect.get(target, name) as unknown)),
+    })
+    const sick = createOutbox({ db: sickDb, broker: waiting, ordered: true, pollIntervalMs: 20 })
+    const seen = await collect()
+    await using healthy = createOutbox({ db, broker, ordered: true, pollIntervalMs: 20 })
+    await sickDb.transaction((tx) => sick.add(tx, placed, { film: 'a', n: 0 }))
+    await new Promise((resolve) => setTimeout(resolve, 200))
+    await db.transaction((tx) => healthy.add(tx, placed, { film: 'a', n: 1 }))
+    await vi.waitFor(() => expect(seen).toEqual(['a1']), patience)
+    await sick.close({ timeoutMs: 50 })
+  })
+
+  it.each([false, true])('holds no transaction open while the broker is asked (ordered: %s)', async (ordered) => {
+    const asked = Promise.withResolvers<void>()
+    const slow = new Proxy(broker, {
+      get(target, name) {
+        if (name === 'send') return () => (asked.resolve(), new Promise(() => {}))
+        const member = Reflect.get(target, name) as unknown
+        return typeof member === 'function' ? (member.bind(target) as unknown) : member
+      },
+    })
+    const outbox = createOutbox({ db, broker: slow, ordered, pollIntervalMs: 20 })
+    await db.transaction((tx) => outbox.add(tx, placed, { film: 'a', n: 1 }))
+    await asked.promise
+    const { rows } = await db.query(
+      "select state, query from pg_stat_activity where datname = current_database() and state like 'idle in transaction%'",
+    )
+    expect(rows).toEqual([])
+    await outbox.close({ timeoutMs: 50 })
+  })
+
+  it.each([false, true])('is not stopped by a row that holds no message, and tells of it (ordered: %s)', async (ordered) => {
+    const seen = await collect()
+    const told: object[] = []
+    const note = (fields: object): void => void told.push(fields)
+    await using outbox = createOutbox({
+      db,
+      broker,
+      ordered,
+      pollIntervalMs: 20,
+      logger: { debug: note, info: note, warn: note, error: note },
+    })
+    await outbox.ready()
+    for (const message of ['"text"', '{"destination": 3}', 'null', '{"envelope": {"id": 1}}']) {
+      await db.query('insert into platform_outbox (row_id, destination, message) values (gen_random_uuid(), $1, $2)', ['x', message])
+    }
+    await db.transaction((tx) => outbox.add(tx, placed, { film: 'a', n: 1 }))
+    await vi.waitFor(() => expect(seen).toEqual(['a1']), patience)
+    const { rows } = await db.query<{ last_error: string }>('select distinct last_error from platform_outbox')
+    expect(rows).toEqual([{ last_error: 'ERR_QUEUE_INVALID' }])
+    expect(told).toContainEqual(expect.objectContaining({ destination: 'x' }))
+  })
+
+  it('publishes rows that another server numbered, before those added since, and says so', async () => {
+    const seen = await collect()
+    const told: string[] = []
+    const note = (_fields: object, text?: string): void => void told.push(text ?? '')
+    const setup = createOutbox({ db, broker, ordered: true })
+    await setup.ready()
+    await setup.close()
+    const outgoing = await broker.prepare(placed, { film: 'a', n: 1 })
+    // Logical replication brings rows with numbers, and no sequence.
+    await db.query(
+      "insert into platform_outbox (row_id, seq, xid, destination, key, message) values (gen_random_uuid(), 900, '1000000000', $1, 'a', $2)",
+      [outgoing.destination, JSON.stringify(outgoing)],
+    )
+    await using outbox = createOutbox({
+      db,
+      broker,
+      ordered: true,
+      pollIntervalMs: 20,
+      logger: { debug: note, info: note, warn: note, error: note },
+    })
+    await outbox.ready()
+    await db.transaction((tx) => outbox.add(tx, placed, { film: 'a', n: 2 }))
+    await vi.waitFor(() => expect(seen).toEqual(['a1', 'a2']), patience)
+    expect(told.join()).toMatch(/another database server/)
+  })
+
+  it('tells once that it cannot deliver, and that it can again', async () => {
+    const told: string[] = []
+    const note = (_fields: object, text?: string): void => void told.push(text ?? '')
+    let broken = true
+    await using outbox = createOutbox({
+      db,
+      broker: failing(() => broken),
+      pollIntervalMs: 10,
+      logger: { debug: note, info: note, warn: note, error: note },
+    })
+    const seen = await collect()
+    for (let n = 0; n < 5; n += 1) await db.transaction((tx) => outbox.add(tx, placed, { film: 'a', n }))
+    await vi.waitFor(() => expect(outbox.stats().failed).toBeGreaterThan(5), patience)
+    expect(await outbox.check()).toMatchObject({ status: 'warn' })
+    expect(told.filter((text) => text.includes('cannot deliver'))).toHaveLength(1)
+    broken = false
+    await vi.waitFor(() => expect(seen.length).toBe(5), patience)
+    await vi.waitFor(() => expect(told.at(-1)).toBe('outbox delivers again'), patience)
+    expect(await outbox.check()).toBeUndefined()
+  })
+
   it('flushes what is due when it closes', async () => {
     const seen = await collect()
     const outbox = createOutbox({ db, broker, pollIntervalMs: 60_000 })
@@ -229,5 +364,18 @@ describe('inbox', () => {
     }
     await broker.publish(placed, { film: 'a', n: 1 })
     await vi.waitFor(async () => expect((await db.query('select * from effects')).rows.length).toBe(2), patience)
+  })
+
+  it('removes every expired id in one sweep, however many there are', async () => {
+    const inbox = createInbox({ db, retentionMs: 60_000 })
+    await inbox.ready()
+    await db.query("insert into platform_inbox select 'c', 'old' || i, now() - interval '1 day' from generate_series(1, 35000) i")
+    const clock = vi.spyOn(performance, 'now').mockReturnValue(performance.now() + 61_000)
+    await inbox.once('c', 'new', async () => {})
+    clock.mockRestore()
+    await vi.waitFor(
+      async () => expect((await db.query('select message_id from platform_inbox')).rows).toEqual([{ message_id: 'new' }]),
+      patience,
+    )
   })
 })

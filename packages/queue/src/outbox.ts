@@ -1,42 +1,30 @@
+import { backgroundTimeout, integerOption, knownOptions, orAborted, pause, settlesWithin } from '@platform/kernel'
 import type { Broker } from './broker.ts'
-import { ensureSchema, splitStatements } from './database.ts'
 import { QueueError } from './errors.ts'
+import { createOutboxInstruments, type OutboxInstruments } from './instrumentation.ts'
 import type { Message } from './message.ts'
+import { backlog, disown, ensureOutboxTable } from './outbox-table.ts'
+import { OutboxTrouble } from './outbox-trouble.ts'
 import { relayBatch, type RelayLimits } from './relay.ts'
-import { silentLogger, type Cancellable, type Database, type LoggerLike, type TransactionLike } from './shapes.ts'
+import { silentLogger, warningLogger, type Cancellable, type Database, type LoggerLike, type TransactionLike } from './shapes.ts'
 import { uuidv7 } from './uuid.ts'
-import { known, within, wrong } from './validation.ts'
+import { refuse, wrong } from './validation.ts'
 
-/** For those who manage their schema by migrations; otherwise the table is made by `ready()` or at first use. */
-export const outboxSchema: string = `
-create table if not exists platform_outbox (
-  row_id uuid primary key,
-  xid xid8 not null default pg_current_xact_id(),
-  destination text not null,
-  key text,
-  message jsonb not null,
-  due_at timestamptz not null default now(),
-  retry_at timestamptz,
-  attempts integer not null default 0,
-  last_error text
-);
-create index if not exists platform_outbox_due on platform_outbox (due_at);
-create index if not exists platform_outbox_order on platform_outbox (xid, row_id);
-create index if not exists platform_outbox_waiting on platform_outbox (destination, key) where retry_at is not null;
-`
+export { outboxSchema } from './outbox-table.ts'
 
 export interface OutboxOptions {
   db: Database
   broker: Broker
   /**
-   * Publishes the messages of a key in the order of their transactions; one relay of all processes is at work at a time, and a message
-   * waits until every older transaction of the database has ended. Default false: all relays share the work, no order.
+   * Publishes the messages of a key in the order in which they were added; one relay of all processes is at work at a time, and a message
+   * waits until every older transaction that adds to this outbox has ended. Default false: all relays share the work, no order.
    */
   ordered?: boolean | undefined
   /** How often the table is looked at when nothing wakes the relay, in milliseconds, ± 20 %. Default 500, 10 to 60,000. */
   pollIntervalMs?: number | undefined
   /** Rows published together. Default 200, 1 to 1,000. */
   batchSize?: number | undefined
+  /** Default: the broker's; when that is silent too, an outbox that cannot deliver says so by `process.emitWarning`. */
   logger?: LoggerLike | undefined
 }
 
@@ -49,10 +37,12 @@ export interface OutboxAddOptions {
 
 export interface Outbox {
   /** Stores the message in the caller's transaction: it is published if and only if that commits. */
-  add<T>(tx: TransactionLike, message: Message<T>, body: T, options?: OutboxAddOptions): Promise<{ id: string }>
+  add<In>(tx: TransactionLike, message: Message<In, unknown>, body: NoInfer<In>, options?: OutboxAddOptions): Promise<{ id: string }>
   stats(): { relayed: number; failed: number }
-  /** Creates the table when it is missing. Call it at start: at first use it needs a second connection beside the caller's transaction. */
+  /** Creates the tables when they are missing, trying until the database is there or the signal aborts. Call it at start: at first use it needs a second connection beside the caller's transaction. */
   ready(options?: Cancellable): Promise<void>
+  /** Resolves when what is due is delivered, to a warning while it cannot be. */
+  check(options?: Cancellable): Promise<void | { status: 'warn'; message: string }>
   /** Publishes what is due now; what fails stays in the table. */
   drain(options?: Cancellable): Promise<void>
   /** Drains, then stops the relay. Default 10,000 ms. Unpublished messages stay in the table. */
@@ -61,40 +51,58 @@ export interface Outbox {
 }
 
 export function createOutbox(options: OutboxOptions): Outbox {
-  known('createOutbox', options, ['db', 'broker', 'ordered', 'pollIntervalMs', 'batchSize', 'logger'])
+  knownOptions(refuse, '', options, ['db', 'broker', 'ordered', 'pollIntervalMs', 'batchSize', 'logger'])
   if (typeof options.db?.transaction !== 'function') throw wrong('db: an object with transaction() and query()')
   if (typeof options.broker?.send !== 'function') throw wrong('broker: what createBroker() returned')
   return new TableOutbox(options)
 }
 
+const measureIntervalMs = 15_000
+const schemaRetryMs = 250
+
 class TableOutbox implements Outbox {
   readonly #db: Database
   readonly #broker: Broker
+  readonly #relayId = uuidv7()
   readonly #limits: RelayLimits
   readonly #pollIntervalMs: number
   readonly #logger: LoggerLike
+  readonly #trouble: OutboxTrouble
+  readonly #instruments: OutboxInstruments
   readonly #stop = new AbortController()
   readonly #counts = { relayed: 0, failed: 0 }
   #schema: Promise<void> | undefined
   #timer: NodeJS.Timeout | undefined
   #running: Promise<number> | undefined
   #again = false
-  #troubled = 0
+  #unread = 0
+  #measuredAt = Number.NEGATIVE_INFINITY
   #closed: Promise<void> | undefined
 
   constructor(options: OutboxOptions) {
     this.#db = options.db
     this.#broker = options.broker
-    this.#logger = options.logger ?? silentLogger
-    this.#pollIntervalMs = within('pollIntervalMs', options.pollIntervalMs ?? 500, 10, 60_000)
-    this.#limits = { ordered: options.ordered ?? false, batchSize: within('batchSize', options.batchSize ?? 200, 1, 1_000) }
+    const given = options.logger ?? options.broker.logger
+    this.#logger = given === undefined || given === silentLogger ? warningLogger : given
+    this.#trouble = new OutboxTrouble(this.#logger)
+    this.#instruments = createOutboxInstruments()
+    this.#pollIntervalMs = integerOption(refuse, 'pollIntervalMs', options.pollIntervalMs ?? 500, 10, 60_000)
+    this.#limits = {
+      ordered: options.ordered ?? false,
+      batchSize: integerOption(refuse, 'batchSize', options.batchSize ?? 200, 1, 1_000),
+    }
     this.#schedule()
   }
 
-  async add<T>(tx: TransactionLike, message: Message<T>, body: T, { delayMs = 0, id }: OutboxAddOptions = {}): Promise<{ id: string }> {
+  async add<In>(
+    tx: TransactionLike,
+    message: Message<In, unknown>,
+    body: In,
+    { delayMs = 0, id }: OutboxAddOptions = {},
+  ): Promise<{ id: string }> {
     if (this.#stop.signal.aborted) throw new QueueError('ERR_QUEUE_CLOSED')
-    within('delayMs', delayMs, 0, 2_147_483_647)
-    const outgoing = await this.#broker.prepare(message, body, { id })
+    integerOption(refuse, 'delayMs', delayMs, 0, 2_147_483_647)
+    const outgoing = await this.#broker.prepare(message, body as NoInfer<In>, { id })
     await this.#ensureTable()
     await tx.query(
       `insert into platform_outbox (row_id, destination, key, message, due_at)
@@ -110,21 +118,34 @@ class TableOutbox implements Outbox {
   }
 
   async ready({ signal }: Cancellable = {}): Promise<void> {
+    for (let failures = 0; ; failures += 1) {
+      signal?.throwIfAborted()
+      this.#stop.signal.throwIfAborted()
+      try {
+        return await orAborted(this.#ensureTable(), signal)
+      } catch (error) {
+        signal?.throwIfAborted()
+        // Without a signal nobody bounds the wait: the caller hears at once.
+        if (signal === undefined) throw error
+        if (failures === 0) this.#logger.warn({ err: error }, 'outbox waits for its database')
+        await pause(schemaRetryMs, signal)
+      }
+    }
+  }
+
+  async check({ signal }: Cancellable = {}): Promise<void | { status: 'warn'; message: string }> {
     signal?.throwIfAborted()
-    await this.#ensureTable()
-    signal?.throwIfAborted()
+    const message = this.#unread > 0 ? 'the outbox cannot be read' : this.#trouble.message
+    if (message !== undefined) return { status: 'warn', message }
   }
 
   async drain({ signal }: Cancellable = {}): Promise<void> {
     signal?.throwIfAborted()
-    const aborted = new Promise<never>((_resolve, reject) => {
-      signal?.addEventListener('abort', () => reject(signal.reason as Error), { once: true })
-    })
     // At most one more pass than there are full batches: a row that keeps failing must not hold a shutdown.
     let done: number
     do {
-      await Promise.race([this.#running?.catch(() => {}), aborted])
-      done = await Promise.race([this.#relay(), aborted])
+      await orAborted(this.#running?.catch(() => {}) ?? Promise.resolve(), signal)
+      done = await orAborted(this.#relay(), signal)
     } while (done > 0)
   }
 
@@ -138,22 +159,22 @@ class TableOutbox implements Outbox {
   }
 
   async #close(timeoutMs: number): Promise<void> {
-    const deadline = new AbortController()
-    const timer = setTimeout(() => deadline.abort(new QueueError('ERR_QUEUE_TIMEOUT')), timeoutMs)
-    try {
-      await this.drain({ signal: deadline.signal })
-    } catch (error) {
+    const draining = this.drain().catch((error: unknown) => {
       this.#logger.warn({ err: error }, 'outbox was not drained; its messages stay in the table')
-    } finally {
-      clearTimeout(timer)
-      clearTimeout(this.#timer)
-      this.#stop.abort(new QueueError('ERR_QUEUE_CLOSED'))
-      await this.#running?.catch(() => {})
+    })
+    if (!(await settlesWithin(draining, timeoutMs))) {
+      this.#logger.warn({ timeoutMs }, 'outbox was not drained in time; its messages stay in the table')
     }
+    clearTimeout(this.#timer)
+    this.#stop.abort(new QueueError('ERR_QUEUE_CLOSED'))
+    // A database that does not answer must not hold the close: the claim runs out by itself.
+    await settlesWithin(this.#running ?? Promise.resolve(), giveBackMs)
+    if (this.#limits.ordered && this.#schema !== undefined) await settlesWithin(disown(this.#db, this.#relayId), giveBackMs)
+    this.#instruments.end()
   }
 
   #ensureTable(): Promise<void> {
-    this.#schema ??= ensureSchema(this.#db, splitStatements(outboxSchema)).catch((error: unknown) => {
+    this.#schema ??= ensureOutboxTable(this.#db).catch((error: unknown) => {
       this.#schema = undefined
       throw error
     })
@@ -169,9 +190,8 @@ class TableOutbox implements Outbox {
     if (this.#stop.signal.aborted) return
     clearTimeout(this.#timer)
     // Many processes poll one table: jitter keeps them apart; trouble makes all of them slower.
-    const pause = this.#pollIntervalMs * 2 ** Math.min(this.#troubled, 5) * (0.8 + Math.random() * 0.4)
-    this.#timer = setTimeout(() => void this.#pass(), pause)
-    this.#timer.unref()
+    const wait = this.#pollIntervalMs * 2 ** Math.min(this.#unread, 5) * (0.8 + Math.random() * 0.4)
+    this.#timer = backgroundTimeout(() => void this.#pass(), wait)
   }
 
   async #pass(): Promise<void> {
@@ -182,10 +202,13 @@ class TableOutbox implements Outbox {
         this.#again = false
         done = await this.#relay()
       } while (!this.#stop.signal.aborted && (this.#again || done === this.#limits.batchSize))
-      this.#troubled = 0
+      if (this.#unread > 0) this.#logger.info({}, 'outbox can be read again')
+      this.#unread = 0
+      await this.#measure()
     } catch (error) {
-      if (this.#troubled === 0) this.#logger.warn({ err: error }, 'outbox cannot be read; retrying')
-      this.#troubled += 1
+      if (this.#stop.signal.aborted) return
+      if (this.#unread === 0) this.#logger.warn({ err: error }, 'outbox cannot be read; retrying')
+      this.#unread += 1
     }
     this.#schedule()
   }
@@ -201,10 +224,18 @@ class TableOutbox implements Outbox {
   async #relayOnce(): Promise<number> {
     if (this.#stop.signal.aborted) return 0
     await this.#ensureTable()
-    const { published, failures } = await relayBatch(this.#db, this.#broker, this.#limits, this.#stop.signal)
-    this.#counts.relayed += published
-    this.#counts.failed += failures.length
-    for (const failure of failures) this.#logger.warn(failure, 'outbox message could not be published; it will be tried again')
-    return published
+    const result = await relayBatch(this.#db, this.#broker, this.#relayId, this.#limits, this.#stop.signal)
+    this.#counts.relayed += result.published
+    this.#counts.failed += result.failures.length
+    this.#trouble.saw(result)
+    return result.published
+  }
+
+  async #measure(): Promise<void> {
+    if (performance.now() - this.#measuredAt < measureIntervalMs) return
+    this.#measuredAt = performance.now()
+    this.#instruments.measured(await backlog(this.#db))
   }
 }
+
+const giveBackMs = 2_000

@@ -1,3 +1,4 @@
+import { orAborted } from '@platform/kernel'
 import { context, propagation, SpanKind, SpanStatusCode, trace, type Context } from '@opentelemetry/api'
 import type { DriverSession } from './driver.ts'
 import { QueueError } from './errors.ts'
@@ -16,7 +17,8 @@ export class Publisher {
   readonly #session: DriverSession
   readonly #options: ResolvedBrokerOptions
   readonly #instruments: Instruments
-  readonly #closing = new AbortController()
+  readonly #abandonments = new Set<() => void>()
+  #draining = false
   #pending = 0
   #idle: (() => void)[] = []
 
@@ -55,34 +57,36 @@ export class Publisher {
   }
 
   /** Refuses new publishes and waits for those under way. */
-  async drain(signal: AbortSignal): Promise<void> {
-    this.#closing.abort()
-    if (this.#pending === 0 || signal.aborted) return
-    await new Promise<void>((resolve) => {
-      this.#idle.push(resolve)
-      signal.addEventListener('abort', () => resolve(), { once: true })
-    })
+  async drain(): Promise<void> {
+    this.#draining = true
+    if (this.#pending > 0) await new Promise<void>((resolve) => this.#idle.push(resolve))
+  }
+
+  /** Rejects what is still under way: its caller is told, and nothing of it is kept. */
+  abandon(): void {
+    for (const cut of this.#abandonments) cut()
   }
 
   async #hand(message: OutgoingMessage, { signal, delayMs = 0 }: SendOptions): Promise<void> {
     const { destination, envelope, mandatory } = message
     signal?.throwIfAborted()
     const facts = { destination, messageId: envelope.id }
-    if (this.#closing.signal.aborted) throw new QueueError('ERR_QUEUE_CLOSED', facts)
+    if (this.#draining) throw new QueueError('ERR_QUEUE_CLOSED', facts)
     if (this.#pending >= this.#options.maxPendingPublishes) throw new QueueError('ERR_QUEUE_OVERFLOW', facts)
     this.#pending += 1
+    // One controller for the deadline, the caller and the close: this is the hot path, and what is given up must be gone from every list.
     const abort = new AbortController()
     const timer = setTimeout(() => abort.abort(new QueueError('ERR_QUEUE_TIMEOUT', facts)), this.#options.publishTimeoutMs)
     const forward = (): void => abort.abort(signal?.reason)
+    const cut = (): void => abort.abort(new QueueError('ERR_QUEUE_CLOSED', facts))
     signal?.addEventListener('abort', forward, { once: true })
+    this.#abandonments.add(cut)
     try {
-      await new Promise<void>((resolve, reject) => {
-        abort.signal.addEventListener('abort', () => reject(abort.signal.reason as Error), { once: true })
-        this.#session.publish(destination, envelope, { delayMs, mandatory, signal: abort.signal }).then(resolve, reject)
-      })
+      await orAborted(this.#session.publish(destination, envelope, { delayMs, mandatory, signal: abort.signal }), abort.signal)
     } finally {
       clearTimeout(timer)
       signal?.removeEventListener('abort', forward)
+      this.#abandonments.delete(cut)
       this.#pending -= 1
       if (this.#pending === 0) for (const resolve of this.#idle.splice(0)) resolve()
     }

@@ -1,88 +1,139 @@
+import { backgroundInterval, backoffMs } from '@platform/kernel'
 import type { Broker } from './broker.ts'
-import { rowsOf } from './database.ts'
+import { parseEnvelope } from './envelope.ts'
 import { QueueError } from './errors.ts'
 import type { OutgoingMessage } from './message.ts'
-import { backoffMs } from './retry.ts'
-import type { Database, TransactionLike } from './shapes.ts'
+import { claimAny, claimInOrder, claimMs, own, renewClaims, settle, type FailedRow, type Row } from './outbox-table.ts'
+import type { Database } from './shapes.ts'
 
 export interface RelayLimits {
   readonly ordered: boolean
   readonly batchSize: number
 }
 
+export interface Failure extends FailedRow {
+  readonly err: unknown
+  readonly messageId: string | undefined
+  readonly destination: string
+}
+
 export interface RelayResult {
   readonly published: number
-  readonly failures: { rowId: string; err: unknown; messageId: string; destination: string; attempts: number }[]
+  readonly failures: readonly Failure[]
+  /** Rows that bear transaction numbers of another server. */
+  readonly foreign: number
 }
 
-interface Row {
-  row_id: string
-  destination: string
-  key: string | null
-  message: OutgoingMessage | string
-  attempts: number
-}
-
-const backoff = { initialDelayMs: 500, maxDelayMs: 60_000 }
-
-const claimUnordered = `
-  select row_id, destination, key, message, attempts from platform_outbox
-  where due_at <= now() and (retry_at is null or retry_at <= now())
-  order by due_at limit $1 for update skip locked`
+const nothing: RelayResult = { published: 0, failures: [], foreign: 0 }
 
 /**
- * Only rows whose transaction is older than every transaction still open: a row of an older one can then no longer appear in front.
- * A row that waits for its retry holds back the later rows of its key, and of no other.
+ * Claim, publish, delete: three steps, with no transaction open while the broker is asked. A crash in between leaves the rows: they are
+ * published again under the same ids once the claim has run out, which an inbox recognises.
  */
-const claimOrdered = `
-  select row_id, destination, key, message, attempts from platform_outbox o
-  where xid < pg_snapshot_xmin(pg_current_snapshot()) and due_at <= now() and (retry_at is null or retry_at <= now())
-    and not exists (
-      select 1 from platform_outbox w
-      where w.destination = o.destination and w.key = o.key and w.retry_at > now() and (w.xid, w.row_id) < (o.xid, o.row_id))
-  order by xid, row_id limit $1`
+export async function relayBatch(
+  db: Database,
+  broker: Broker,
+  relay: string,
+  limits: RelayLimits,
+  signal: AbortSignal,
+): Promise<RelayResult> {
+  const claimedAt = performance.now()
+  if (limits.ordered && !(await own(db, relay))) return nothing
+  const { rows, foreign } = limits.ordered
+    ? await claimInOrder(db, limits.batchSize)
+    : { rows: await claimAny(db, relay, limits.batchSize), foreign: 0 }
+  if (rows.length === 0) return nothing
 
-/**
- * Claim, publish, delete, in one transaction. A crash in between leaves the rows: they are published again under the same ids,
- * which an inbox recognises.
- */
-export async function relayBatch(db: Database, broker: Broker, limits: RelayLimits, signal: AbortSignal): Promise<RelayResult> {
-  return db.transaction(async (tx) => {
-    if (limits.ordered && !(await ownsOrder(tx))) return { published: 0, failures: [] }
-    const rows = rowsOf<Row>(await tx.query(limits.ordered ? claimOrdered : claimUnordered, [limits.batchSize]))
-    const done: string[] = []
-    const failures: RelayResult['failures'] = []
-    const publishLane = async (lane: readonly Row[]): Promise<void> => {
-      for (const row of lane) {
-        const message = typeof row.message === 'string' ? (JSON.parse(row.message) as OutgoingMessage) : row.message
-        try {
-          await broker.send(message, { signal })
-          done.push(row.row_id)
-        } catch (error) {
-          const { destination, envelope } = message
-          failures.push({ rowId: row.row_id, err: error, destination, messageId: envelope.id, attempts: row.attempts + 1 })
-          return
-        }
+  const claim = new Claim(db, relay, limits.ordered, rows, claimedAt)
+  const bound = AbortSignal.any([signal, claim.lost])
+  const done: string[] = []
+  const failures: Failure[] = []
+  const publishLane = async (lane: readonly Row[]): Promise<void> => {
+    for (const row of lane) {
+      if (bound.aborted) return
+      try {
+        await broker.send(outgoingOf(row), { signal: bound })
+        done.push(row.row_id)
+      } catch (error) {
+        // A close or a lost claim says nothing about the row.
+        if (!bound.aborted) failures.push(failureOf(row, error))
+        return
       }
     }
+  }
+  try {
     await Promise.all(lanesOf(rows, limits.ordered).map(publishLane))
-    if (done.length > 0) await tx.query('delete from platform_outbox where row_id = any($1::uuid[])', [done])
-    for (const { rowId, err, attempts } of failures) {
-      if (signal.aborted) break
-      await tx.query(
-        `update platform_outbox set attempts = $2, retry_at = clock_timestamp() + $3 * interval '1 millisecond', last_error = $4
-         where row_id = $1`,
-        [rowId, attempts, backoffMs(attempts, backoff, 0.5 + Math.random() / 2), QueueError.isInstance(err) ? err.code : String(err)],
-      )
-    }
-    return { published: done.length, failures }
-  })
+  } finally {
+    claim.end()
+  }
+  const touched = new Set([...done, ...failures.map((failure) => failure.rowId)])
+  const untried = limits.ordered ? [] : rows.map((row) => row.row_id).filter((id) => !touched.has(id))
+  await settle(db, { done, untried, failed: failures })
+  return { published: done.length, failures, foreign }
 }
 
-/** The lock ends with the transaction, however that ends, so that a crashed owner is replaced at once. */
-async function ownsOrder(tx: TransactionLike): Promise<boolean> {
-  const answer = await tx.query("select pg_try_advisory_xact_lock(hashtext('platform_outbox_order')) as owned")
-  return rowsOf<{ owned: boolean }>(answer)[0]?.owned === true
+/** Renewed while the broker is asked; lost when that fails for as long as the claim lasts, since another relay may have it then. */
+class Claim {
+  readonly #lost = new AbortController()
+  readonly #timer: NodeJS.Timeout
+  #renewedAt: number
+
+  constructor(db: Database, relay: string, ordered: boolean, rows: readonly Row[], claimedAt: number) {
+    this.#renewedAt = claimedAt
+    const ids = rows.map((row) => row.row_id)
+    this.#timer = backgroundInterval(() => {
+      const startedAt = performance.now()
+      if (startedAt - this.#renewedAt > claimMs - 1_000) this.#lost.abort(new QueueError('ERR_QUEUE_LEASE_LOST'))
+      const renewing = ordered ? own(db, relay) : renewClaims(db, relay, ids).then(() => true)
+      renewing.then(
+        (ours) => {
+          if (ours) this.#renewedAt = startedAt
+          else this.#lost.abort(new QueueError('ERR_QUEUE_LEASE_LOST'))
+        },
+        () => {},
+      )
+    }, claimMs / 5)
+  }
+
+  get lost(): AbortSignal {
+    return this.#lost.signal
+  }
+
+  end(): void {
+    clearInterval(this.#timer)
+  }
+}
+
+function failureOf(row: Row, error: unknown): Failure {
+  const attempts = row.attempts + 1
+  return {
+    rowId: row.row_id,
+    attempts,
+    retryInMs: 250 + backoffMs(attempts, 500, 60_000),
+    // Codes and names only: a foreign text may hold anything.
+    error: QueueError.isInstance(error) ? error.code : error instanceof Error ? error.name : 'unknown',
+    err: error,
+    messageId: QueueError.isInstance(error) ? error.messageId : undefined,
+    destination: row.destination,
+  }
+}
+
+/** What stands in the table was written by whoever can write there. */
+function outgoingOf(row: Row): OutgoingMessage {
+  const refused = (): QueueError =>
+    new QueueError('ERR_QUEUE_INVALID', { destination: row.destination, detail: `outbox row ${row.row_id} holds no message` })
+  let message: unknown = row.message
+  if (typeof message === 'string') {
+    try {
+      message = JSON.parse(message)
+    } catch {
+      throw refused()
+    }
+  }
+  const { destination, mandatory, envelope } = (message ?? {}) as Partial<Record<keyof OutgoingMessage, unknown>>
+  const parsed = parseEnvelope(envelope)
+  if (parsed === undefined || typeof destination !== 'string' || destination !== `${parsed.name}.v${parsed.version}`) throw refused()
+  return { destination, mandatory: mandatory !== false, envelope: parsed }
 }
 
 /** What must be published one after the other. */

@@ -1,16 +1,24 @@
 import { describe, expect, it } from 'vitest'
-import { backoffMs, exhaustedBefore, judgeFailure, PermanentFailure, resolveRetry } from './retry.ts'
+import { exhaustedBefore, judgeFailure, PermanentFailure, resolveRetry } from './retry.ts'
 
 const policy = resolveRetry({ maxAttempts: 4, initialDelayMs: 100, maxDelayMs: 500 })
 
 describe('retry', () => {
-  it('doubles the upper bound of the pause up to the maximum', () => {
-    expect([1, 2, 3, 4, 60].map((attempt) => backoffMs(attempt, policy, 1))).toEqual([100, 200, 400, 500, 500])
-    expect(backoffMs(3, policy, 0.25)).toBe(100)
-    expect(backoffMs(1, policy, 0)).toBe(1)
+  it('pauses for at most the doubled bound, and at least a millisecond', () => {
+    for (const [begun, bound] of [
+      [1, 100],
+      [2, 200],
+      [3, 400],
+    ] as const) {
+      for (let n = 0; n < 50; n += 1) {
+        const verdict = judgeFailure(new Error('x'), begun, policy) as { retryAfterMs: number }
+        expect(verdict.retryAfterMs).toBeGreaterThanOrEqual(1)
+        expect(verdict.retryAfterMs).toBeLessThanOrEqual(bound)
+      }
+    }
   })
 
-  it('gives up after the last attempt', () => {
+  it('gives up after the last try', () => {
     expect(judgeFailure(new Error('x'), 3, policy)).toHaveProperty('retryAfterMs')
     expect(judgeFailure(new TypeError('x'), 4, policy)).toEqual({ deadReason: 'failed 4 times, last: TypeError: x' })
   })
@@ -19,9 +27,19 @@ describe('retry', () => {
     expect(judgeFailure(new PermanentFailure('no such film'), 1, policy)).toEqual({ deadReason: 'PermanentFailure: no such film' })
   })
 
-  it('does not start an attempt beyond the last: the ones before may have killed their process', () => {
-    expect(exhaustedBefore(4, policy)).toBeUndefined()
-    expect(exhaustedBefore(5, policy)).toMatch(/given up before attempt 5/)
+  it('begins no try beyond the last: the ones before may have killed their process', () => {
+    expect(exhaustedBefore(3, policy)).toBeUndefined()
+    expect(exhaustedBefore(4, policy)).toMatch(/given up after 4 attempts/)
+  })
+
+  it('makes a storable reason of whatever was thrown', () => {
+    const hostile = {
+      toString: () => {
+        throw new Error('no text')
+      },
+    } // prettier-ignore
+    expect(judgeFailure(hostile, 4, policy)).toEqual({ deadReason: 'failed 4 times, last: an error without a text' })
+    expect(judgeFailure('a\0b\ud800', 4, policy)).toEqual({ deadReason: 'failed 4 times, last: ab\ufffd' })
   })
 
   it.each([

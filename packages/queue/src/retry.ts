@@ -1,4 +1,5 @@
-import { within } from './validation.ts'
+import { backoffMs, integerOption } from '@platform/kernel'
+import { refuse } from './validation.ts'
 
 export interface RetryOptions {
   /** Tries including the first; 1 means no retry. Default 5, 1 to 100. */
@@ -16,11 +17,17 @@ export interface RetryPolicy {
 }
 
 export function resolveRetry(options: RetryOptions | undefined): RetryPolicy {
-  const initialDelayMs = within('retry.initialDelayMs', options?.initialDelayMs ?? 200, 1, 3_600_000)
+  const initialDelayMs = integerOption(refuse, 'retry.initialDelayMs', options?.initialDelayMs ?? 200, 1, 3_600_000)
   return {
-    maxAttempts: within('retry.maxAttempts', options?.maxAttempts ?? 5, 1, 100),
+    maxAttempts: integerOption(refuse, 'retry.maxAttempts', options?.maxAttempts ?? 5, 1, 100),
     initialDelayMs,
-    maxDelayMs: within('retry.maxDelayMs', options?.maxDelayMs ?? Math.max(initialDelayMs, 30_000), initialDelayMs, 3_600_000),
+    maxDelayMs: integerOption(
+      refuse,
+      'retry.maxDelayMs',
+      options?.maxDelayMs ?? Math.max(initialDelayMs, 30_000),
+      initialDelayMs,
+      3_600_000,
+    ),
   }
 }
 
@@ -35,29 +42,24 @@ export class PermanentFailure extends Error {
 
 export type Verdict = { readonly retryAfterMs: number } | { readonly deadReason: string }
 
-/** Full jitter: failures that came together do not come back together. */
-export function backoffMs(
-  attempt: number,
-  policy: Pick<RetryPolicy, 'initialDelayMs' | 'maxDelayMs'>,
-  random: number = Math.random(),
-): number {
-  const ceiling = Math.min(policy.maxDelayMs, policy.initialDelayMs * 2 ** Math.min(attempt - 1, 30))
-  return Math.max(1, Math.round(ceiling * random))
-}
-
-/** What becomes of a try that failed. */
-export function judgeFailure(error: unknown, attempt: number, policy: RetryPolicy): Verdict {
+/** What becomes of a try that failed. `begun` counts the tries that certainly began, this one included. */
+export function judgeFailure(error: unknown, begun: number, policy: RetryPolicy): Verdict {
   if (error instanceof Error && error.name === 'PermanentFailure') return { deadReason: describe(error) }
-  if (attempt >= policy.maxAttempts) return { deadReason: `failed ${attempt} times, last: ${describe(error)}` }
-  return { retryAfterMs: backoffMs(attempt, policy) }
+  if (begun >= policy.maxAttempts) return { deadReason: `failed ${begun} times, last: ${describe(error)}` }
+  return { retryAfterMs: Math.max(1, Math.round(backoffMs(begun, policy.initialDelayMs, policy.maxDelayMs))) }
 }
 
 /** Judged before the handler starts: a message that kills its process at every try must not be tried for ever. */
-export function exhaustedBefore(attempt: number, policy: RetryPolicy): string | undefined {
-  return attempt > policy.maxAttempts ? `given up before attempt ${attempt}: earlier attempts never finished` : undefined
+export function exhaustedBefore(begun: number, policy: RetryPolicy): string | undefined {
+  return begun >= policy.maxAttempts ? `given up after ${begun} attempts that never finished` : undefined
 }
 
 function describe(error: unknown): string {
-  const text = error instanceof Error ? `${error.name}: ${error.message}` : String(error)
-  return text.length > 500 ? `${text.slice(0, 499)}…` : text
+  let text: string
+  try {
+    text = error instanceof Error ? `${error.name}: ${error.message}` : String(error)
+  } catch {
+    text = 'an error without a text'
+  }
+  return (text.length > 500 ? `${text.slice(0, 499)}…` : text).toWellFormed().replaceAll('\0', '')
 }

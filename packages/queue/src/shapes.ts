@@ -14,6 +14,19 @@ export interface LoggerLike {
 
 export const silentLogger: LoggerLike = { debug() {}, info() {}, warn() {}, error() {} }
 
+/** For what must be told although nobody gave a logger. */
+export const warningLogger: LoggerLike = {
+  debug() {},
+  info() {},
+  warn: (fields, message) => process.emitWarning(textOf(fields, message), 'PlatformQueue'),
+  error: (fields, message) => process.emitWarning(textOf(fields, message), 'PlatformQueue'),
+}
+
+function textOf(fields: object, message = ''): string {
+  const { err } = fields as { err?: unknown }
+  return err instanceof Error ? `${message} (${err.message})` : message
+}
+
 /** An open transaction: db-pool's, a `pg` client's, TypeORM's EntityManager, or an adapter of three lines. */
 export interface TransactionLike {
   query(text: string, values?: readonly unknown[]): Promise<unknown>

@@ -1,3 +1,4 @@
+import { backgroundTimeout } from '@platform/kernel'
 import { setImmediate } from 'node:timers/promises'
 
 export interface Clock {
@@ -9,8 +10,7 @@ export interface Clock {
 export const realClock: Clock = {
   now: () => performance.now(),
   after(delayMs, run) {
-    const timer = setTimeout(run, delayMs)
-    timer.unref()
+    const timer = backgroundTimeout(run, delayMs)
     return () => clearTimeout(timer)
   },
 }

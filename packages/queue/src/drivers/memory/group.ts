@@ -158,6 +158,8 @@ export class Group {
     const lease: Lease = {
       envelope: entry.envelope,
       attempt: entry.attempts,
+      begun: entry.attempts - 1,
+      alone: false,
       signal: lost.signal,
       ack: () => settle(() => this.#free(entry)),
       retry: (delayMs) => settle(() => void this.#clock.after(delayMs, () => this.#offerAgain(entry))),

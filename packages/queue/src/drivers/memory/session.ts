@@ -1,3 +1,4 @@
+import { knownOptions } from '@platform/kernel'
 import type {
   DeadLetterStore,
   DriverSession,
@@ -11,7 +12,7 @@ import type {
 import { QueueError } from '../../errors.ts'
 import { realClock, type Clock } from './clock.ts'
 import { Group, type Member } from './group.ts'
-import { known } from '../../validation.ts'
+import { refuse } from '../../validation.ts'
 
 export interface MemoryOptions {
   /** Time for delays and backoff. Default: real time; `virtualClock()` in tests. */
@@ -23,7 +24,7 @@ export interface MemoryOptions {
  * its messages, as if they were processes at one server. Everything is gone with the process.
  */
 export function memory(options: MemoryOptions = {}): QueueDriver {
-  known('memory', options, ['clock'])
+  knownOptions(refuse, '', options, ['clock'])
   const hub = new Hub(options.clock ?? realClock)
   return { name: 'memory', open: () => new MemorySession(hub) }
 }
@@ -103,6 +104,7 @@ class MemorySession implements DriverSession {
     // A subscription keeps the process alive, as a socket to a server would.
     const alive = setInterval(() => {}, 2 ** 30)
     return {
+      trouble: () => undefined,
       quiesce: async () => {
         member.paused = true
       },

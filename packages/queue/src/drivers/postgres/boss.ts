@@ -1,7 +1,6 @@
-import { setTimeout as sleep } from 'node:timers/promises'
+import { backoffMs, pause } from '@platform/kernel'
 import { PgBoss } from 'pg-boss'
 import { QueueError } from '../../errors.ts'
-import { backoffMs } from '../../retry.ts'
 import type { LoggerLike } from '../../shapes.ts'
 import type { Connections } from './connection.ts'
 import { registryTable } from './registry.ts'
@@ -71,9 +70,7 @@ export class Boss {
       } catch (error) {
         if (attempt === 1) this.#logger.warn({ err: error }, 'queue tables cannot be reached; retrying')
         await boss.stop({ graceful: false, close: false }).catch(() => {})
-        await sleep(backoffMs(attempt, { initialDelayMs: 100, maxDelayMs: 3_000 }), undefined, { signal: this.#closing.signal }).catch(
-          () => {},
-        )
+        await pause(backoffMs(attempt, 100, 3_000), this.#closing.signal).catch(() => {})
       }
     }
   }

@@ -1,6 +1,5 @@
-import { setTimeout as sleep } from 'node:timers/promises'
+import { backoffMs, pause } from '@platform/kernel'
 import { QueueError } from '../../errors.ts'
-import { backoffMs } from '../../retry.ts'
 import { leaseSeconds } from './boss.ts'
 import { isConflict, isConnectionLoss, type Connections } from './connection.ts'
 
@@ -134,7 +133,7 @@ export class Leases {
       } catch (error) {
         const over = held.every(({ lost }) => lost.signal.aborted)
         if (over || !(isConnectionLoss(error) || isConflict(error))) throw error
-        await sleep(backoffMs(attempt, { initialDelayMs: 50, maxDelayMs: 1_000 }))
+        await pause(backoffMs(attempt, 50, 1_000))
       }
     }
   }

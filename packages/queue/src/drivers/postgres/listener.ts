@@ -1,5 +1,5 @@
+import { backgroundTimeout, backoffMs } from '@platform/kernel'
 import type pg from 'pg'
-import { backoffMs } from '../../retry.ts'
 import type { Connections } from './connection.ts'
 
 /** Wakes sleepers on NOTIFY. Only a hint: whoever depends on it polls as well. */
@@ -53,8 +53,7 @@ export class Listener {
       client.end().catch(() => {})
       if (!this.#running) return
       this.#failures += 1
-      this.#timer = setTimeout(() => void this.#connect(), backoffMs(this.#failures, { initialDelayMs: 200, maxDelayMs: 5_000 }))
-      this.#timer.unref()
+      this.#timer = backgroundTimeout(() => void this.#connect(), backoffMs(this.#failures, 200, 5_000))
     }
     client.on('error', lost)
     client.on('end', lost)

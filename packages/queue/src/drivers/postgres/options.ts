@@ -1,5 +1,6 @@
+import { integerOption, knownOptions } from '@platform/kernel'
 import type { Credential } from '../../shapes.ts'
-import { known, within, wrong } from '../../validation.ts'
+import { refuse, wrong } from '../../validation.ts'
 
 export interface PostgresOptions {
   /** `postgres://user:password@host:port/database`. PostgreSQL 13 or later. */
@@ -23,7 +24,7 @@ export interface ResolvedPostgresOptions {
 }
 
 export function resolvePostgresOptions(options: PostgresOptions): ResolvedPostgresOptions {
-  known('postgres', options, ['url', 'password', 'schema', 'maxConnections', 'pollIntervalMs'])
+  knownOptions(refuse, '', options, ['url', 'password', 'schema', 'maxConnections', 'pollIntervalMs'])
   if (!URL.canParse(options.url) || !/^postgres(ql)?:/.test(options.url)) throw wrong('url: postgres://…')
   const schema = options.schema ?? 'platform_queue'
   if (!/^[a-z_][a-z0-9_]{0,39}$/.test(schema)) throw wrong('schema: 1 to 40 of a-z 0-9 _, not beginning with a digit')
@@ -31,7 +32,7 @@ export function resolvePostgresOptions(options: PostgresOptions): ResolvedPostgr
     url: options.url,
     password: options.password,
     schema,
-    maxConnections: within('maxConnections', options.maxConnections ?? 5, 2, 100),
-    pollIntervalMs: within('pollIntervalMs', options.pollIntervalMs ?? 1_000, 50, 60_000),
+    maxConnections: integerOption(refuse, 'maxConnections', options.maxConnections ?? 5, 2, 100),
+    pollIntervalMs: integerOption(refuse, 'pollIntervalMs', options.pollIntervalMs ?? 1_000, 50, 60_000),
   }
 }

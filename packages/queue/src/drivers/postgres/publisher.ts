@@ -1,7 +1,6 @@
-import { setTimeout as sleep } from 'node:timers/promises'
+import { backoffMs, pause } from '@platform/kernel'
 import type { Envelope, PublishRequest } from '../../driver.ts'
 import { QueueError } from '../../errors.ts'
-import { backoffMs } from '../../retry.ts'
 import { uuidv7 } from '../../uuid.ts'
 import type { Boss } from './boss.ts'
 import { isConflict, isConnectionLoss, type Connections, type Transaction } from './connection.ts'
@@ -64,7 +63,7 @@ export class BatchPublisher {
       }
       failures += 1
       this.#waiting.unshift(...batch.filter(stillWanted))
-      await sleep(backoffMs(failures, { initialDelayMs: 50, maxDelayMs: 1_000 }))
+      await pause(backoffMs(failures, 50, 1_000))
     }
   }
 

@@ -88,6 +88,7 @@ class PostgresSession implements DriverSession {
       logger: this.#logger,
     })
     return {
+      trouble: () => running.trouble(),
       quiesce: () => running.quiesce(),
       close: async () => {
         this.#broadcasts.delete(queue)

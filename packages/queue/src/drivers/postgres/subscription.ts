@@ -1,5 +1,6 @@
+import { backgroundTimeout, backoffMs } from '@platform/kernel'
 import type { DriverSubscription, Envelope, Lease, Receive, Subscription } from '../../driver.ts'
-import { backoffMs } from '../../retry.ts'
+import { parseEnvelope } from '../../envelope.ts'
 import type { LoggerLike } from '../../shapes.ts'
 import type { Boss } from './boss.ts'
 import type { Connections } from './connection.ts'
@@ -32,6 +33,7 @@ export class PostgresSubscription implements DriverSubscription {
   readonly #unlisten: () => void
   #running = 0
   #stopped = false
+  #failing = false
   #woken = false
   /** The last look left work behind, or none was possible. */
   #more = false
@@ -47,6 +49,10 @@ export class PostgresSubscription implements DriverSubscription {
     this.#leases = new Leases(parts.connections, parts.options.schema, queue, () => this.#freed())
     this.#unlisten = parts.listener.on(queue, () => this.#hint())
     this.#loop = this.#run()
+  }
+
+  trouble(): string | undefined {
+    return this.#failing ? 'the queue cannot be read; retrying' : undefined
   }
 
   async quiesce(): Promise<void> {
@@ -85,10 +91,12 @@ export class PostgresSubscription implements DriverSubscription {
         got = await this.#fetch(wanted)
         this.#more = got === wanted
         failures = 0
+        this.#failing = false
       } catch (error) {
         failures += 1
+        this.#failing = true
         if (failures === 1) this.#parts.logger.warn({ err: error, queue: this.#queue }, 'queue cannot be read; retrying')
-        await this.#sleep(backoffMs(failures, { initialDelayMs: 100, maxDelayMs: 2_000 }, 0.5 + Math.random() / 2), true)
+        await this.#sleep(50 + backoffMs(failures, 100, 2_000), true)
         continue
       }
       // In an ordered queue a short answer may only mean that keys are busy; their settlement wakes us.
@@ -107,8 +115,10 @@ export class PostgresSubscription implements DriverSubscription {
         continue
       }
       const lease: Lease = {
-        envelope: isEnvelope(job.data) ? job.data : undefined,
+        envelope: parseEnvelope(job.data),
         attempt: job.retryCount + 1,
+        begun: job.retryCount,
+        alone: false,
         signal: held.lost.signal,
         ack: () => this.#leases.ack(held),
         retry: async (delayMs) => {
@@ -140,11 +150,10 @@ export class PostgresSubscription implements DriverSubscription {
   /** The process that postponed a message knows when it is due; others find it by polling. */
   #hintIn(delayMs: number): void {
     if (delayMs > this.#parts.options.pollIntervalMs || this.#stopped) return
-    const timer = setTimeout(() => {
+    const timer = backgroundTimeout(() => {
       this.#dueTimers.delete(timer)
       this.#hint()
     }, delayMs + 2)
-    timer.unref()
     this.#dueTimers.add(timer)
   }
 
@@ -160,16 +169,4 @@ export class PostgresSubscription implements DriverSubscription {
     })
     this.#wake = undefined
   }
-}
-
-function isEnvelope(data: unknown): data is Envelope {
-  const value = data as Partial<Envelope> | null
-  return (
-    typeof value === 'object' &&
-    value !== null &&
-    typeof value.id === 'string' &&
-    typeof value.body === 'string' &&
-    typeof value.publishedAt === 'number' &&
-    typeof value.headers === 'object'
-  )
 }

@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from 'node:timers/promises'
+import { pause } from '@platform/kernel'
 import type { Channel, GetMessage, Message } from 'amqplib'
 import type { DeadLetter, DeadLetterStore } from '../../driver.ts'
 import { QueueError } from '../../errors.ts'
@@ -97,7 +97,7 @@ export class RabbitmqDeadLetters implements DeadLetterStore {
   async #returned(channel: Channel, queue: string, expected: number): Promise<void> {
     for (let look = 0; look < 20; look += 1) {
       if ((await channel.checkQueue(queue)).messageCount >= expected) return
-      await sleep(25)
+      await pause(25)
     }
   }
 

@@ -1,7 +1,6 @@
-import { setTimeout as sleep } from 'node:timers/promises'
+import { backoffMs, pause } from '@platform/kernel'
 import type { Channel, ConsumeMessage } from 'amqplib'
 import { QueueError } from '../../errors.ts'
-import { backoffMs } from '../../retry.ts'
 import type { LoggerLike } from '../../shapes.ts'
 import { inTime } from './in-time.ts'
 import type { Link } from './link.ts'
@@ -113,7 +112,7 @@ export class Intake {
         if (failures === 0) this.#logger.warn({ err: error, queue: this.#queue }, 'consumer cannot subscribe; retrying')
       }
       failures += 1
-      await sleep(backoffMs(failures, { initialDelayMs: 50, maxDelayMs: 5_000 }), undefined, { signal: this.#stop.signal }).catch(() => {})
+      await pause(backoffMs(failures, 50, 5_000), this.#stop.signal).catch(() => {})
     }
   }
 

@@ -1,7 +1,6 @@
-import { setTimeout as sleep } from 'node:timers/promises'
+import { backoffMs, pause } from '@platform/kernel'
 import amqp, { type Channel, type ChannelModel } from 'amqplib'
 import { QueueError } from '../../errors.ts'
-import { backoffMs } from '../../retry.ts'
 import { revealCredential, type LoggerLike } from '../../shapes.ts'
 import { inTime } from './in-time.ts'
 import type { ResolvedRabbitmqOptions } from './options.ts'
@@ -66,10 +65,8 @@ export class Link {
         return this.#adopt(await this.#connect())
       } catch (error) {
         if (attempt === 1) this.#logger.warn({ err: error, connection: this.#name }, 'broker cannot be reached; retrying')
-        await sleep(backoffMs(attempt, { initialDelayMs: 100, maxDelayMs: 5_000 }, 0.3 + Math.random() * 0.7), undefined, {
-          signal: this.#closing.signal,
-          ref: false,
-        }).catch(() => {})
+        // Somebody awaits the connection: this pause holds the process.
+        await pause(50 + backoffMs(attempt, 100, 5_000), this.#closing.signal).catch(() => {})
       }
     }
   }

@@ -1,5 +1,6 @@
+import { integerOption, knownOptions } from '@platform/kernel'
 import type { Credential } from '../../shapes.ts'
-import { known, within, wrong } from '../../validation.ts'
+import { refuse, wrong } from '../../validation.ts'
 
 export interface RabbitmqOptions {
   /** `amqp://` or `amqps://`, one for each node; tried in turn. RabbitMQ 3.10 or later. */
@@ -20,7 +21,7 @@ export interface ResolvedRabbitmqOptions {
 }
 
 export function resolveRabbitmqOptions(options: RabbitmqOptions): ResolvedRabbitmqOptions {
-  known('rabbitmq', options, ['urls', 'username', 'password', 'maxUnconfirmed'])
+  knownOptions(refuse, '', options, ['urls', 'username', 'password', 'maxUnconfirmed'])
   if (!Array.isArray(options.urls) || options.urls.length === 0) throw wrong('urls: at least one')
   const urls = options.urls as readonly string[]
   if (!urls.every((url) => URL.canParse(url) && /^amqps?:/.test(url))) throw wrong('urls: amqp://… or amqps://…')
@@ -29,6 +30,6 @@ export function resolveRabbitmqOptions(options: RabbitmqOptions): ResolvedRabbit
     urls,
     username: options.username,
     password: options.password,
-    maxUnconfirmed: within('maxUnconfirmed', options.maxUnconfirmed ?? 1_024, 1, 65_535),
+    maxUnconfirmed: integerOption(refuse, 'maxUnconfirmed', options.maxUnconfirmed ?? 1_024, 1, 65_535),
   }
 }

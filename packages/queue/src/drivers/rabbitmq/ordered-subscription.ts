@@ -73,6 +73,10 @@ export class OrderedSubscription implements DriverSubscription {
     })
   }
 
+  trouble(): string | undefined {
+    return undefined
+  }
+
   async quiesce(): Promise<void> {
     this.#stopped = true
     await this.#intake.cancel()
@@ -181,6 +185,8 @@ export class OrderedSubscription implements DriverSubscription {
     const lease: Lease = {
       envelope: item.envelope,
       attempt,
+      begun: attempt - 1,
+      alone: false,
       signal: generation.signal,
       ack: async () => generation.ack(message),
       retry,

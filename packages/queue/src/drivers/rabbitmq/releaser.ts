@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from 'node:timers/promises'
+import { pause } from '@platform/kernel'
 import type { Channel, ConsumeMessage, GetMessage } from 'amqplib'
 import { Generation } from './intake.ts'
 import type { Link } from './link.ts'
@@ -48,7 +48,7 @@ export class Releaser {
         return wanted
       })
       if (dead.length > 0 || attempt === patience.attempts) return dead
-      await sleep(patience.pauseMs)
+      await pause(patience.pauseMs)
     }
   }
 }

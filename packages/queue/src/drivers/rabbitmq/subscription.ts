@@ -53,6 +53,10 @@ export class PlainSubscription implements DriverSubscription {
     })
   }
 
+  trouble(): string | undefined {
+    return undefined
+  }
+
   async quiesce(): Promise<void> {
     this.#stopped = true
     await this.#intake.cancel()
@@ -101,6 +105,8 @@ export class PlainSubscription implements DriverSubscription {
     return {
       envelope: fromWire(message),
       attempt,
+      begun: attempt - 1,
+      alone: false,
       signal: generation.signal,
       ack: async () => generation.ack(message),
       retry: async (delayMs) =>
