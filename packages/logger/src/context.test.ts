@@ -1,3 +1,5 @@
+import { createServer, request } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { setImmediate as turn } from 'node:timers/promises'
 import {
   context,
@@ -129,4 +131,30 @@ it('counts lines by level for an SDK that comes later, until it is closed', asyn
   expect(read(DROPPED)).toEqual([[0, undefined]])
   await logger.close()
   expect(read(LINES)).toEqual([])
+})
+
+it('the events of a request and its response carry its context', async () => {
+  const { logger, lines } = kept()
+  const closed = Promise.withResolvers<void>()
+  await using server = createServer((incoming, response) => {
+    const { method = '', url = '', headers } = incoming
+    logContextHook({ method, url, headers }, () => {
+      incoming.on('data', () => {})
+      incoming.on('end', () => (logger.info('request end'), response.end('ok')))
+      response.on('finish', () => logger.info('response finish'))
+      response.on('close', () => (logger.info('response close'), closed.resolve()))
+    })
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as AddressInfo
+  const sent = request({ host: '127.0.0.1', port, method: 'POST', headers: { 'x-request-id': 'r-1' } }, (answer) => answer.resume())
+  sent.write('a')
+  await new Promise((resolve) => setImmediate(resolve))
+  sent.end('b')
+  await closed.promise
+  expect(lines().map((line) => [line['msg'], line['request_id']])).toEqual([
+    ['request end', 'r-1'],
+    ['response finish', 'r-1'],
+    ['response close', 'r-1'],
+  ])
 })

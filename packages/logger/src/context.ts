@@ -1,5 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { randomUUID } from 'node:crypto'
+import { carryInto } from './request-events.ts'
 
 /** Runs a request inside a context; the shape that servers and brokers take. */
 export type InboundHook = <T>(
@@ -24,12 +25,21 @@ export function withLogContext<T>(fields: object, run: () => T): T {
   return storage.run(merged, run)
 }
 
-/** Puts `request_id`, `method` and `path` (without the query) on every line of a request. The id is `x-request-id` or a new one. */
+/** The same fields for the events of a request of node:http, which come from the connection. */
+function withinEvents(headers: object): void {
+  const context = storage.getStore()
+  if (context !== undefined) carryInto(headers, (run) => storage.run(context, run))
+}
+
+/** Puts `request_id`, `method` and `path` (without the query) on every line of a request, also of its events. The id is `x-request-id` or a new one. */
 export const logContextHook: InboundHook = (request, run) => {
   const given = request.headers['x-request-id']
   const isGiven = typeof given === 'string' && requestId.test(given)
   const fields = { request_id: isGiven ? given : randomUUID(), method: request.method, path: request.url.split(/[?#]/, 1)[0] }
-  return withLogContext(fields, run)
+  return withLogContext(fields, () => {
+    withinEvents(request.headers)
+    return run()
+  })
 }
 
 export function currentContext(): LogContext | undefined {

@@ -1,5 +1,4 @@
 import { type Bindings as PinoBindings, type ChildLoggerOptions, type Logger as PinoLogger, pino } from 'pino'
-import { openDestination } from './destination.ts'
 import type { Format } from './format.ts'
 import { ecsFormat } from './formats/ecs.ts'
 import { jsonFormat } from './formats/json.ts'
@@ -8,8 +7,10 @@ import { LoggerMetrics } from './instrumentation.ts'
 import { type Bindings, LineComposer, type Serializers } from './line.ts'
 import type { Logger } from './logger.ts'
 import { type LoggerOptions, must, type ResolvedLoggerOptions, resolveOptions } from './options.ts'
-import { Redaction } from './redact.ts'
-import { Sink } from './sink.ts'
+import { Redaction } from './redaction/redaction.ts'
+import { listenForRequests } from './request-events.ts'
+import { closeSink, openSink } from './shared-sinks.ts'
+import type { Outlet, Sink, SinkStats } from './sink.ts'
 
 const bindingsKey: unique symbol = Symbol('bindings')
 const warn = 40
@@ -22,23 +23,41 @@ type Bound = PinoLogger & { [bindingsKey]: Bindings }
  */
 export function createLogger(options: LoggerOptions): Logger {
   const resolved = resolveOptions(options)
-  const composer = new LineComposer(new Redaction(resolved.keys, resolved.values), resolved.limits, formatOf(resolved))
+  const composer = new LineComposer(new Redaction(resolved.redaction), resolved.limits, formatOf(resolved))
   const linesByLevel = new Map<string, number>()
-  const sink = new Sink(openDestination(resolved.destination), {
-    maxBytes: resolved.bufferBytes,
-    onRecovery: (dropped) => base.warn({ dropped }, 'log lines were dropped while the destination took none'),
-  })
-  const metrics = new LoggerMetrics({ linesByLevel, dropped: () => sink.stats.dropped })
+  const outlet: Outlet = {
+    bufferBytes: resolved.bufferBytes,
+    fullWaitMs: resolved.fullWaitMs,
+    // Past the level: that lines were lost is told by whoever lost them.
+    onRecovery: (dropped) => writeOwn('warn', warn, { dropped }, 'log lines were dropped while the destination took none'),
+    written: 0,
+    atRisk: 0,
+    dropped: 0,
+    unreported: 0,
+  }
+  const sink = openSink(resolved.destination, outlet)
+  const metrics = new LoggerMetrics({ linesByLevel, dropped: () => outlet.dropped })
+  listenForRequests()
+  let depth = 0
+
+  function writeOwn(level: string, levelValue: number, ...args: unknown[]): void {
+    sink.write(outlet, composer.compose(level, levelValue, noBindings, undefined, args), true)
+  }
 
   function writeLine(this: PinoLogger, args: unknown[], _method: unknown, levelValue: number): void {
+    // What is logged may log in turn, by a getter: to a depth, or it would never end.
+    if (depth >= deepestLogging) return
+    depth++
     try {
       const level = this.levels.labels[levelValue] ?? String(levelValue)
       const { [bindingsKey]: bindings, msgPrefix } = this as Bound
-      sink.write(composer.compose(level, levelValue, bindings, msgPrefix, args), levelValue >= warn)
+      sink.write(outlet, composer.compose(level, levelValue, bindings, msgPrefix, args), levelValue >= warn)
       linesByLevel.set(level, (linesByLevel.get(level) ?? 0) + 1)
       metrics.bind()
     } catch {
-      sink.write(composer.compose('error', 50, noBindings, undefined, ['a line could not be made']), true)
+      writeOwn('error', 50, 'a line could not be made')
+    } finally {
+      depth--
     }
   }
 
@@ -47,13 +66,14 @@ export function createLogger(options: LoggerOptions): Logger {
     write() {},
     flushSync: () => sink.flush(),
   } as pino.DestinationStream)
-  return extend(base as Bound, sink, metrics)
+  return extend(base as Bound, sink, outlet, metrics)
 }
 
+const deepestLogging = 8
 const noBindings: Bindings = { fields: {}, serializers: undefined }
 
 /** Replaces what pino does with bindings (it renders them itself, unredacted and doubled) and adds the end of life. */
-function extend(base: Bound, sink: Sink, metrics: LoggerMetrics): Logger {
+function extend(base: Bound, sink: Sink, outlet: Outlet, metrics: LoggerMetrics): Logger {
   const makeChild = base.child as unknown as (this: Bound, bindings: object, options?: object) => Bound
   let closing: Promise<void> | undefined
   const flushOnly = (): Promise<void> => {
@@ -79,10 +99,13 @@ function extend(base: Bound, sink: Sink, metrics: LoggerMetrics): Logger {
       sink.flush()
       callback?.()
     },
-    stats: () => sink.stats,
+    stats: (): SinkStats => ({ written: outlet.written, atRisk: outlet.atRisk, dropped: outlet.dropped }),
     close({ timeoutMs = 1_000 }: { timeoutMs?: number | undefined } = {}) {
       must(Number.isFinite(timeoutMs) && timeoutMs >= 0, 'timeoutMs', 'a number of milliseconds from 0')
-      closing ??= sink.close(timeoutMs).finally(() => metrics.release())
+      closing ??= sink.drain(outlet, timeoutMs).finally(() => {
+        closeSink(sink, outlet)
+        metrics.release()
+      })
       return closing
     },
     [Symbol.asyncDispose]: () => members.close(),

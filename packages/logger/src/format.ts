@@ -1,16 +1,17 @@
 import type { SpanIds } from './instrumentation.ts'
-import type { Renderer } from './render.ts'
+import type { ErrorFacts, Renderer } from './render.ts'
 
 export interface LineParts {
   readonly level: string
   readonly levelValue: number
   readonly timeMs: number
   readonly span: SpanIds | undefined
-  /** `,"key":value` for each field of the child, the context and the call, no key twice. */
+  /** The fields of the child, the context and the call, each as `member` writes it, no key twice. */
   readonly fields: string
   /** `,"key":value` for the fields of the context that this format has names for. */
   readonly known: string
-  readonly error: Error | undefined
+  /** The error of a line that the format writes itself; its facts were written before the fields, which may take all the space. */
+  readonly error: { readonly value: Error; readonly facts: ErrorFacts } | undefined
   /** As JSON. */
   readonly message: string | undefined
   readonly renderer: Renderer
@@ -24,6 +25,8 @@ export interface Format {
   readonly known: ReadonlyMap<string, string>
   /** Whether the error of a line is written by the format instead of as the field `err`. */
   readonly ownsError: boolean
+  /** How one field is written; both are JSON. */
+  member(this: void, name: string, json: string): string
   /** One line with its line break. */
   line(parts: LineParts): string
 }

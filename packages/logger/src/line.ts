@@ -4,8 +4,8 @@ import type { Format } from './format.ts'
 import { activeSpan } from './instrumentation.ts'
 import { asText, formatMessage } from './message.ts'
 import type { Limits } from './options.ts'
-import type { Redaction } from './redact.ts'
-import { keysOf, readMember, Renderer } from './render.ts'
+import type { Redaction } from './redaction/redaction.ts'
+import { isError, keysOf, readMember, Renderer } from './render.ts'
 
 export type Serializers = Readonly<Record<string, (value: never) => unknown>>
 export type Fields = Readonly<Record<string, unknown>>
@@ -22,6 +22,7 @@ interface Rendered {
   readonly keys: ReadonlySet<string>
   readonly text: string
   readonly known: string
+  readonly isTruncated: boolean
 }
 
 const nothing: Fields = Object.freeze({})
@@ -49,9 +50,11 @@ export class LineComposer {
     // Before the fields: a huge one must not push the message out.
     const message = text === undefined ? undefined : renderer.text(text)
     const context = currentContext() ?? nothing
-    const error = this.#format.ownsError ? errorOf(fields) : undefined
-    const own = this.#own(fields, bindings, context, renderer, error)
+    const thrown = this.#format.ownsError ? errorOf(fields) : undefined
+    const error = thrown && { value: thrown, facts: renderer.errorFacts(thrown) }
+    const own = this.#own(fields, bindings, context, renderer, thrown)
     const outer = this.#outer(bindings, context, fields)
+    renderer.truncated ||= outer.isTruncated
     const parts = { level, levelValue, timeMs, span: activeSpan(), message, renderer, error }
     return this.#format.line({ ...parts, fields: outer.text + own, known: outer.known })
   }
@@ -69,8 +72,11 @@ export class LineComposer {
     if (message !== undefined && params.length > 0) {
       const formatted = formatMessage(message, params, renderer)
       message = formatted.text
-      const error = formatted.rest.find((value) => value instanceof Error)
+      const error = formatted.rest.find(isError)
       if (error && readMember(fields, 'err') === undefined) fields = { ...fields, err: error }
+      // The other order, `(message, fields)`: what no placeholder took is not lost.
+      const others = formatted.rest.find((value) => typeof value === 'object' && value !== null && value !== error)
+      if (others !== undefined) fields = { ...asFields(others as object), ...fields }
     }
     message ??= implied(fields)
     if (typeof text !== 'string' && message !== undefined && readMember(fields, 'msg') === message) fields = without(fields, 'msg')
@@ -79,22 +85,24 @@ export class LineComposer {
 
   #own(fields: Fields, { serializers, fields: bound }: Bindings, context: Fields, renderer: Renderer, error: Error | undefined): string {
     if (fields === nothing) return ''
-    const { reserved } = this.#format
+    const { reserved, member } = this.#format
     let out = ''
     let count = 0
-    for (const key of keysOf(fields)) {
+    // An error first: what else is logged may take all the space.
+    for (const key of keysOf(fields).toSorted((left, right) => Number(right === 'err') - Number(left === 'err'))) {
       if (error !== undefined && key === 'err') continue
       if (count++ >= this.#limits.width) {
         renderer.truncated = true
         break
       }
       const name = reserved.has(key) ? free(key, [fields, bound, context]) : key
-      out += renderer.member(name, serialized(fields, key, serializers))
+      const json = renderer.memberValue(name, serialized(fields, key, serializers))
+      if (json !== undefined) out += member(renderer.name(name), json)
     }
     return out
   }
 
-  #outer(bindings: Bindings, context: LogContext, fields: Fields): { text: string; known: string } {
+  #outer(bindings: Bindings, context: LogContext, fields: Fields): { text: string; known: string; isTruncated: boolean } {
     const child = bindings.fields === nothing ? undefined : this.#layer(bindings.fields, bindings.serializers, false)
     const around = context === nothing ? undefined : this.#layer(context, undefined, true)
     const isTaken = (key: string) => Object.hasOwn(fields, key)
@@ -104,7 +112,8 @@ export class LineComposer {
       ? this.#render(bindings.fields, bindings.serializers, false, (key) => !isTaken(key) && !around?.keys.has(key)).text
       : child?.text
     const aroundText = inContext ? this.#render(context, undefined, true, (key) => !isTaken(key)).text : around?.text
-    return { text: `${childText ?? ''}${aroundText ?? ''}`, known: around?.known ?? '' }
+    const isTruncated = child?.isTruncated === true || around?.isTruncated === true
+    return { text: `${childText ?? ''}${aroundText ?? ''}`, known: around?.known ?? '', isTruncated }
   }
 
   #layer(source: Fields, serializers: Serializers | undefined, isContext: boolean): Rendered {
@@ -120,16 +129,20 @@ export class LineComposer {
     const keys = new Set<string>()
     let text = ''
     let known = ''
-    for (const key of keysOf(source).slice(0, this.#limits.width)) {
+    const all = keysOf(source)
+    for (const key of all.slice(0, this.#limits.width)) {
       const value = serialized(source, key, serializers)
       const topLevel = isContext ? this.#format.known.get(key) : undefined
       if (topLevel !== undefined) known += renderer.member(topLevel, value)
       else if (isWanted(key)) {
         keys.add(key)
-        text += renderer.member(this.#format.reserved.has(key) ? free(key, [source]) : key, value)
+        const name = this.#format.reserved.has(key) ? free(key, [source]) : key
+        const json = renderer.memberValue(name, value)
+        if (json !== undefined) text += this.#format.member(renderer.name(name), json)
       }
     }
-    return { generation: this.#redaction.generation, keys, text, known }
+    const isTruncated = renderer.truncated || all.length > this.#limits.width
+    return { generation: this.#redaction.generation, keys, text, known, isTruncated }
   }
 }
 
@@ -140,7 +153,7 @@ function some(keys: Iterable<string>, test: (key: string) => boolean): boolean {
 
 function errorOf(fields: Fields): Error | undefined {
   const error = readMember(fields, 'err')
-  return error instanceof Error ? error : undefined
+  return isError(error) ? error : undefined
 }
 
 /** What stands first in a call, as named fields. */

@@ -37,6 +37,66 @@ describe('a line', () => {
     expect(lines().map((line) => line['msg'] as string)).toEqual(['outer', 'said', 'said', 'nested'])
   })
 
+  it('takes the other order of arguments too', () => {
+    const { logger, lines } = kept()
+    loose(logger).info('placed', { order: 7 })
+    loose(logger).info('placed %s', 'twice', { order: 8 })
+    loose(logger).error('failed', { order: 9 }, new Error('why'))
+    expect(lines()).toMatchObject([
+      { msg: 'placed', order: 7 },
+      { msg: 'placed twice', order: 8 },
+      { msg: 'failed', order: 9, err: { message: 'why' } },
+    ])
+  })
+
+  it.each(['json', 'ecs', 'pretty'] as const)('keeps what an error is before everything that it carries (%s)', (format) => {
+    const { logger, texts } = kept({ format })
+    const error = Object.assign(new TypeError('the reason'), { response: { data: Array.from({ length: 50 }, () => 'y'.repeat(1_000)) } })
+    logger.error({ big: Array.from({ length: 50 }, () => 'z'.repeat(1_000)), err: error }, 'the call failed')
+    for (const part of ['the call failed', 'TypeError', 'the reason', 'logger.test.ts']) expect(texts[0]).toContain(part)
+    expect(texts[0]).toContain('truncated')
+  })
+
+  it('leaves a mark wherever it cuts, also in child and context', () => {
+    const many = Object.fromEntries(Array.from({ length: 150 }, (_, index) => [`k${index}`, index]))
+    const long = Object.fromEntries(Array.from({ length: 50 }, (_, index) => [`k${index}`, Array.from({ length: 60 }, () => 'qqqqqqqq')]))
+    const { logger, lines } = kept()
+    for (const fields of [many, long]) {
+      logger.info(fields, 'call')
+      logger.child(fields).info('child')
+      withLogContext(fields, () => logger.info('context'))
+    }
+    expect(lines().map(({ truncated }) => truncated as unknown)).toEqual(Array(6).fill(true))
+  })
+
+  it('a hostile value costs itself, not the line', () => {
+    const boom = () => {
+      throw new Error('boom')
+    }
+    for (const format of ['json', 'ecs', 'pretty'] as const) {
+      const { logger, texts } = kept({ format })
+      logger.info({ err: new Proxy(new Error('e'), { has: boom, getPrototypeOf: boom }), order: 'order 7' }, 'text')
+      loose(logger).info(
+        'order 7 %d',
+        Object.assign(() => {}, { valueOf: boom }),
+      )
+      expect(texts.map((text) => text.includes('order 7'))).toEqual([true, true])
+    }
+  })
+
+  it('ends, though what is logged logs itself', () => {
+    const { logger, lines } = kept()
+    const endless = {
+      get again(): number {
+        logger.info(endless, 'inner')
+        return 1
+      },
+    }
+    logger.info(endless, 'outer')
+    expect(lines().length).toBeLessThan(20)
+    expect(lines().at(-1)).toMatchObject({ msg: 'outer', again: 1 })
+  })
+
   it('never has a key twice: inner fields win, and ours keep their names', () => {
     const { logger, lines } = kept()
     const child = logger.child({ a: 'child', b: 'child', name: 'module' })
@@ -228,6 +288,11 @@ it('refuses options that are wrong by their name', () => {
     [{ name: 'a', destination: {} }, 'destination'],
     [{ name: 'a', limits: { depth: 0 } }, 'limits.depth'],
     [{ name: 'a', bufferBytes: 1 }, 'bufferBytes'],
+    [{ name: 'a', fullWaitMs: -1 }, 'fullWaitMs'],
+    [{ name: 'a', limits: { dept: 2 } }, 'limits.dept'],
+    [{ name: 'a', redact: { paths: ['user.ssn'] } }, 'redact.paths'],
+    [{ name: 'a', serializers: {} }, 'serializers'],
+    [{ name: 'a', mixin: () => ({}) }, 'mixin'],
     [{ name: 'a', redact: { keys: 'x' } }, 'redact.keys'],
     [{ name: 'a', redact: { values: [] } }, 'redact.values'],
   ] as const)

@@ -1,4 +1,3 @@
-import { redacted } from './redact.ts'
 import type { Renderer } from './render.ts'
 
 const placeholder = /%[sdifjoOc%]/g
@@ -22,9 +21,9 @@ export function formatMessage(text: string, params: readonly unknown[], renderer
         return ''
       case '%d':
       case '%f':
-        return typeof value === 'object' || typeof value === 'symbol' ? 'NaN' : String(Number(value))
+        return String(numberOf(value))
       case '%i':
-        return typeof value === 'object' || typeof value === 'symbol' ? 'NaN' : String(Math.trunc(Number(value)))
+        return String(Math.trunc(numberOf(value)))
       case '%s':
         return asText(value, renderer)
       default:
@@ -36,6 +35,11 @@ export function formatMessage(text: string, params: readonly unknown[], renderer
 
 export function asText(value: unknown, renderer: () => Renderer): string {
   if (typeof value === 'string') return value
-  if (typeof value === 'object' && value !== null) return renderer().value(value) ?? redacted
+  if (typeof value === 'object' && value !== null) return renderer().value(value) ?? 'undefined'
   return typeof value === 'function' ? '[function]' : String(value)
+}
+
+/** Objects and functions may answer with code of their own, and count as no number. */
+function numberOf(value: unknown): number {
+  return typeof value === 'object' || typeof value === 'function' || typeof value === 'symbol' ? Number.NaN : Number(value)
 }

@@ -1,4 +1,6 @@
+import { durationOption, functionOption, integerOption, knownOptions } from '@platform/kernel'
 import { LoggerError } from './errors.ts'
+import type { RedactionRules } from './redaction/redaction.ts'
 
 export type LogFormat = 'json' | 'ecs' | 'pretty'
 
@@ -15,9 +17,22 @@ export interface LoggerOptions {
   limits?: LimitOptions | undefined
   /** What waits in memory while the destination takes nothing, in bytes. Default 1 MiB, range 4 KiB and more. */
   bufferBytes?: number | undefined
+  /**
+   * How long a line may wait for room when the buffer is full, in milliseconds, before it is dropped. The process stands still meanwhile: for jobs
+   * that would rather be slow than lose lines. Default 0, range 0 to 60,000.
+   */
+  fullWaitMs?: number | undefined
 }
 
 export interface RedactOptions {
+  /** Names that are shown although they look secret, like `keys`. */
+  allow?: readonly string[] | undefined
+  /** Places whose values never show, like `user.ssn`, `items.*.code`; `*` stands for any key or item. */
+  places?: readonly string[] | undefined
+  /** What never shows in any text. Should be linear: each is run over every text. */
+  patterns?: readonly RegExp[] | undefined
+  /** What stands in place of a secret. Default `[redacted]`, 1 to 100 characters. */
+  replacement?: string | undefined
   /** More names whose values never show; case and the separators `-`, `_`, `.` do not count. */
   keys?: readonly string[] | undefined
   /** Secret texts that never show wherever they stand; asked at every line. Texts below 4 characters are left out. */
@@ -46,40 +61,64 @@ export interface ResolvedLoggerOptions {
   readonly name: string
   readonly level: string
   readonly format: LogFormat
-  readonly keys: readonly string[]
-  readonly values: (() => Iterable<string>) | undefined
+  readonly redaction: RedactionRules
   readonly destination: number | string | NodeJS.WritableStream
   readonly limits: Limits
   readonly bufferBytes: number
+  readonly fullWaitMs: number
 }
 
 const levels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']
 const formats: readonly string[] = ['json', 'ecs', 'pretty']
 
 export function resolveOptions(options: LoggerOptions): ResolvedLoggerOptions {
+  knownOptions(refuse, '', options, ['name', 'level', 'format', 'redact', 'destination', 'limits', 'bufferBytes', 'fullWaitMs'])
   const { name, level = 'info', format = 'json', redact = {}, destination = 1, limits = {}, bufferBytes = 1024 * 1024 } = options
   must(typeof name === 'string' && name.length > 0 && name.length <= 100, 'name', 'a text of 1 to 100 characters')
   must(levels.includes(level), 'level', `one of ${levels.join(', ')}`)
   must(formats.includes(format), 'format', `one of ${formats.join(', ')}`)
-  const { keys = [], values } = redact
-  must(Array.isArray(keys) && keys.every((key) => typeof key === 'string' && key !== ''), 'redact.keys', 'a list of names')
-  must(values === undefined || typeof values === 'function', 'redact.values', 'a function')
   must(isDestination(destination), 'destination', 'a file descriptor, a path or a writable stream')
+  knownOptions(refuse, 'limits', limits, ['depth', 'width', 'stringLength', 'lineLength'])
   return {
     name,
     level,
     format,
-    keys,
-    values,
+    redaction: resolveRedaction(redact),
     destination,
     limits: {
-      depth: within('limits.depth', limits.depth ?? 8, 1, 32),
-      width: within('limits.width', limits.width ?? 100, 1, 10_000),
-      stringLength: within('limits.stringLength', limits.stringLength ?? 8_192, 16, 2 ** 28),
-      lineLength: within('limits.lineLength', limits.lineLength ?? 65_536, 4_096, 2 ** 28),
+      depth: integerOption(refuse, 'limits.depth', limits.depth ?? 8, 1, 32),
+      width: integerOption(refuse, 'limits.width', limits.width ?? 100, 1, 10_000),
+      stringLength: integerOption(refuse, 'limits.stringLength', limits.stringLength ?? 8_192, 16, 2 ** 28),
+      lineLength: integerOption(refuse, 'limits.lineLength', limits.lineLength ?? 65_536, 4_096, 2 ** 28),
     },
-    bufferBytes: within('bufferBytes', bufferBytes, 4_096, 2 ** 30),
+    bufferBytes: integerOption(refuse, 'bufferBytes', bufferBytes, 4_096, 2 ** 30),
+    fullWaitMs: durationOption(refuse, 'fullWaitMs', options.fullWaitMs ?? 0, 0, 60_000),
   }
+}
+
+function resolveRedaction(redact: RedactOptions): RedactionRules {
+  knownOptions(refuse, 'redact', redact, ['keys', 'allow', 'places', 'patterns', 'replacement', 'values'])
+  const { patterns = [], replacement = '[redacted]' } = redact
+  must(
+    Array.isArray(patterns) && patterns.every((pattern) => pattern instanceof RegExp),
+    'redact.patterns',
+    'a list of regular expressions',
+  )
+  const isGood = typeof replacement === 'string' && replacement.length > 0 && replacement.length <= 100
+  must(isGood, 'redact.replacement', 'a text of 1 to 100 characters')
+  return {
+    keys: names('redact.keys', redact.keys),
+    allow: names('redact.allow', redact.allow),
+    places: names('redact.places', redact.places),
+    patterns,
+    replacement,
+    values: functionOption(refuse, 'redact.values', redact.values),
+  }
+}
+
+function names(option: string, given: readonly string[] = []): readonly string[] {
+  must(Array.isArray(given) && given.every((name) => typeof name === 'string' && name !== ''), option, 'a list of names')
+  return [...given]
 }
 
 function isDestination(destination: unknown): boolean {
@@ -88,11 +127,10 @@ function isDestination(destination: unknown): boolean {
   return typeof destination === 'object' && destination !== null && 'write' in destination && typeof destination.write === 'function'
 }
 
-function within(option: string, value: number, min: number, max: number): number {
-  must(Number.isInteger(value) && value >= min && value <= max, option, `a whole number from ${min} to ${max}`)
-  return value
+export function must(condition: boolean, option: string, expected: string): asserts condition {
+  if (!condition) throw refuse(option, `must be ${expected}`)
 }
 
-export function must(condition: boolean, option: string, expected: string): asserts condition {
-  if (!condition) throw new LoggerError('ERR_LOGGER_OPTION', `option "${option}" must be ${expected}`)
+export function refuse(option: string, problem: string): LoggerError {
+  return new LoggerError('ERR_LOGGER_OPTION', `option "${option}" ${problem}`)
 }

@@ -1,10 +1,20 @@
 import { types } from 'node:util'
 import type { Limits } from './options.ts'
-import { type Redaction, redacted } from './redact.ts'
+import { type Places, placesBelow } from './redaction/places.ts'
+import type { Redaction } from './redaction/redaction.ts'
 
 /** A key that stands for what was left out. */
 const more = '…'
+/** Members of errors that have places of their own. */
+const aboutErrors: ReadonlySet<string> = new Set(['type', 'message', 'code', 'stack', 'name', 'cause', 'errors'])
 const needsEscape = /["\\\u0000-\u001f\ud800-\udfff]/ // oxlint-disable-line no-control-regex
+
+export interface ErrorFacts {
+  readonly type: string | undefined
+  readonly message: string | undefined
+  readonly code: string | undefined
+  readonly stack: string | undefined
+}
 
 export function quote(text: string): string {
   return text.length < 128 && !needsEscape.test(text) ? `"${text}"` : JSON.stringify(text)
@@ -18,6 +28,7 @@ export class Renderer {
   readonly #redaction: Redaction
   readonly #limits: Limits
   readonly #ancestors: object[] = []
+  #places: Places
   #left: number
   /** Whether the space of the line ran out. */
   truncated = false
@@ -26,6 +37,7 @@ export class Renderer {
     this.#redaction = redaction
     this.#limits = limits
     this.#left = space
+    this.#places = redaction.places
   }
 
   /** `undefined` for what JSON has no word for: undefined and functions. */
@@ -34,12 +46,12 @@ export class Renderer {
       case 'string':
         return this.text(value)
       case 'number':
-        if (this.#redaction.number(value)) return this.#take(quote(redacted))
+        if (this.#redaction.number(value)) return this.#take(this.#redaction.mark)
         return this.#take(Number.isFinite(value) ? String(value) : 'null')
       case 'boolean':
         return this.#take(String(value))
       case 'bigint':
-        return this.#take(this.#redaction.number(value) ? quote(redacted) : `"${value}"`)
+        return this.#take(this.#redaction.number(value) ? this.#redaction.mark : `"${value}"`)
       case 'symbol':
         return this.text(String(value))
       case 'object':
@@ -63,41 +75,68 @@ export class Renderer {
     return `${clean.slice(0, stringLength)}… [${text.length - stringLength} more characters]`
   }
 
-  /** `,"key":value` for each member; what `visit` refuses is left out. */
-  members(source: object, visit?: (key: string) => boolean): string {
-    let out = ''
-    for (const key of keysOf(source)) if (visit === undefined || visit(key)) out += this.member(key, readMember(source, key))
-    return out
-  }
-
-  member(key: string, value: unknown): string {
+  /** The value of a member as JSON, or `undefined` for what JSON has no word for. */
+  memberValue(key: string, value: unknown): string | undefined {
     if (this.#left <= 0) {
       this.truncated = true
-      return ''
+      return undefined
     }
-    const isHidden = value !== null && typeof value !== 'boolean' && this.#redaction.isSecretKey(key)
-    const json = isHidden ? (value === undefined ? undefined : this.#take(`"${redacted}"`)) : this.value(value)
-    return json === undefined ? '' : `,${this.#key(key, -1)}:${json}`
+    const outer = this.#places
+    this.#places = placesBelow(outer, key)
+    try {
+      if (this.#hides(key, value)) return value === undefined ? undefined : this.#take(this.#redaction.mark)
+      return this.value(value)
+    } finally {
+      this.#places = outer
+    }
   }
 
-  /** An error without what `except` names: type, message, code, stack, its own members, cause and gathered errors. */
-  errorMembers(error: Error, except?: ReadonlySet<string>): string {
+  /** `,"key":value`, or nothing. */
+  member(key: string, value: unknown): string {
+    const json = this.memberValue(key, value)
+    return json === undefined ? '' : `,${this.name(key)}:${json}`
+  }
+
+  /** A key as JSON. One that had to be changed gets a number, so that two of them stay apart. */
+  name(key: string): string {
+    const clean = key.length <= 4_096 ? this.#redaction.text(key) : this.#redaction.text(key.slice(0, 4_096))
+    if (clean === key && key.length <= 256) return this.#take(quote(key))
+    return this.#take(quote(`${clean.slice(0, 200)}… ${this.#left}`))
+  }
+
+  /** What an error is, as JSON and before anything else of it, so that its own extras cannot take the place. */
+  errorFacts(error: Error): ErrorFacts {
     const name = readMember(error, 'name')
     const maker = readMember(error, 'constructor')
     const type = typeof name === 'string' && name !== 'Error' ? name : typeof maker === 'function' ? readMember(maker, 'name') : undefined
-    const first: [string, unknown][] = [
-      ['type', typeof type === 'string' ? type : 'Error'],
-      ['message', readMember(error, 'message')],
-      ['code', readMember(error, 'code')],
-      ['stack', readMember(error, 'stack')],
-    ]
+    return {
+      type: this.memberValue('type', typeof type === 'string' ? type : 'Error'),
+      message: this.memberValue('message', readMember(error, 'message')),
+      code: this.memberValue('code', readMember(error, 'code')),
+      stack: this.memberValue('stack', readMember(error, 'stack')),
+    }
+  }
+
+  /** `,"key":value` for what an error has beyond its facts: its own members, cause and gathered errors. */
+  errorExtras(error: Error, except?: ReadonlySet<string>): string {
     let out = ''
-    for (const [key, value] of first) if (!except?.has(key)) out += this.member(key, value)
-    const skip = new Set([...first.map(([key]) => key), 'name', 'cause', 'errors'])
-    out += this.members(error, (key) => !skip.has(key))
-    if ('cause' in error) out += this.member('cause', readMember(error, 'cause'))
-    if ('errors' in error) out += this.member('errors', readMember(error, 'errors'))
+    for (const key of keysOf(error)) {
+      if (!aboutErrors.has(key) && !except?.has(key)) out += this.member(key, readMember(error, key))
+    }
+    for (const key of ['cause', 'errors']) {
+      if (hasMember(error, key) && !except?.has(key)) out += this.member(key, readMember(error, key))
+    }
     return out
+  }
+
+  #error(error: Error): string {
+    const facts = Object.entries(this.errorFacts(error)).map(([key, json]) => (json === undefined ? '' : `,"${key}":${json}`))
+    return `{${(facts.join('') + this.errorExtras(error)).slice(1)}}`
+  }
+
+  #hides(key: string, value: unknown): boolean {
+    if (value === null) return false
+    return (typeof value !== 'boolean' && this.#redaction.isSecretKey(key)) || this.#places.some(({ isHidden }) => isHidden)
   }
 
   #object(value: object): string {
@@ -127,7 +166,7 @@ export class Renderer {
 
   /** What would show as `{}`, as a list of bytes, or as half of Node. */
   #special(value: object): string | undefined {
-    if (types.isNativeError(value) || value instanceof Error) return `{${this.errorMembers(value).slice(1)}}`
+    if (isError(value)) return this.#error(value)
     if (types.isDate(value)) return this.#take(Number.isNaN(value.getTime()) ? 'null' : quote(value.toISOString()))
     if (types.isMap(value)) return this.#pairs(value.entries(), value.size)
     if (types.isSet(value)) return this.#list(value, value.size)
@@ -145,7 +184,7 @@ export class Renderer {
   #entries(value: object): string {
     const keys = keysOf(value)
     const { width } = this.#limits
-    const hides = isHiddenPair(value, this.#redaction)
+    const hides = this.#redaction.hidesValueOf(value)
     let out = ''
     for (let index = 0; index < keys.length; index++) {
       const key = keys[index] ?? ''
@@ -154,7 +193,9 @@ export class Renderer {
         if (!Object.hasOwn(value, more)) out += this.#take(`,"${more}":"${keys.length - index} more"`)
         break
       }
-      out += hides && key === 'value' ? this.#take(`,"value":"${redacted}"`) : this.member(key, readMember(value, key))
+      const member = readMember(value, key)
+      const isHidden = hides?.has(key) === true && member !== null && typeof member !== 'boolean'
+      out += isHidden ? `,${quote(key)}:${this.#take(this.#redaction.mark)}` : this.member(key, member)
     }
     return `{${out.slice(1)}}`
   }
@@ -179,23 +220,18 @@ export class Renderer {
   #list(items: Iterable<unknown>, size: number): string {
     let out = ''
     let index = 0
+    let previous: unknown
     for (const item of items) {
       if (index >= this.#limits.width || this.#left <= 0) {
         if (index < this.#limits.width) this.truncated = true
         out += this.#take(`,"${more} ${size - index} more"`)
         break
       }
-      out += `,${this.value(item) ?? 'null'}`
+      out += `,${this.#redaction.hidesNext(previous, size) ? this.#take(this.#redaction.mark) : ((this.#places.length === 0 ? this.value(item) : this.memberValue(String(index), item)) ?? 'null')}`
+      previous = item
       index++
     }
     return `[${out.slice(1)}]`
-  }
-
-  /** A name that had to be changed gets a number, so that two of them stay apart. */
-  #key(key: string, index: number): string {
-    const clean = this.#redaction.text(key)
-    if (clean === key && key.length <= 256) return this.#take(quote(key))
-    return this.#take(quote(`${clean.slice(0, 200)}… ${index < 0 ? this.#left : index}`))
   }
 
   #take(json: string): string {
@@ -225,9 +261,19 @@ export function readMember(value: object, key: string): unknown {
   }
 }
 
-/** `{ name: 'password', value: '…' }`, as forms and headers are often kept. */
-function isHiddenPair(value: object, redaction: Redaction): boolean {
-  if (!Object.hasOwn(value, 'value')) return false
-  const names = [readMember(value, 'name'), readMember(value, 'key')]
-  return names.some((name) => typeof name === 'string' && redaction.isSecretKey(name))
+export function hasMember(value: object, key: string): boolean {
+  try {
+    return key in value
+  } catch {
+    return false
+  }
+}
+
+/** Also for what only stands before an error and fails at being asked. */
+export function isError(value: unknown): value is Error {
+  try {
+    return types.isNativeError(value) || value instanceof Error
+  } catch {
+    return false
+  }
 }

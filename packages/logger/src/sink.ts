@@ -1,5 +1,6 @@
-import { setTimeout as delay } from 'node:timers/promises'
+import { backgroundTimeout, pause } from '@platform/kernel'
 import type { Destination } from './destination.ts'
+import { holdExit, releaseExit } from './exit.ts'
 
 export interface SinkStats {
   /** Lines that the destination has taken: they survive a kill -9. */
@@ -10,10 +11,26 @@ export interface SinkStats {
   readonly dropped: number
 }
 
+/** One logger's part in a sink: its own counts, its own end. */
+export interface Outlet {
+  readonly bufferBytes: number
+  readonly fullWaitMs: number
+  /** Told how many lines were lost once the destination takes lines again. */
+  onRecovery(dropped: number): void
+  written: number
+  atRisk: number
+  dropped: number
+  /** Lines lost since `onRecovery` was called last. */
+  unreported: number
+}
+
 interface Waiting {
-  chunk: string | Buffer
-  bytes: number
-  readonly isImportant: boolean
+  readonly outlet: Outlet
+  /** Bytes, since a text may hold on to a far longer one that it is a part of. */
+  chunk: Buffer
+  isImportant: boolean
+  /** Its beginning is out: the rest must follow. */
+  isTorn: boolean
 }
 
 const firstRetryMs = 5
@@ -23,48 +40,72 @@ const exitGraceMs = 200
 
 /**
  * Writes each line at once. When the destination is full, lines wait in order in a bounded buffer. When that is full too, a
- * line below `warn` is dropped; a line from `warn` on takes the place of the oldest waiting ones below.
+ * line below `warn` is dropped; a line from `warn` on takes the place of the oldest waiting ones below. There is one sink for one file,
+ * pipe, terminal or stream, so that loggers that share it do not tear each other's lines.
  */
 export class Sink {
   readonly #destination: Destination
-  readonly #maxBytes: number
-  readonly #onRecovery: (dropped: number) => void
+  readonly #outlets = new Set<Outlet>()
   #queue: Waiting[] = []
   /** Waiting lines before this index are important ones. */
   #firstMinor = 0
   #bytes = 0
-  #written = 0
-  #dropped = 0
-  #unreported = 0
   #isGone = false
   #timer: NodeJS.Timeout | undefined
   #retryMs = firstRetryMs
   #lastTry = 0
-  readonly #onExit = () => this.#flushAtExit()
 
-  constructor(destination: Destination, options: { maxBytes: number; onRecovery(dropped: number): void }) {
+  constructor(destination: Destination) {
     this.#destination = destination
-    this.#maxBytes = options.maxBytes
-    this.#onRecovery = options.onRecovery
     destination.onWritable?.(() => this.flush())
   }
 
-  get stats(): SinkStats {
-    return { written: this.#written, atRisk: this.#queue.length, dropped: this.#dropped }
+  get identity(): unknown {
+    return this.#destination.identity
   }
 
-  write(line: string, isImportant: boolean): void {
-    if (this.#isGone) return this.#drop(1)
+  get canReopen(): boolean {
+    return this.#destination.reopen !== undefined
+  }
+
+  open(outlet: Outlet): void {
+    this.#outlets.add(outlet)
+  }
+
+  /** Whether it was the last one. What the outlet still has waiting is lost. */
+  release(outlet: Outlet): boolean {
+    this.#outlets.delete(outlet)
+    const kept = this.#queue.filter((waiting) => waiting.outlet !== outlet || waiting.isTorn)
+    this.#lose(outlet, this.#queue.length - kept.length)
+    this.#queue = kept
+    this.#bytes = kept.reduce((sum, { chunk }) => sum + chunk.length, 0)
+    this.#firstMinor = 0
+    if (this.#queue.length === 0) this.#rest()
+    if (this.#outlets.size > 0) return false
+    this.#abandon()
+    this.#destination.close()
+    return true
+  }
+
+  reopen(): void {
+    this.#destination.reopen?.()
+  }
+
+  write(outlet: Outlet, line: string, isImportant: boolean): void {
+    if (this.#isGone || !this.#outlets.has(outlet)) return this.#drop(outlet, 1)
     // A burst inside one turn of the event loop must not overflow while the reader keeps up.
     if (this.#queue.length > 0 && performance.now() - this.#lastTry > 1) this.flush()
-    if (this.#queue.length > 0) return this.#enqueue({ chunk: line, bytes: Buffer.byteLength(line), isImportant })
+    if (this.#queue.length > 0) return this.#enqueue({ outlet, chunk: Buffer.from(line), isImportant, isTorn: false })
     const taken = this.#destination.write(line)
-    if (taken === 'gone') return this.#abandon(1)
+    if (taken === 'gone') {
+      this.#drop(outlet, 1)
+      return this.#abandon()
+    }
     const bytes = Buffer.byteLength(line)
-    if (taken === bytes) this.#written++
-    else if (taken === 'full') this.#enqueue({ chunk: line, bytes, isImportant })
+    if (taken === bytes) outlet.written++
+    else if (taken === 'full') this.#enqueue({ outlet, chunk: Buffer.from(line), isImportant, isTorn: false })
     // Half a line is out: the rest must follow, whatever its level.
-    else this.#enqueue({ chunk: Buffer.from(line).subarray(taken), bytes: bytes - taken, isImportant: true })
+    else this.#enqueue({ outlet, chunk: Buffer.from(line).subarray(taken), isImportant: true, isTorn: true })
   }
 
   /** Writes what waits, as far as the destination takes it. */
@@ -73,16 +114,20 @@ export class Sink {
     let done = 0
     for (const waiting of this.#queue) {
       const taken = this.#destination.write(waiting.chunk)
-      if (taken === 'gone') return this.#abandon(0)
+      if (taken === 'gone') {
+        this.#queue.splice(0, done)
+        return this.#abandon()
+      }
       if (taken === 'full') break
       this.#bytes -= taken
-      if (taken < waiting.bytes) {
-        waiting.chunk = Buffer.from(waiting.chunk as string).subarray(taken)
-        waiting.bytes -= taken
-        Object.assign(waiting, { isImportant: true })
+      if (taken < waiting.chunk.length) {
+        waiting.chunk = waiting.chunk.subarray(taken)
+        waiting.isImportant = true
+        waiting.isTorn = true
         break
       }
-      this.#written++
+      waiting.outlet.written++
+      waiting.outlet.atRisk--
       done++
     }
     if (done > 0) {
@@ -95,25 +140,43 @@ export class Sink {
     this.#report()
   }
 
-  /** Waits until nothing waits, at most `timeoutMs`; what is left then is lost. */
-  async close(timeoutMs: number): Promise<void> {
+  /** Waits until nothing of the outlet waits, at most `timeoutMs`. */
+  async drain(outlet: Outlet, timeoutMs: number): Promise<void> {
     const deadline = performance.now() + timeoutMs
     this.flush()
-    while (this.#queue.length > 0 && performance.now() < deadline) {
-      await delay(Math.min(firstRetryMs, timeoutMs))
+    while (outlet.atRisk > 0 && performance.now() < deadline) {
+      await pause(Math.min(firstRetryMs, timeoutMs))
       this.flush()
     }
-    this.#abandon(0)
-    this.#destination.close()
+  }
+
+  /** At the end of the process: nothing but this code runs any more. */
+  flushAtExit(): void {
+    this.#flushFor(exitGraceMs)
+  }
+
+  #flushFor(ms: number): void {
+    const deadline = performance.now() + ms
+    const sleeper = new Int32Array(new SharedArrayBuffer(4))
+    this.flush()
+    // A stream needs the event loop, which stands still.
+    while (!this.#destination.onWritable && this.#queue.length > 0 && performance.now() < deadline) {
+      Atomics.wait(sleeper, 0, 0, 1)
+      this.flush()
+    }
   }
 
   #enqueue(line: Waiting): void {
-    if (this.#queue.length === 0) process.on('exit', this.#onExit)
-    while (this.#bytes + line.bytes > this.#maxBytes && line.isImportant && this.#evictMinor());
-    if (this.#bytes + line.bytes > this.#maxBytes && this.#queue.length > 0) this.#drop(1)
+    const { outlet } = line
+    const hasRoom = () => this.#bytes + line.chunk.length <= outlet.bufferBytes
+    if (!hasRoom() && outlet.fullWaitMs > 0) this.#flushFor(outlet.fullWaitMs)
+    while (!hasRoom() && line.isImportant && this.#evictMinor());
+    if (!hasRoom() && this.#queue.length > 0) this.#drop(outlet, 1)
     else {
+      if (this.#queue.length === 0) holdExit(this)
       this.#queue.push(line)
-      this.#bytes += line.bytes
+      this.#bytes += line.chunk.length
+      outlet.atRisk++
     }
     this.#retryLater()
   }
@@ -123,8 +186,8 @@ export class Sink {
       const candidate = this.#queue[this.#firstMinor]
       if (candidate && !candidate.isImportant) {
         this.#queue.splice(this.#firstMinor, 1)
-        this.#bytes -= candidate.bytes
-        this.#drop(1)
+        this.#bytes -= candidate.chunk.length
+        this.#lose(candidate.outlet, 1)
         return true
       }
       this.#firstMinor++
@@ -134,49 +197,45 @@ export class Sink {
 
   #retryLater(): void {
     if (this.#timer || this.#isGone) return
-    this.#timer = setTimeout(() => {
+    this.#timer = backgroundTimeout(() => {
       this.#timer = undefined
       this.#retryMs = Math.min(this.#retryMs * 2, lastRetryMs)
       this.flush()
     }, this.#retryMs)
-    this.#timer.unref()
   }
 
   #rest(): void {
     clearTimeout(this.#timer)
     this.#timer = undefined
-    process.off('exit', this.#onExit)
+    releaseExit(this)
   }
 
   #report(): void {
-    if (this.#unreported === 0 || this.#isGone) return
-    const count = this.#unreported
-    this.#unreported = 0
-    this.#onRecovery(count)
+    if (this.#isGone) return
+    for (const outlet of this.#outlets) {
+      const count = outlet.unreported
+      outlet.unreported = 0
+      if (count > 0) outlet.onRecovery(count)
+    }
   }
 
-  #drop(count: number): void {
-    this.#dropped += count
-    this.#unreported += count
+  #drop(outlet: Outlet, count: number): void {
+    outlet.dropped += count
+    outlet.unreported += count
   }
 
-  #abandon(more: number): void {
+  /** Drops lines that waited. */
+  #lose(outlet: Outlet, count: number): void {
+    outlet.atRisk -= count
+    this.#drop(outlet, count)
+  }
+
+  #abandon(): void {
     this.#isGone = true
-    this.#drop(this.#queue.length + more)
+    for (const { outlet } of this.#queue) this.#lose(outlet, 1)
     this.#queue = []
     this.#firstMinor = 0
     this.#bytes = 0
     this.#rest()
-  }
-
-  #flushAtExit(): void {
-    const deadline = performance.now() + exitGraceMs
-    const sleeper = new Int32Array(new SharedArrayBuffer(4))
-    this.flush()
-    // A stream needs the event loop, which is over.
-    while (!this.#destination.onWritable && this.#queue.length > 0 && performance.now() < deadline) {
-      Atomics.wait(sleeper, 0, 0, firstRetryMs)
-      this.flush()
-    }
   }
 }

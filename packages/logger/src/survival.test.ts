@@ -1,5 +1,5 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
-import { closeSync, constants, mkdtempSync, openSync, readFileSync, readSync, rmSync } from 'node:fs'
+import { closeSync, constants, existsSync, mkdtempSync, openSync, readFileSync, readSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { EventEmitter } from 'node:events'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -114,7 +114,116 @@ describe('a reader that stands still', () => {
   })
 })
 
+/** Reads slowly: naps between small reads. */
+const slowReader = `import { readSync } from 'node:fs'
+const nap = new Int32Array(new SharedArrayBuffer(4)), buffer = Buffer.alloc(3000)
+let text = ''
+for (;;) { const n = readSync(0, buffer); if (n === 0) break; text += buffer.toString('latin1', 0, n); Atomics.wait(nap, 0, 0, 1) }
+process.send(text.split('\\n').filter(Boolean).map((line) => { try { return JSON.parse(line).name } catch { return 'torn' } }))`
+
+describe('one pipe', () => {
+  it('is written by two loggers without tearing lines, whether they name it by number or by path', async () => {
+    const script = `const other = createLogger({ name: 'other', destination: '/dev/stdout' })
+      for (let round = 0; round < 40; round++) {
+        for (let index = 0; index < 4; index++) { logger.info({ text: 'a'.repeat(8000) }); other.info({ text: 'b'.repeat(8000) }) }
+        await new Promise((resolve) => setTimeout(resolve, 2))
+      }
+      await logger.close({ timeoutMs: 20_000 }); await other.close({ timeoutMs: 20_000 })`
+    const { child } = start(script, 'pipe')
+    const reader = spawn(process.execPath, ['--input-type=module', '-e', slowReader], {
+      stdio: [child.stdout!, 'ignore', 'inherit', 'ipc'],
+    })
+    children.push(reader)
+    child.stdout!.destroy()
+    const names = await new Promise<string[]>((resolve) => reader.once('message', (message) => resolve(message as string[])))
+    expect(new Set(names)).toEqual(new Set(['child', 'other']))
+    expect(names.length).toBeGreaterThan(100)
+  })
+
+  it('by path does not hold the process when nobody reads it', async () => {
+    const script = `const byPath = createLogger({ name: 'path', destination: '/dev/stdout', bufferBytes: 8192 })
+      let worst = 0, last = performance.now()
+      setInterval(() => { const now = performance.now(); worst = Math.max(worst, now - last); last = now }, 5)
+      setTimeout(() => { for (let i = 0; i < 3000; i++) byPath.info({ i, text: 'x'.repeat(150) }) }, 50)
+      setTimeout(() => process.send({ worst, ...byPath.stats() }), 700)`
+    const { child, told } = start(script, 'pipe')
+    child.stdout!.pause()
+    const { worst, dropped } = await told()
+    expect(dropped).toBeGreaterThan(0)
+    expect(worst).toBeLessThan(400)
+    child.kill('SIGKILL')
+  })
+
+  it('without a reader can be a destination', async () => {
+    const path = join(directory, 'fifo')
+    execFileSync('mkfifo', [path])
+    const logger = createLogger({ name: 'a', destination: path })
+    logger.info('nobody reads')
+    expect(logger.stats()).toMatchObject({ written: 0, atRisk: 1 })
+    await logger.close({ timeoutMs: 0 })
+  })
+
+  it('takes every line of a job that would rather wait', async () => {
+    const script = `const job = createLogger({ name: 'job', destination: 1, bufferBytes: 65_536, fullWaitMs: 5_000 })
+      for (let i = 0; i < 20_000; i++) job.info({ i, text: 'x'.repeat(100) })
+      const { dropped } = job.stats()
+      await job.close({ timeoutMs: 10_000 })
+      process.send({ dropped })`
+    const { child, told } = start(script, 'pipe')
+    const reader = spawn(process.execPath, ['-e', 'process.stdin.resume()'], { stdio: [child.stdout!, 'ignore', 'inherit'] })
+    children.push(reader)
+    child.stdout!.destroy()
+    expect(await told()).toEqual({ dropped: 0 })
+  })
+})
+
 describe('destinations', () => {
+  it('a line that a crash tore is ended before the next process begins', async () => {
+    const path = join(directory, 'app.log')
+    writeFileSync(path, '{"msg":"whole"}\n{"ms')
+    await using logger = createLogger({ name: 'a', destination: path })
+    logger.info('first')
+    const lines = linesOf(readFileSync(path, 'utf8'))
+    expect(lines).toHaveLength(3)
+    expect(JSON.parse(lines[2]!)).toMatchObject({ msg: 'first' })
+  })
+
+  it('a file that was moved away is opened again at SIGHUP', async () => {
+    const path = join(directory, 'app.log')
+    await using logger = createLogger({ name: 'a', destination: path })
+    logger.info('before')
+    renameSync(path, `${path}.1`)
+    process.kill(process.pid, 'SIGHUP')
+    await vi.waitFor(() => {
+      logger.info('after')
+      expect(existsSync(path)).toBe(true)
+    })
+    expect(readFileSync(`${path}.1`, 'utf8')).toContain('before')
+    expect(readFileSync(path, 'utf8')).toContain('after')
+  })
+
+  it('losses are told whatever the level, and many loggers share one listener', async () => {
+    const texts: string[] = []
+    let isOpen = false
+    const stream = Object.assign(new EventEmitter(), { writable: true, write: (text: string) => (texts.push(text), isOpen) })
+    const logger = createLogger({ name: 'a', level: 'fatal', destination: stream as unknown as NodeJS.WritableStream, bufferBytes: 4_096 })
+    const before = process.listenerCount('exit')
+    const others = Array.from({ length: 12 }, () => {
+      const full = Object.assign(new EventEmitter(), { writable: true, write: () => false })
+      return createLogger({ name: 'b', destination: full as unknown as NodeJS.WritableStream })
+    })
+    for (const other of others) for (let index = 0; index < 3; index++) other.info('x')
+    expect(process.listenerCount('exit') - before).toBeLessThanOrEqual(1)
+    for (let index = 0; index < 200; index++) logger.fatal({ text: 'x'.repeat(100) }, 'e')
+    const { dropped } = logger.stats()
+    expect(dropped).toBeGreaterThan(0)
+    isOpen = true
+    stream.emit('drain')
+    expect(texts.map((text) => (JSON.parse(text) as { dropped?: number }).dropped)).toContain(dropped)
+    for (const other of others) await other.close({ timeoutMs: 0 })
+    expect(process.listenerCount('exit')).toBe(before)
+  })
+
   it('a path is appended to, and freed at the end; later lines are dropped', async () => {
     const path = join(directory, 'app.log')
     for (const text of ['first', 'second']) {

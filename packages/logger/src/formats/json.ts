@@ -2,6 +2,8 @@ import { hostname } from 'node:os'
 import type { Format } from '../format.ts'
 import { quote } from '../render.ts'
 
+export const asJsonMember = (name: string, json: string): string => `,${name}:${json}`
+
 /** pino's own lines: `level` as a number, `time` in milliseconds, `msg` at the end. */
 export function jsonFormat(name: string): Format {
   const base = `,"pid":${process.pid},"hostname":${quote(hostname())},"name":${quote(name)}`
@@ -9,6 +11,7 @@ export function jsonFormat(name: string): Format {
     reserved: new Set(['level', 'time', 'pid', 'hostname', 'name', 'msg', 'trace_id', 'span_id', 'trace_flags', 'truncated']),
     known: new Map(),
     ownsError: false,
+    member: asJsonMember,
     line({ levelValue, timeMs, span, fields, message, renderer }) {
       const trace = span ? `,"trace_id":"${span.traceId}","span_id":"${span.spanId}","trace_flags":"${span.flags}"` : ''
       const text = message === undefined ? '' : `,"msg":${message}`

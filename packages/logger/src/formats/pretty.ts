@@ -1,54 +1,63 @@
 import { isatty } from 'node:tty'
 import type { Format } from '../format.ts'
-import { jsonFormat } from './json.ts'
+import { type ErrorFacts, isError, keysOf, readMember, type Renderer } from '../render.ts'
 
 const colours: Readonly<Record<string, number>> = { trace: 90, debug: 36, info: 32, warn: 33, error: 31, fatal: 35 }
-/** What moves a cursor, starts a sequence or turns the direction of text. */
+/** What moves a cursor, starts a sequence or turns the direction of text; JSON has escaped the rest. */
 const unsafe = /[\u0000-\u001f\u007f-\u009f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/g // oxlint-disable-line no-control-regex
+const simple = /^"[\w./:@-]+"$/
+const placedApart = new Set(['cause', 'errors'])
+const deepestCause = 8
 
 /** Text for people. Whatever is logged cannot start a line or colour one: control characters are written as `\u000a`. */
 export function prettyFormat(name: string, destination: unknown): Format {
   const hasColour = typeof destination === 'number' && isatty(destination) && !process.env['NO_COLOR']
-  const json = jsonFormat(name)
   const paint = (text: string, colour: number) => (hasColour ? `\u001b[${colour}m${text}\u001b[39m` : text)
   return {
-    ...json,
-    line(parts) {
-      const {
-        level: _level,
-        time: _time,
-        pid: _pid,
-        hostname: _host,
-        name: _name,
-        msg,
-        err,
-        ...fields
-      } = JSON.parse(json.line(parts)) as Record<string, unknown>
-      const time = new Date(parts.timeMs).toISOString().slice(11, 23)
-      const label = paint(parts.level.toUpperCase().padEnd(5), colours[parts.level] ?? 37)
-      const rest = Object.entries(fields).map(([key, value]) => ` ${paint(`${safe(key)}=`, 90)}${plain(value)}`)
-      const error = err === undefined ? '' : `\n${errorLines(err, '    ')}`
-      return `${time} ${label} ${safe(name)}: ${typeof msg === 'string' ? safe(msg) : ''}${rest.join('')}${error}\n`
+    reserved: new Set(['level', 'time', 'pid', 'hostname', 'name', 'msg', 'truncated']),
+    known: new Map(),
+    ownsError: true,
+    member: (key, json) => ` ${paint(`${shown(key)}=`, 90)}${shown(json)}`,
+    line({ level, timeMs, span, fields, message, error, renderer }) {
+      const time = new Date(timeMs).toISOString().slice(11, 23)
+      const label = paint(level.toUpperCase().padEnd(5), colours[level] ?? 37)
+      const trace = span ? ` ${paint('trace_id=', 90)}${span.traceId} ${paint('span_id=', 90)}${span.spanId}` : ''
+      const lines = error === undefined ? '' : `\n${errorLines(error.value, error.facts, renderer, '    ', 0)}`
+      const cut = renderer.truncated ? ` ${paint('truncated=', 90)}true` : ''
+      return `${time} ${label} ${safe(name)}: ${message === undefined ? '' : safe(text(message))}${trace}${fields}${cut}${lines}\n`
     },
   }
 }
 
-function safe(text: string): string {
-  return text.replace(unsafe, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`)
+function safe(line: string): string {
+  return line.replace(unsafe, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }
 
-function plain(value: unknown): string {
-  return safe(typeof value === 'string' && /^[\w./:@-]+$/.test(value) ? value : JSON.stringify(value))
+/** JSON as people read it: a plain word without its quotes. */
+function shown(json: string): string {
+  return simple.test(json) ? json.slice(1, -1) : safe(json)
 }
 
-function errorLines(error: unknown, indent: string): string {
-  if (typeof error !== 'object' || error === null) return `${indent}${plain(error)}`
-  const { type, message, stack, code, cause, errors, ...rest } = error as Record<string, unknown>
-  const title = typeof stack === 'string' ? stack : `${String(type)}: ${String(message)}`
+function text(json: string): string {
+  return JSON.parse(json) as string
+}
+
+function errorLines(error: Error, facts: ErrorFacts, renderer: Renderer, indent: string, depth: number): string {
+  const { type, message, code, stack } = facts
+  const title = stack?.startsWith('"') ? text(stack) : `${text(type ?? '"Error"')}: ${message?.startsWith('"') ? text(message) : ''}`
   const lines = title.split('\n').map((line) => `${indent}${safe(line)}`)
-  const facts = Object.entries({ ...(code === undefined ? {} : { code }), ...rest }).map(([key, value]) => `${safe(key)}=${plain(value)}`)
-  if (facts.length > 0) lines.push(`${indent}  ${facts.join(' ')}`)
-  if (cause !== undefined) lines.push(`${indent}caused by`, errorLines(cause, `${indent}  `))
-  for (const inner of Array.isArray(errors) ? errors : []) lines.push(`${indent}gathered`, errorLines(inner, `${indent}  `))
+  const extras = keysOf(error).filter((key) => !placedApart.has(key) && !['type', 'message', 'code', 'stack', 'name'].includes(key))
+  const others = extras.map((key) => [key, renderer.memberValue(key, readMember(error, key))] as const)
+  const told = [['code', code] as const, ...others].filter(([, json]) => json !== undefined)
+  if (told.length > 0) lines.push(`${indent}  ${told.map(([key, json]) => `${safe(key)}=${shown(json!)}`).join(' ')}`)
+  const cause = readMember(error, 'cause')
+  if (cause !== undefined) lines.push(`${indent}caused by`, inner(cause, renderer, `${indent}  `, depth))
+  const errors = readMember(error, 'errors')
+  for (const each of Array.isArray(errors) ? errors : []) lines.push(`${indent}gathered`, inner(each, renderer, `${indent}  `, depth))
   return lines.join('\n')
+}
+
+function inner(value: unknown, renderer: Renderer, indent: string, depth: number): string {
+  if (isError(value) && depth < deepestCause) return errorLines(value, renderer.errorFacts(value), renderer, indent, depth + 1)
+  return `${indent}${shown(renderer.value(value) ?? 'undefined')}`
 }

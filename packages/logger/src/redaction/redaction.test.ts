@@ -1,7 +1,7 @@
 import { inspect } from 'node:util'
 import { describe, expect, it } from 'vitest'
-import { type LogFormat, withLogContext } from './index.ts'
-import { kept, type Line, loose, parsed } from './testing/kept-logger.ts'
+import { type LogFormat, withLogContext } from '../index.ts'
+import { kept, type Line, loose, parsed } from '../testing/kept-logger.ts'
 
 describe('redaction', () => {
   const canary = 'canary-5a1e'

@@ -1,0 +1,125 @@
+import { hideByForm } from './secrets-by-form.ts'
+import { hideInEmbeddedJson, hideInJson } from './json-text.ts'
+import { hideFlagsAndParts, hideNamedValues } from './secrets-in-text.ts'
+import { SecretNames } from './secret-names.ts'
+import { SecretValues } from './secret-values.ts'
+import { type Places, placesOf } from './places.ts'
+
+export interface RedactionRules {
+  readonly keys: readonly string[]
+  readonly allow: readonly string[]
+  readonly places: readonly string[]
+  readonly patterns: readonly RegExp[]
+  readonly replacement: string
+  readonly values: (() => Iterable<string>) | undefined
+}
+
+/** Members that name what the value beside them belongs to, as forms, headers and validators report it. */
+const naming = ['name', 'key', 'property', 'path', 'field', 'param', 'instancePath']
+const valued: ReadonlySet<string> = new Set(['value', 'input', 'received', 'actual', 'data', 'rejectedValue'])
+/** Rounds of JSON in JSON in a text. */
+const deepestText = 8
+
+/** Decides by name, by place, by value and by form what must not show. Never throws. */
+export class Redaction {
+  readonly replacement: string
+  /** As JSON. */
+  readonly mark: string
+  readonly places: Places
+  readonly #names: SecretNames
+  readonly #patterns: readonly RegExp[]
+  readonly #values: (() => Iterable<string>) | undefined
+  #raw: string[] = []
+  #secrets: SecretValues | undefined
+  #depth = 0
+  readonly #isSecretName = (name: string) => this.#names.has(name)
+  /** Rises whenever the secret texts change, so that what was rendered before is rendered again. */
+  generation = 0
+
+  constructor(rules: RedactionRules) {
+    this.replacement = rules.replacement
+    this.mark = JSON.stringify(rules.replacement)
+    this.places = placesOf(rules.places)
+    this.#names = new SecretNames(rules.keys, rules.allow)
+    // Copies with the flags that replacing takes; a sticky or stateful one of the user's is left alone.
+    this.#patterns = rules.patterns.map(({ source, flags }) => new RegExp(source, `${flags.replaceAll(/[gy]/g, '')}g`))
+    this.#values = rules.values
+  }
+
+  /** The length of the longest secret: a text is searched this much beyond where it will be cut. */
+  get longest(): number {
+    return this.#secrets?.longest ?? 0
+  }
+
+  isSecretKey(key: string): boolean {
+    return this.#names.has(key)
+  }
+
+  /** Whether an item of a list must not show because of the one before it: `[name, value]`, `['--password', value]`. */
+  hidesNext(name: unknown, length: number): boolean {
+    return typeof name === 'string' && (length === 2 || name.startsWith('--')) && this.isSecretKey(name)
+  }
+
+  /** Names of the members that must not show because another member names a secret: `{ property: 'password', value: '…' }`. */
+  hidesValueOf(source: object): ReadonlySet<string> | undefined {
+    let names: unknown[] | undefined
+    for (const member of naming) {
+      if (!Object.hasOwn(source, member)) continue
+      const given = memberOf(source, member)
+      ;(names ??= []).push(Array.isArray(given) ? given.at(-1) : given)
+    }
+    return names?.some((name) => typeof name === 'string' && this.isSecretKey(name)) ? valued : undefined
+  }
+
+  /** Asks for the secret texts; keeps the old ones when that fails. */
+  refresh(): void {
+    if (!this.#values) return
+    try {
+      let index = 0
+      let isSame = true
+      const next: string[] = []
+      for (const value of this.#values()) {
+        isSame &&= this.#raw[index] === value
+        next.push(value)
+        index++
+      }
+      if (isSame && index === this.#raw.length) return
+      const secrets = new SecretValues(next)
+      this.#raw = next
+      this.#secrets = secrets.size > 0 ? secrets : undefined
+      this.generation++
+    } catch {
+      // A logger that lost its list must still not throw into its caller.
+    }
+  }
+
+  text(text: string): string {
+    let clean = this.#secrets === undefined ? text : this.#secrets.hide(text, this.replacement)
+    for (const pattern of this.#patterns) clean = clean.replaceAll(pattern, this.replacement)
+    if (this.#depth < deepestText) {
+      this.#depth++
+      try {
+        const json = hideInJson(clean, this)
+        if (json !== undefined) return json
+        if (clean.includes('"')) clean = hideInEmbeddedJson(clean, this)
+      } finally {
+        this.#depth--
+      }
+    }
+    clean = hideByForm(clean, this.replacement)
+    if (clean.includes('--')) clean = hideFlagsAndParts(clean, this.#isSecretName, this.replacement)
+    return hideNamedValues(clean, this.#isSecretName, this.replacement)
+  }
+
+  number(value: number | bigint): boolean {
+    return this.#secrets?.hasNumber(value) === true
+  }
+}
+
+function memberOf(source: object, member: string): unknown {
+  try {
+    return (source as Record<string, unknown>)[member]
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,34 @@
+import { subscribe } from 'node:diagnostics_channel'
+import type { EventEmitter } from 'node:events'
+
+interface Exchange {
+  readonly request: EventEmitter & { readonly headers: object }
+  readonly response: EventEmitter
+}
+
+// Events of a request and its response come from the connection, not from the handler, and know nothing of what was set up in it. A hook is handed
+// the facts of a request only; its headers, which node:http makes once, lead back to the two.
+const exchanges = new WeakMap<object, Exchange>()
+let isListening = false
+
+/** From now on, requests that arrive can be found by their headers. */
+export function listenForRequests(): void {
+  if (isListening) return
+  isListening = true
+  subscribe('http.server.request.start', (message) => {
+    const exchange = message as Exchange
+    exchanges.set(exchange.request.headers, exchange)
+  })
+}
+
+/** Runs the listeners of the request's and the response's events inside `within`. */
+export function carryInto(headers: object, within: <T>(run: () => T) => T): void {
+  const exchange = exchanges.get(headers)
+  if (exchange === undefined) return
+  for (const emitter of [exchange.request, exchange.response]) {
+    const emit = emitter.emit
+    emitter.emit = function (this: EventEmitter, ...args: Parameters<EventEmitter['emit']>) {
+      return within(() => emit.apply(this, args))
+    }
+  }
+}
