@@ -279,7 +279,7 @@ describe('createCache', () => {
     for (const [options, name] of wrong) {
       const make = () => createCache({ namespace: 'test', l1, ttlMs: 1_000, ...options })
       expect(make).toThrow(name)
-      expect(make).toThrow(code('ERR_CACHE_OPTIONS'))
+      expect(make).toThrow(code('ERR_CACHE_OPTION'))
     }
     const cache = cacheWith()
     await expect(cache.getOrSet('', () => 1)).rejects.toThrow('key')

@@ -1,17 +1,31 @@
-import { loadBatch, type BatchItem } from './batch.ts'
-import type { BatchFactory, Cache, CacheStats, Cancellable, Factory, StoreOptions } from './contract.ts'
+import { guarded, numberOption, orAborted, pause, settlesWithin } from '@platform/kernel'
+import { encode, decode, type SchemaLike } from './codec.ts'
 import { Coherence } from './coherence.ts'
-import { CacheError } from './errors.ts'
+import type {
+  BatchFactory,
+  Cache,
+  CacheStats,
+  Cancellable,
+  Explanation,
+  Factory,
+  LoadOptions,
+  ReadOptions,
+  StoreOptions,
+} from './contract.ts'
+import { CacheError, wrongOption } from './errors.ts'
+import { explain } from './explain.ts'
 import { Generations } from './generations.ts'
 import { type CacheCounts, instrument } from './instrumentation.ts'
 import { Intents, type TransactionLike } from './intents.ts'
 import type { Invalidation } from './invalidation.ts'
-import { Loader } from './loader.ts'
-import { LocalLayer } from './local-layer.ts'
-import { type CacheOptions, checkName, fail, numberOption, type ResolvedCacheOptions, resolveOptions } from './options.ts'
-import { SharedLayer } from './shared-layer.ts'
-import type { Flight } from './single-flight.ts'
-import { abortable } from './timing.ts'
+import { earlyMs, type Lifetimes, lifetimesOf, retainMs, spreadMs } from './lifetimes.ts'
+import { Loader } from './load.ts'
+import { LocalLayer, type LocalWrite } from './local-layer.ts'
+import { mayBeEscaped, safeName, safeNames } from './names.ts'
+import { type CacheOptions, type ResolvedCacheOptions, resolveOptions } from './options.ts'
+import { Requests } from './request.ts'
+import { limited, SharedLayer } from './shared-layer.ts'
+import { Turns } from './turns.ts'
 
 export function createCache(options: CacheOptions): Cache {
   return new TieredCache(resolveOptions(options))
@@ -20,255 +34,257 @@ export function createCache(options: CacheOptions): Cache {
 class TieredCache implements Cache {
   readonly #options: ResolvedCacheOptions
   readonly #generations = new Generations()
+  readonly #turns = new Turns()
   readonly #local: LocalLayer
   readonly #shared: SharedLayer | undefined
   readonly #coherence: Coherence | undefined
   readonly #intents: Intents | undefined
   readonly #loader: Loader
-  readonly #counts: CacheCounts = { hits: 0, misses: 0, stale: 0, errors: 0, invalidations: { local: 0, bus: 0, gap: 0 } }
+  readonly #requests: Requests
+  readonly #counts: CacheCounts = {
+    hits: 0,
+    misses: 0,
+    stale: 0,
+    errors: 0,
+    invalidations: { local: 0, bus: 0, gap: 0 },
+    faults: { l2: 0, bus: 0 },
+  }
   readonly #telemetry: ReturnType<typeof instrument>
+  /** Writes and invalidations whose callers wait. */
+  readonly #underWay = new Set<Promise<void>>()
+  readonly #ended = new AbortController()
   #closing: Promise<void> | undefined
 
   constructor(options: ResolvedCacheOptions) {
     this.#options = options
-    const { namespace, logger, l1, l2, bus } = options
+    const { l1, l2, bus, intents, namespace, logger } = options
     this.#local = new LocalLayer(l1, this.#generations, {
       suspectTtlMs: options.suspectTtlMs,
+      suspect: options.suspect,
+      values: options.values,
       vouchedWithoutBus: !l2,
-      keepsFallback: options.staleIfErrorMs > 0,
+      keepsFallback: options.lifetimes.errorMs > 0,
     })
-    if (l2) {
-      let known = false
-      const onError = (err: unknown) => {
-        if (!known) logger?.warn({ err, namespace, driver: l2.name }, 'l2 is not reachable')
-        known = true
-      }
-      this.#shared = new SharedLayer(
-        l2.open({ namespace, format: options.serializer.name, onError }),
-        options.l2HardTimeoutMs,
-        (what, attempts) => {
-          // The others may have read the old entry between the first message and now.
-          if (attempts > 1) void this.#coherence?.delivery.add(what).catch(() => undefined)
-          this.#local.invalidate(what)
-        },
-      )
-    }
+    if (l2) this.#shared = this.#openShared(l2)
     if (bus) {
-      this.#coherence = new Coherence(bus, namespace, {
-        onInvalidation: (what) => {
-          this.#counts.invalidations.bus++
-          this.#local.invalidate(what)
-        },
-        onSuspect: (cause) => {
-          logger?.warn({ namespace, bus: bus.name, cause }, 'the bus is not confirmed: copies are short-lived until it is')
-          this.#local.distrust()
-        },
-        onCoherent: () => {
-          logger?.info({ namespace, bus: bus.name }, 'the bus is confirmed')
-          this.#local.flush()
-        },
-        onGap: () => {
-          this.#counts.invalidations.gap++
-          logger?.warn({ namespace, bus: bus.name }, 'a message of the bus is missing: l1 is flushed')
-          this.#local.flush()
-        },
-        onDelivered: () => undefined,
-      })
+      this.#coherence = this.#openBus(bus)
       this.#local.coherence = this.#coherence
     }
-    if (options.intents)
-      this.#intents = new Intents(options.intents.db, options.intents.sweepIntervalMs, {
-        namespace,
-        logger,
-        deliver: (what) => this.#invalidate(what),
-      })
+    if (intents)
+      this.#intents = new Intents(intents.db, intents.sweepIntervalMs, { namespace, logger, deliver: (what) => this.#invalidate(what) })
     this.#telemetry = instrument(namespace, this.#counts, () => this.#local.stats())
-    const measure = this.#telemetry.load
-    this.#loader = new Loader({ options, local: this.#local, generations: this.#generations, shared: this.#shared, measure })
+    const parts = { options, local: this.#local, generations: this.#generations, turns: this.#turns }
+    this.#loader = new Loader({
+      ...parts,
+      shared: this.#shared,
+      measure: this.#telemetry.load,
+      onFault: (fault, err) => this.#fault('l2', fault, err),
+    })
+    this.#requests = new Requests({ ...parts, loader: this.#loader, isShared: l2 !== undefined })
   }
 
-  getOrSet<T>(key: string, factory: Factory<T>, options?: StoreOptions): Promise<T> {
+  #openShared(l2: NonNullable<ResolvedCacheOptions['l2']>): SharedLayer {
+    const { namespace, serializer, l2HardTimeoutMs } = this.#options
+    let told = false
+    const store = l2.open({
+      namespace,
+      format: serializer.name,
+      binary: serializer.binary === true,
+      onError: (err) => {
+        if (!told) this.#log('warn', { err, driver: l2.name }, 'l2 is not reachable')
+        told = true
+      },
+      onFault: (fault) => this.#fault('l2', fault),
+    })
+    return new SharedLayer(store, l2HardTimeoutMs, {
+      onDelivered: (what, attempts) => {
+        // The others may have read the old entry between the first message and now.
+        if (attempts > 1) void this.#coherence?.delivery.add(what).catch(() => undefined)
+        this.#local.invalidate(what)
+      },
+      onRefused: (err) =>
+        this.#log('error', { err }, 'l2 refuses an invalidation: the whole namespace goes instead, and l2 is not read until then'),
+    })
+  }
+
+  #openBus(bus: NonNullable<ResolvedCacheOptions['bus']>): Coherence {
+    const { namespace, l2HardTimeoutMs } = this.#options
+    return new Coherence(bus, namespace, l2HardTimeoutMs, {
+      onInvalidation: (what) => {
+        this.#counts.invalidations.bus++
+        this.#local.invalidate(what)
+      },
+      onSuspect: (cause) => {
+        this.#log('warn', { bus: bus.name, cause }, 'the bus is not confirmed')
+        this.#local.distrust()
+      },
+      onCoherent: () => {
+        this.#log('info', { bus: bus.name }, 'the bus is confirmed')
+        this.#local.flush()
+      },
+      onGap: () => {
+        this.#counts.invalidations.gap++
+        this.#log('warn', { bus: bus.name }, 'a message of the bus is missing: l1 is flushed')
+        this.#local.flush()
+      },
+      onForeign: () => this.#fault('bus', 'a message of the bus is not ours and is ignored'),
+      onRefused: (err) => this.#log('error', { err, bus: bus.name }, 'the bus refuses an invalidation: the whole namespace goes instead'),
+    })
+  }
+
+  getOrSet<T>(key: string, factory: Factory<T>, options?: LoadOptions): Promise<T> {
     const signal = options?.signal
     if (signal?.aborted) return Promise.reject(signal.reason as Error)
-    const entry = this.#local.fresh(key)
+    const entry = mayBeEscaped(key) ? undefined : this.#local.fresh(key)
     if (entry === undefined) return this.#load(key, factory, options)
     this.#counts.hits++
-    return Promise.resolve(entry.value as T)
+    return Promise.resolve(this.#local.handOut(entry.value as T))
   }
 
-  async #load<T>(key: string, factory: Factory<T>, options: StoreOptions | undefined): Promise<T> {
-    const { tags, ttlMs } = this.#prepare([key], options)
-    for (;;) {
-      const found = this.#local.find(key)
-      if (found && (found.state === 'fresh' || performance.now() < found.entry.retryAt)) {
-        this.#count(found.state === 'fresh' ? 'hit' : 'stale')
-        return found.entry.value as T
-      }
-      const shared = this.#loader.joinable(key)
-      const flight = shared ?? this.#loader.open(key, tags)
-      if (!shared) {
-        const candidate = found && this.#loader.candidateOf(found.entry)
-        this.#loader.run([flight], () => this.#loader.load(flight, factory, ttlMs, candidate))
-      }
-      if (found?.state === 'stale') {
-        flight.keepInBackground()
-        this.#count('stale')
-        return found.entry.value as T
-      }
-      const result = await this.#await<T>(flight, shared !== undefined, options?.signal)
-      if (result) return result.value
-    }
-  }
-
-  /** Undefined: the load began before an invalidation that the caller came after; it has to ask again. */
-  async #await<T>(flight: Flight, joined: boolean, signal: AbortSignal | undefined): Promise<{ value: T } | undefined> {
-    const arrival = joined && { position: this.#generations.position, turn: this.#shared ? this.#loader.turn : 0 }
-    const outcome = await flight.wait(signal)
-    if (outcome.kind === 'error') {
-      this.#count('error')
-      throw outcome.error
-    }
-    if (arrival && !this.#loader.serves(flight, outcome, arrival)) return undefined
-    this.#count(outcome.kind)
-    return { value: outcome.value as T }
-  }
-
-  async getOrSetMany<T>(keys: readonly string[], factory: BatchFactory<T>, options?: StoreOptions): Promise<Map<string, T | Error>> {
-    options?.signal?.throwIfAborted()
-    const { tags, ttlMs } = this.#prepare(keys, options)
-    const values = new Map<string, T | Error>()
-    let asked = [...new Set(keys)]
-    while (asked.length > 0) {
-      const waiting: { flight: Flight; joined: boolean }[] = []
-      const items: BatchItem[] = []
-      for (const key of asked) {
-        const found = this.#local.find(key)
-        if (found && (found.state === 'fresh' || found.state === 'stale' || performance.now() < found.entry.retryAt)) {
-          this.#count(found.state === 'fresh' ? 'hit' : 'stale')
-          values.set(key, found.entry.value as T)
-          if (found.state !== 'stale' || performance.now() < found.entry.retryAt || this.#loader.joinable(key)) continue
-        }
-        const shared = this.#loader.joinable(key)
-        const flight = shared ?? this.#loader.open(key, tags)
-        if (!shared) items.push({ flight, candidate: found && this.#loader.candidateOf(found.entry) })
-        if (values.has(key)) flight.keepInBackground()
-        else waiting.push({ flight, joined: shared !== undefined })
-      }
-      if (items.length > 0)
-        this.#loader.run(
-          items.map((item) => item.flight),
-          () => loadBatch(this.#loader, items, factory, ttlMs),
-        )
-      const again: string[] = []
-      await Promise.all(
-        waiting.map(async ({ flight, joined }) => {
-          try {
-            const result = await this.#await<T | undefined>(flight, joined, options?.signal)
-            if (!result) again.push(flight.key)
-            else if (result.value !== undefined) values.set(flight.key, result.value)
-          } catch (error) {
-            options?.signal?.throwIfAborted()
-            values.set(flight.key, error instanceof Error ? error : new Error('the factory failed', { cause: error }))
-          }
-        }),
-      )
-      asked = again
-    }
-    return new Map(keys.filter((key) => values.has(key)).map((key) => [key, values.get(key) as T | Error]))
-  }
-
-  async get<T>(key: string, options?: Cancellable): Promise<T | undefined> {
-    options?.signal?.throwIfAborted()
-    this.#prepare([key], undefined)
-    const entry = this.#local.fresh(key)
-    if (entry) {
-      this.#count('hit')
-      return entry.value as T
-    }
-    const hit = this.#shared && (await abortable(this.#lookUp(this.#shared, key), options?.signal))
-    this.#count(hit ? 'hit' : 'miss')
-    return hit?.value as T | undefined
-  }
-
-  async #lookUp(shared: SharedLayer, key: string): Promise<{ value: unknown } | undefined> {
-    if (shared.delivery.covers(key)) return undefined
-    const pending = this.#generations.begin(key)
+  async #load<T>(key: string, factory: Factory<T>, options: LoadOptions | undefined): Promise<T> {
+    this.#assertOpen()
+    const name = safeName('key', key)
+    const ask = this.#requests.ask(options)
     try {
-      const [read] = await shared.read([{ key }])
-      const fresh = read && this.#loader.interpret(key, read).fresh
-      if (!fresh || !read) return undefined
-      const { staleIfErrorMs: errorMs, staleWhileRevalidateMs: revalidateMs } = this.#options
-      this.#local.put(key, { pending, tags: read.tags, value: fresh.value, freshMs: read.freshMs, revalidateMs, errorMs, confirmed: true })
-      return fresh
-    } catch {
-      return undefined
-    } finally {
-      this.#generations.end(pending)
+      const { kind, value } = await this.#requests.one(name, factory, ask)
+      this.#count(kind)
+      return this.#local.handOut(value as T)
+    } catch (error) {
+      if (options?.signal?.aborted !== true) this.#count('error')
+      throw error
     }
+  }
+
+  async getOrSetMany<T>(keys: readonly string[], factory: BatchFactory<T>, options?: LoadOptions): Promise<Map<string, T | Error>> {
+    options?.signal?.throwIfAborted()
+    this.#assertOpen()
+    const values = new Map<string, T | Error>()
+    await this.#requests.many(keys, factory, this.#requests.ask(options), (key, answer) => {
+      if (answer.kind === 'error') {
+        if (options?.signal?.aborted) return
+        const { error } = answer
+        values.set(key, error instanceof Error ? error : new Error('the factory failed', { cause: error }))
+      } else if (answer.value !== undefined) values.set(key, this.#local.handOut(answer.value as T))
+      this.#count(answer.kind)
+    })
+    options?.signal?.throwIfAborted()
+    return new Map([...new Set(keys)].filter((key) => values.has(key)).map((key) => [key, values.get(key) as T | Error]))
+  }
+
+  async get<T>(key: string, options?: ReadOptions): Promise<T | undefined> {
+    options?.signal?.throwIfAborted()
+    this.#assertOpen()
+    const name = safeName('key', key)
+    const found = this.#local.find(name)
+    const hit = found?.state === 'fresh' ? found.entry : await this.#lookUp(name, options?.schema, options?.signal)
+    this.#count(hit ? 'hit' : 'miss')
+    return hit && this.#local.handOut(hit.value as T)
+  }
+
+  async #lookUp(key: string, schema: SchemaLike | undefined, signal: AbortSignal | undefined): Promise<{ value: unknown } | undefined> {
+    const shared = this.#shared
+    if (!shared || shared.delivery.covers(key)) return undefined
+    const pending = this.#generations.begin(key)
+    const look = async (): Promise<{ value: unknown } | undefined> => {
+      const { lifetimes } = this.#options
+      const [changing, turn] = [shared.delivery.view(), this.#turns.now]
+      try {
+        const [read] = await shared.read([{ key }])
+        const found = read && read.freshMs > 0 ? await this.#loader.interpret(key, read, { lifetimes, schema }, changing, turn) : undefined
+        if (!read || !found) return undefined
+        this.#local.put(key, { pending, ...found, ...this.#lives(read.freshMs, lifetimes), confirmed: true })
+        return found
+      } catch {
+        return undefined
+      } finally {
+        this.#generations.end(pending)
+      }
+    }
+    return orAborted(look(), signal)
+  }
+
+  #lives(freshMs: number, lifetimes: Lifetimes): Pick<LocalWrite, 'freshMs' | 'earlyMs' | 'errorMs' | 'revalidateMs'> {
+    const { errorMs, revalidateMs } = lifetimes
+    return { freshMs, errorMs, revalidateMs, earlyMs: earlyMs(lifetimes) }
   }
 
   async set<T>(key: string, value: T, options?: StoreOptions): Promise<void> {
     options?.signal?.throwIfAborted()
-    const { tags, ttlMs } = this.#prepare([key], options)
-    if (value === undefined) fail('undefined cannot be stored; delete removes')
-    const body = this.#shared && this.#loader.encode(value)
-    await abortable(
-      this.#write(key, body === undefined ? value : this.#options.serializer.decode(body), body, tags, ttlMs),
-      options?.signal,
-    )
+    this.#assertOpen()
+    if (value === undefined) throw wrongOption('value', 'must not be undefined; delete removes')
+    const { namespace, serializer, lifetimes } = this.#options
+    const name = safeName('key', key)
+    const tags = safeNames('tag', options?.tags ?? [])
+    const lives = lifetimesOf(lifetimes, options)
+    const body = this.#shared && encode(serializer, namespace, value)
+    const kept = this.#local.own(body === undefined ? value : decode(serializer, body))
+    await this.#bounded(() => this.#write(name, kept, body, tags, lives), options?.signal)
   }
 
-  async #write(key: string, value: unknown, body: string | undefined, tags: readonly string[], ttlMs: number): Promise<void> {
-    const { staleIfErrorMs: errorMs, staleWhileRevalidateMs: revalidateMs, maxEntryBytes } = this.#options
+  async #write(
+    key: string,
+    value: unknown,
+    body: string | Uint8Array | undefined,
+    tags: readonly string[],
+    lives: Lifetimes,
+  ): Promise<void> {
     const what = { keys: [key], tags: [], all: false }
     this.#counts.invalidations.local++
     this.#local.invalidate(what)
     const pending = this.#generations.begin(key)
-    const freshMs = ttlMs * (1 - Math.random() / 10)
+    const freshMs = spreadMs(lives.ttlMs)
+    const put = (confirmed: boolean, shared: boolean): void => {
+      this.#local.put(key, { pending, tags, value, ...this.#lives(freshMs, lives), confirmed, shared })
+    }
     try {
-      if (this.#shared && body !== undefined) {
-        const stored = body.length <= maxEntryBytes
-        if (stored) {
-          const write = { key, body, freshMs, retainMs: freshMs + Math.max(errorMs, revalidateMs), tags }
-          // When l2 did not take the value, what it still holds is old: the key has to go.
-          await this.#shared.write(write).catch(() => this.#shared?.invalidate(what))
-        } else await this.#shared.invalidate(what)
-      }
-      this.#local.put(key, { pending, tags, value, freshMs, revalidateMs, errorMs, confirmed: true })
+      const stored = this.#shared && body !== undefined && body.length <= this.#options.maxEntryBytes
+      let taken = false
+      if (stored)
+        taken = await this.#shared.write({ key, body, freshMs, retainMs: retainMs(freshMs, lives), tags }).then(
+          () => true,
+          () => false,
+        )
+      // When l2 did not take the value, what it still holds is old: the key has to go.
+      if (!taken) await this.#shared?.delivery.add(what)
+      put(!stored || taken, taken)
       await this.#coherence?.delivery.add(what)
-    } catch (cause) {
+    } catch (error) {
       void this.#coherence?.delivery.add(what).catch(() => undefined)
-      this.#local.put(key, { pending, tags, value, freshMs, revalidateMs, errorMs, confirmed: false })
-      throw this.#pendingError(cause)
+      put(false, false)
+      throw error
     } finally {
       this.#generations.end(pending)
     }
   }
 
   async delete(key: string, options?: Cancellable): Promise<void> {
-    options?.signal?.throwIfAborted()
-    this.#prepare([key], undefined)
-    await abortable(this.#invalidate({ keys: [key], tags: [], all: false }), options?.signal)
+    await this.deleteMany([key], options)
   }
 
-  async deleteByTag(tag: string, options?: Cancellable): Promise<void> {
-    options?.signal?.throwIfAborted()
-    this.#prepare([], { tags: [tag] })
-    await abortable(this.#invalidate({ keys: [], tags: [tag], all: false }), options?.signal)
+  async deleteMany(keys: readonly string[], options?: Cancellable): Promise<void> {
+    await this.#invalidateNow({ keys: safeNames('key', keys), tags: [], all: false }, options)
+  }
+
+  async deleteByTag(tags: string | readonly string[], options?: Cancellable): Promise<void> {
+    await this.#invalidateNow({ keys: [], tags: safeNames('tag', typeof tags === 'string' ? [tags] : tags), all: false }, options)
   }
 
   async clear(options?: Cancellable): Promise<void> {
+    await this.#invalidateNow({ keys: [], tags: [], all: true }, options)
+  }
+
+  async #invalidateNow(what: Invalidation, options: Cancellable | undefined): Promise<void> {
     options?.signal?.throwIfAborted()
-    this.#prepare([], undefined)
-    await abortable(this.#invalidate({ keys: [], tags: [], all: true }), options?.signal)
+    this.#assertOpen()
+    if (what.all || what.keys.length + what.tags.length > 0) await this.#bounded(() => this.#invalidate(what), options?.signal)
   }
 
   invalidateAfterCommit(tx: TransactionLike, what: { keys?: readonly string[]; tags?: readonly string[] }): void {
-    const { keys = [], tags = [] } = what
-    this.#prepare(keys, { tags })
-    if (typeof tx.afterCommit !== 'function')
-      throw new CacheError('ERR_CACHE_NO_AFTER_COMMIT', undefined, { namespace: this.#options.namespace })
-    if (!this.#intents) throw new CacheError('ERR_CACHE_NO_INTENT_STORE', undefined, { namespace: this.#options.namespace })
+    const { namespace } = this.#options
+    this.#assertOpen()
+    const [keys, tags] = [safeNames('key', what.keys ?? []), safeNames('tag', what.tags ?? [])]
+    if (typeof tx.afterCommit !== 'function') throw new CacheError('ERR_CACHE_NO_AFTER_COMMIT', undefined, { namespace })
+    if (!this.#intents) throw new CacheError('ERR_CACHE_NO_INTENT_STORE', undefined, { namespace })
     if (keys.length + tags.length > 0) this.#intents.add(tx, { keys: [...keys], tags: [...tags], all: false })
   }
 
@@ -277,26 +293,55 @@ class TieredCache implements Cache {
     this.#counts.invalidations.local++
     this.#local.invalidate(what)
     try {
-      await this.#shared?.invalidate(what)
-    } catch (cause) {
+      await this.#shared?.delivery.add(what)
+    } catch (error) {
       void this.#coherence?.delivery.add(what).catch(() => undefined)
-      throw this.#pendingError(cause)
+      throw error
     }
+    await this.#coherence?.delivery.add(what)
+  }
+
+  /** Waits as long as one operation of l2 may take, and no longer than the cache is open; the work goes on. */
+  async #bounded(start: () => Promise<void>, signal: AbortSignal | undefined): Promise<void> {
+    const { namespace, l2HardTimeoutMs } = this.#options
+    if (!this.#shared && !this.#coherence) return start()
+    const work = start()
+    this.#underWay.add(work)
     try {
-      await this.#coherence?.delivery.add(what)
+      await orAborted(
+        orAborted(
+          limited(
+            work.finally(() => this.#underWay.delete(work)),
+            l2HardTimeoutMs,
+          ),
+          signal,
+        ),
+        this.#ended.signal,
+      )
     } catch (cause) {
-      throw this.#pendingError(cause)
+      signal?.throwIfAborted()
+      this.#ended.signal.throwIfAborted()
+      if (CacheError.isInstance(cause) && cause.code === 'ERR_CACHE_CLOSED') throw cause
+      throw new CacheError('ERR_CACHE_INVALIDATION_PENDING', undefined, { cause, namespace })
     }
   }
 
-  #pendingError(cause: unknown): CacheError {
-    return CacheError.isInstance(cause) && cause.code === 'ERR_CACHE_CLOSED'
-      ? cause
-      : new CacheError('ERR_CACHE_INVALIDATION_PENDING', undefined, { cause, namespace: this.#options.namespace })
+  async explain(key: string, options?: Cancellable): Promise<Explanation> {
+    options?.signal?.throwIfAborted()
+    this.#assertOpen()
+    const name = safeName('key', key)
+    const parts = { local: this.#options.l1 && this.#local, shared: this.#shared, coherence: this.#coherence }
+    const work = explain(key, name, {
+      ...parts,
+      generations: this.#generations,
+      flight: this.#requests.peek(name),
+      lifetimes: this.#options.lifetimes,
+    })
+    return orAborted(work, options?.signal)
   }
 
   stats(): CacheStats {
-    const { hits, misses, stale, errors } = this.#counts
+    const { hits, misses, stale, errors, faults } = this.#counts
     const requests = hits + misses + stale + errors
     return {
       hits,
@@ -307,32 +352,38 @@ class TieredCache implements Cache {
       coherence: this.#coherence?.suspect ? 'suspect' : 'coherent',
       ...this.#local.stats(),
       pendingInvalidations: (this.#shared?.delivery.size ?? 0) + (this.#coherence?.delivery.size ?? 0),
+      faults: faults.l2 + faults.bus,
     }
   }
 
   async ready(options?: Cancellable): Promise<void> {
     options?.signal?.throwIfAborted()
-    this.#prepare([], undefined)
-    const reachable = async () => {
-      for (;;) {
+    this.#assertOpen()
+    const given = new AbortController()
+    const reachable = async (): Promise<void> => {
+      while (this.#shared) {
         try {
-          return await this.#shared?.ping()
-        } catch (error) {
-          if (this.#closing || options?.signal?.aborted) throw error
-          await new Promise((resolve) => setTimeout(resolve, 50))
+          return await this.#shared.ping()
+        } catch {
+          await pause(50, AbortSignal.any([given.signal, this.#ended.signal]))
         }
       }
     }
-    await abortable(Promise.all([reachable(), this.#coherence?.ready(), this.#intents?.ready()]), options?.signal)
+    const work = Promise.all([reachable(), this.#coherence?.ready(), this.#intents?.ready()])
+    try {
+      await orAborted(orAborted(work, options?.signal), this.#ended.signal)
+    } finally {
+      given.abort()
+    }
   }
 
   /** A cache that is not well makes things slower, not wrong: it warns. */
   async check(options?: Cancellable): Promise<void | { status: 'warn'; message: string }> {
     options?.signal?.throwIfAborted()
-    this.#prepare([], undefined)
+    this.#assertOpen()
     const faults: string[] = []
     if (this.#coherence?.suspect) faults.push('the bus is not confirmed')
-    if (this.#shared) await abortable(this.#shared.ping(), options?.signal).catch(() => faults.push('l2 does not answer'))
+    if (this.#shared) await orAborted(this.#shared.ping(), options?.signal).catch(() => faults.push('l2 does not answer'))
     options?.signal?.throwIfAborted()
     const { pendingInvalidations } = this.stats()
     if (pendingInvalidations > 0) faults.push(`${pendingInvalidations} invalidations wait for delivery`)
@@ -340,7 +391,7 @@ class TieredCache implements Cache {
   }
 
   close(options?: { timeoutMs?: number }): Promise<void> {
-    this.#closing ??= this.#shutDown(numberOption('timeoutMs', options?.timeoutMs, 5_000, 0))
+    this.#closing ??= this.#shutDown(numberOption(wrongOption, 'timeoutMs', options?.timeoutMs ?? 5_000, 0))
     return this.#closing
   }
 
@@ -348,24 +399,36 @@ class TieredCache implements Cache {
     return this.close()
   }
 
+  /** Drains, then cuts: whatever does not end by itself is left behind, and whoever waits is told. */
   async #shutDown(timeoutMs: number): Promise<void> {
     const error = new CacheError('ERR_CACHE_CLOSED', undefined, { namespace: this.#options.namespace })
     const until = performance.now() + timeoutMs
+    const left = (): number => Math.max(0, until - performance.now())
     await this.#loader.close(timeoutMs, error)
-    const deliveries = Promise.all([Promise.resolve(this.#shared?.delivery.idle()), Promise.resolve(this.#coherence?.delivery.idle())])
-    await Promise.race([deliveries, new Promise((resolve) => setTimeout(resolve, Math.max(0, until - performance.now())).unref())])
-    const results = await Promise.allSettled([this.#coherence?.close(), this.#shared?.close(error), this.#intents?.close()])
+    await settlesWithin(Promise.allSettled(this.#underWay), left())
+    await settlesWithin(Promise.all([this.#shared?.delivery.idle(), this.#coherence?.delivery.idle()]), left())
+    const closing = [this.#coherence?.close(error), this.#shared?.close(error), this.#intents?.close(left())].map(async (part) => {
+      await part?.catch((err: unknown) => this.#log('warn', { err }, 'close'))
+    })
+    // Connections end at once where the other side is there; one that is frozen is not waited for.
+    await settlesWithin(Promise.all(closing), Math.max(left(), 100))
+    this.#ended.abort(error)
     this.#local.close()
     this.#telemetry.stop()
-    for (const result of results) if (result.status === 'rejected') this.#options.logger?.warn({ err: result.reason as unknown }, 'close')
   }
 
-  #prepare(keys: readonly string[], options: StoreOptions | undefined): { tags: readonly string[]; ttlMs: number } {
+  #assertOpen(): void {
     if (this.#closing) throw new CacheError('ERR_CACHE_CLOSED', undefined, { namespace: this.#options.namespace })
-    for (const key of keys) checkName('key', key)
-    const tags = options?.tags ?? []
-    for (const tag of tags) checkName('tag', tag)
-    return { tags, ttlMs: numberOption('ttlMs', options?.ttlMs, this.#options.ttlMs, 1) }
+  }
+
+  #fault(where: 'l2' | 'bus', message: string, err?: unknown): void {
+    this.#counts.faults[where]++
+    this.#log('warn', err === undefined ? {} : { err }, message)
+  }
+
+  #log(level: 'info' | 'warn' | 'error', fields: object, message: string): void {
+    const { logger, namespace } = this.#options
+    guarded(() => logger?.[level]({ ...fields, namespace }, message))
   }
 
   #count(kind: 'hit' | 'miss' | 'stale' | 'error'): void {

@@ -1,14 +1,14 @@
 import { randomUUID } from 'node:crypto'
+import { backgroundInterval } from '@platform/kernel'
+import { type BusMessage, formatMessage, parseMessage, splitNames } from './bus-message.ts'
 import { Delivery } from './delivery.ts'
 import type { BusTransport, Invalidation, InvalidationBus } from './invalidation.ts'
-import { within } from './timing.ts'
+import { limited } from './shared-layer.ts'
 
-const formatVersion = 1
-const publishTimeoutMs = 500
 /** A publisher that was silent for so long is forgotten; should it come back, its first message counts as a gap. */
 const peerIdleMs = 600_000
-
-type Message = [version: number, publisher: string, sequence: number, heartbeat: number, keys: string[], tags: string[], all: boolean]
+/** More publishers than this at once are not real; the longest known is forgotten, as if it had been silent. */
+const maxPeers = 10_000
 
 export interface CoherenceEvents {
   onInvalidation(what: Invalidation): void
@@ -18,7 +18,10 @@ export interface CoherenceEvents {
   onCoherent(): void
   /** A message of a peer is missing although the connection stood. */
   onGap(): void
-  onDelivered(what: Invalidation, attempts: number): void
+  /** Something on the channel that no cache sent. */
+  onForeign(): void
+  /** The bus will never take an invalidation by its names. */
+  onRefused(error: unknown): void
 }
 
 /**
@@ -36,6 +39,7 @@ export class Coherence {
   readonly #events: CoherenceEvents
   readonly #transport: BusTransport
   readonly #peers = new Map<string, { sequence: number; seenAt: number }>()
+  readonly #timeoutMs: number
   readonly #timer: NodeJS.Timeout
   #sequence = 0
   /** What heartbeats tell: the server has it, so a peer that has not seen it missed it. */
@@ -46,28 +50,36 @@ export class Coherence {
   #beating = false
   /** Until here an unknown publisher may start anywhere in its numbering: it was there before us. */
   #learnUntil: number
-  #waiting: (() => void)[] = []
+  #waiting: PromiseWithResolvers<void>[] = []
+  #closed: unknown
 
-  constructor(bus: InvalidationBus, namespace: string, events: CoherenceEvents) {
+  constructor(bus: InvalidationBus, namespace: string, timeoutMs: number, events: CoherenceEvents) {
     this.#bus = bus
+    this.#timeoutMs = timeoutMs
     this.#events = events
     this.#learnUntil = Number.POSITIVE_INFINITY
-    this.delivery = new Delivery(
-      (what) => this.#publish(what),
-      (what, attempts) => events.onDelivered(what, attempts),
-    )
+    this.delivery = new Delivery({
+      timeoutMs,
+      send: (what) => this.#publish(what),
+      onDelivered: () => undefined,
+      onRefused: (error) => events.onRefused(error),
+    })
     this.#transport = bus.open({
       namespace,
       onMessage: (payload) => this.#receive(payload),
       onLost: () => this.lose('subscription lost'),
     })
-    this.#timer = setInterval(() => this.#tick(), bus.heartbeatMs).unref()
+    this.#timer = backgroundInterval(() => this.#tick(), bus.heartbeatMs)
     void this.#sendHeartbeat()
   }
 
-  /** Resolves when the state is `coherent`. */
+  /** Resolves when the state is `coherent`; rejects at close. */
   ready(): Promise<void> {
-    return this.suspect ? new Promise((resolve) => this.#waiting.push(resolve)) : Promise.resolve()
+    if (this.#closed !== undefined) return Promise.reject(this.#closed as Error)
+    if (!this.suspect) return Promise.resolve()
+    const waiter = Promise.withResolvers<void>()
+    this.#waiting.push(waiter)
+    return waiter.promise
   }
 
   lose(cause: string): void {
@@ -81,10 +93,11 @@ export class Coherence {
     void this.#sendHeartbeat()
   }
 
-  async close(): Promise<void> {
+  async close(error: unknown): Promise<void> {
+    this.#closed = error
     clearInterval(this.#timer)
-    this.delivery.close(new Error('closed'))
-    this.#waiting = []
+    this.delivery.close(error)
+    for (const waiter of this.#waiting.splice(0)) waiter.reject(error)
     await this.#transport.close()
   }
 
@@ -96,14 +109,14 @@ export class Coherence {
   }
 
   async #sendHeartbeat(): Promise<void> {
-    if (this.#beating) return
+    if (this.#beating || this.#closed !== undefined) return
     this.#beating = true
     const beat = ++this.#beat
     this.#sentAt.set(beat, performance.now())
     for (const old of this.#sentAt.keys()) if (old < beat - 8) this.#sentAt.delete(old)
-    const message: Message = [formatVersion, this.#id, this.#acknowledged, beat, [], [], false]
+    const message: BusMessage = { publisher: this.#id, sequence: this.#acknowledged, heartbeat: beat, keys: [], tags: [], all: false }
     try {
-      await within(this.#transport.publish(JSON.stringify(message)), publishTimeoutMs)
+      await limited(this.#transport.publish(formatMessage(message)), this.#timeoutMs)
     } catch {
       // The next tick tries again; a missing echo is what counts.
     }
@@ -113,34 +126,30 @@ export class Coherence {
 
   /** A failed attempt leaves a hole in the numbering: receivers flush, which is right, since nobody knows what arrived. */
   async #publish(what: Invalidation): Promise<void> {
-    for (const part of split(what, this.#bus.maxPayloadBytes - 160)) {
-      const message: Message = [formatVersion, this.#id, ++this.#sequence, 0, part.keys, part.tags, what.all]
-      await within(this.#transport.publish(JSON.stringify(message)), publishTimeoutMs)
-      this.#acknowledged = message[2]
+    for (const part of splitNames(what, this.#bus.maxPayloadBytes - 160)) {
+      const message: BusMessage = { publisher: this.#id, sequence: ++this.#sequence, heartbeat: 0, ...part, all: what.all }
+      await limited(this.#transport.publish(formatMessage(message)), this.#timeoutMs)
+      this.#acknowledged = message.sequence
     }
   }
 
   #receive(payload: string): void {
-    let message: Message
-    try {
-      message = JSON.parse(payload) as Message
-    } catch {
-      return this.#events.onGap()
-    }
-    if (message[0] !== formatVersion) return this.#events.onGap()
-    const [, publisher, sequence, heartbeat, keys, tags, all] = message
+    const message = parseMessage(payload)
+    if (!message) return this.#events.onForeign()
+    const { publisher, sequence, heartbeat } = message
     if (publisher === this.#id) {
       if (heartbeat > 0) this.#confirm(heartbeat)
       return
     }
     if (this.#numbering(publisher, sequence, heartbeat > 0)) this.#events.onGap()
-    else if (heartbeat === 0) this.#events.onInvalidation({ keys, tags, all })
+    else if (heartbeat === 0) this.#events.onInvalidation(message)
   }
 
   /** True when something of this publisher is missing. */
   #numbering(publisher: string, sequence: number, heartbeat: boolean): boolean {
     const now = performance.now()
     const peer = this.#peers.get(publisher)
+    if (!peer && this.#peers.size >= maxPeers) this.#peers.delete(this.#peers.keys().next().value as string)
     this.#peers.set(publisher, { sequence: Math.max(sequence, peer?.sequence ?? 0), seenAt: now })
     if (!peer) return sequence !== (heartbeat ? 0 : 1) && now >= this.#learnUntil
     return heartbeat ? sequence > peer.sequence : sequence !== peer.sequence + 1
@@ -161,24 +170,6 @@ export class Coherence {
     this.#learnUntil = now + 3 * this.#bus.heartbeatMs
     this.#events.onCoherent()
     this.delivery.retryNow()
-    for (const resolve of this.#waiting.splice(0)) resolve()
+    for (const waiter of this.#waiting.splice(0)) waiter.resolve()
   }
-}
-
-/** Parts whose names fit into one payload; names never break. */
-function split(what: Invalidation, maxBytes: number): { keys: string[]; tags: string[] }[] {
-  const parts: { keys: string[]; tags: string[] }[] = [{ keys: [], tags: [] }]
-  let bytes = 0
-  const place = (name: string, list: 'keys' | 'tags') => {
-    const size = Buffer.byteLength(JSON.stringify(name)) + 1
-    if (bytes > 0 && bytes + size > maxBytes) {
-      parts.push({ keys: [], tags: [] })
-      bytes = 0
-    }
-    bytes += size
-    ;(parts.at(-1) as { keys: string[]; tags: string[] })[list].push(name)
-  }
-  for (const key of what.keys) place(key, 'keys')
-  for (const tag of what.tags) place(tag, 'tags')
-  return parts
 }

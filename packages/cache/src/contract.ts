@@ -1,12 +1,27 @@
+import type { SchemaLike } from './codec.ts'
 import type { TransactionLike } from './intents.ts'
 
 export interface Cancellable {
   signal?: AbortSignal | undefined
 }
+export interface ReadOptions extends Cancellable {
+  /** An entry of l2 that does not fit counts as absent and is removed. Only the verdict counts, not what the schema makes of the value. */
+  schema?: SchemaLike | undefined
+}
 export interface StoreOptions extends Cancellable {
-  /** Default: the cache's ttlMs. */
+  /** Default: the cache's. */
   ttlMs?: number | undefined
   tags?: readonly string[] | undefined
+  /** Default: the cache's. */
+  staleIfErrorMs?: number | undefined
+  /** Default: the cache's. */
+  staleWhileRevalidateMs?: number | undefined
+}
+export interface LoadOptions extends StoreOptions, ReadOptions {
+  /** Default: the cache's. */
+  softTimeoutMs?: number | undefined
+  /** Default: the cache's. */
+  hardTimeoutMs?: number | undefined
 }
 export interface FactoryEntry {
   /** Aborts when every caller has gone, at hardTimeoutMs and at close. */
@@ -18,7 +33,10 @@ export interface FactoryEntry {
   skip(): void
 }
 export type Factory<T> = (entry: FactoryEntry) => Promise<T> | T
-export type BatchFactory<T> = (missing: readonly string[], options: { signal: AbortSignal }) => Promise<ReadonlyMap<string, T | Error>>
+export type BatchFactory<T> = (
+  missing: readonly string[],
+  options: { signal: AbortSignal },
+) => Promise<ReadonlyMap<string, T | Error>> | ReadonlyMap<string, T | Error>
 export interface CacheStats {
   hits: number
   misses: number
@@ -27,24 +45,47 @@ export interface CacheStats {
   errors: number
   /** (hits + stale) of all requests; 0 before the first. */
   hitRate: number
-  /** `suspect`: the bus is not confirmed; copies in l1 are short-lived. */
+  /** `suspect`: the bus is not confirmed; what that means for l1 says the option `suspect`. */
   coherence: 'coherent' | 'suspect'
   entries: number
   bytes: number
   evictions: number
   /** Invalidations that l2 or the bus has not taken yet. */
   pendingInvalidations: number
+  /** Entries of l2 and messages of the bus that could not be what they should, and were repaired or ignored. */
+  faults: number
+}
+export interface CopyExplanation {
+  /** `fallback`: only good for standing in when the factory fails. */
+  readonly state: 'absent' | 'fresh' | 'stale' | 'fallback' | 'expired'
+  /** Until it is stale; negative: since when. */
+  readonly freshMs?: number
+  readonly tags?: readonly string[]
+}
+export interface Explanation {
+  readonly key: string
+  readonly l1: CopyExplanation | 'none'
+  readonly l2: CopyExplanation | 'none' | 'unavailable' | 'invalidation pending'
+  /** `answered`: a stale copy was served and the load goes on. */
+  readonly load: 'none' | 'loading' | 'answered'
+  readonly coherence: 'coherent' | 'suspect'
+  /** What getOrSet would do now. */
+  readonly next: 'serve l1' | 'serve l2' | 'serve stale and refresh' | 'join the load' | 'run the factory'
 }
 export interface Cache {
-  getOrSet<T>(key: string, factory: Factory<T>, options?: StoreOptions): Promise<T>
-  getOrSetMany<T>(keys: readonly string[], factory: BatchFactory<T>, options?: StoreOptions): Promise<Map<string, T | Error>>
-  get<T>(key: string, options?: Cancellable): Promise<T | undefined>
+  getOrSet<T>(key: string, factory: Factory<T>, options?: LoadOptions): Promise<T>
+  getOrSetMany<T>(keys: readonly string[], factory: BatchFactory<T>, options?: LoadOptions): Promise<Map<string, T | Error>>
+  get<T>(key: string, options?: ReadOptions): Promise<T | undefined>
   set<T>(key: string, value: T, options?: StoreOptions): Promise<void>
   delete(key: string, options?: Cancellable): Promise<void>
-  deleteByTag(tag: string, options?: Cancellable): Promise<void>
+  deleteMany(keys: readonly string[], options?: Cancellable): Promise<void>
+  /** One tag or several: entries that carry any of them. */
+  deleteByTag(tags: string | readonly string[], options?: Cancellable): Promise<void>
   /** Every entry of the namespace, in every process. */
   clear(options?: Cancellable): Promise<void>
   invalidateAfterCommit(tx: TransactionLike, what: { keys?: readonly string[]; tags?: readonly string[] }): void
+  /** What is known of a key, without changing anything. */
+  explain(key: string, options?: Cancellable): Promise<Explanation>
   stats(): CacheStats
   ready(options?: Cancellable): Promise<void>
   check(options?: Cancellable): Promise<void | { status: 'warn'; message: string }>

@@ -1,3 +1,5 @@
+import { backgroundPause } from '@platform/kernel'
+import { CacheError, isRefusal } from './errors.ts'
 import type { Invalidation } from './invalidation.ts'
 
 const maxQueued = 10_000
@@ -9,11 +11,12 @@ interface Waiter {
   reject(error: unknown): void
 }
 
-class Batch implements Invalidation {
-  readonly keySet = new Set<string>()
-  readonly tagSet = new Set<string>()
-  readonly waiters: Waiter[] = []
+/** What is under way. Held by a reader, it still knows what was under way when he began. */
+export class Batch implements Invalidation {
+  readonly keySet: Set<string> = new Set()
+  readonly tagSet: Set<string> = new Set()
   all = false
+  readonly items: { readonly what: Invalidation; readonly waiters: Waiter[] }[] = []
 
   get keys(): string[] {
     return [...this.keySet]
@@ -21,112 +24,169 @@ class Batch implements Invalidation {
   get tags(): string[] {
     return [...this.tagSet]
   }
-  get empty(): boolean {
-    return !this.all && this.keySet.size === 0 && this.tagSet.size === 0
+  get size(): number {
+    return this.keySet.size + this.tagSet.size + (this.all ? 1 : 0)
   }
   /** Beyond the bound single names give way to the whole namespace: coarser, never lost. */
-  add(what: Invalidation): void {
+  add(what: Invalidation, waiters: Waiter[]): void {
     if (what.all) this.all = true
     for (const key of what.keys) this.keySet.add(key)
     for (const tag of what.tags) this.tagSet.add(tag)
-    if (this.keySet.size + this.tagSet.size > maxQueued) this.all = true
-    if (this.all) {
-      this.keySet.clear()
-      this.tagSet.clear()
-    }
+    if (this.keySet.size + this.tagSet.size <= maxQueued) return void this.items.push({ what, waiters })
+    this.all = true
+    this.keySet.clear()
+    this.tagSet.clear()
+    const everyone = [...this.items.flatMap((item) => item.waiters), ...waiters]
+    this.items.splice(0, this.items.length, { what: everything, waiters: everyone })
   }
 }
 
-/** Sends invalidations in batches, one at a time; what could not be sent stays and is sent again until it is through. */
-export class Delivery {
-  readonly #send: (what: Invalidation) => Promise<void>
-  readonly #onDelivered: ((what: Invalidation, attempts: number) => void) | undefined
-  #queued = new Batch()
-  #sending = new Batch()
-  #running = false
-  #closed = false
-  #wake: (() => void) | undefined
-  #idle: (() => void)[] = []
+const everything: Invalidation = { keys: [], tags: [], all: true }
+const nothing = new Batch()
 
-  constructor(send: (what: Invalidation) => Promise<void>, onDelivered?: (what: Invalidation, attempts: number) => void) {
-    this.#send = send
-    this.#onDelivered = onDelivered
+export interface DeliveryOptions {
+  send(what: Invalidation): Promise<void>
+  /** How long `add` waits at most. */
+  readonly timeoutMs: number
+  onDelivered(what: Invalidation, attempts: number): void
+  /** Told once for each invalidation that can never be delivered by its names; the whole namespace goes instead. */
+  onRefused(error: unknown): void
+}
+
+/**
+ * Sends invalidations in batches, one at a time. What the other side did not take because it is away stays and is sent again. What it refuses is
+ * taken apart until the one that is refused is alone; that one becomes an invalidation of the whole namespace, and the others are delivered.
+ */
+export class Delivery {
+  readonly #options: DeliveryOptions
+  #queued = new Batch()
+  #sending = nothing
+  #running: Promise<void> | undefined
+  #closed: unknown
+  #wake = new AbortController()
+
+  constructor(options: DeliveryOptions) {
+    this.#options = options
   }
 
-  /** Rejects when the first attempt failed; the invalidation stays queued all the same. */
+  /** Rejects when the first attempt failed, or took too long; the invalidation stays queued all the same. After close it only rejects. */
   add(what: Invalidation): Promise<void> {
-    const { promise, resolve, reject } = Promise.withResolvers<void>()
-    this.#queued.add(what)
-    this.#queued.waiters.push({ resolve, reject })
-    void this.#run()
-    return promise
+    if (this.#closed !== undefined) return Promise.reject(this.#closed as Error)
+    return new Promise((resolve, reject) => {
+      const { timeoutMs } = this.#options
+      const late = (): void => reject(new CacheError('ERR_CACHE_UNAVAILABLE', `not delivered within ${timeoutMs} ms`))
+      const timer = setTimeout(late, timeoutMs)
+      const waiter: Waiter = {
+        resolve: () => {
+          clearTimeout(timer)
+          resolve()
+        },
+        reject: (error) => {
+          clearTimeout(timer)
+          reject(error as Error)
+        },
+      }
+      this.#queued.add(what, [waiter])
+      this.#start()
+    })
   }
 
   covers(key: string): boolean {
-    return this.#sending.keySet.has(key) || this.#queued.keySet.has(key) || this.coversAll()
-  }
-  coversTag(tag: string): boolean {
-    return this.#sending.tagSet.has(tag) || this.#queued.tagSet.has(tag)
+    return this.coversAll() || this.#sending.keySet.has(key) || this.#queued.keySet.has(key)
   }
   coversAll(): boolean {
     return this.#sending.all || this.#queued.all
   }
+  /** Says of a tag whether it was under way when the view was taken, or is now: what was read from there meanwhile may be from before. */
+  view(): (tag: string) => boolean {
+    const [sending, queued] = [this.#sending, this.#queued]
+    return (tag) => sending.tagSet.has(tag) || queued.tagSet.has(tag) || this.#sending.tagSet.has(tag) || this.#queued.tagSet.has(tag)
+  }
   get size(): number {
-    const of = (batch: Batch) => batch.keySet.size + batch.tagSet.size + (batch.all ? 1 : 0)
-    return of(this.#sending) + of(this.#queued)
+    return this.#sending.size + this.#queued.size
   }
 
   /** Ends a pause between attempts: the other side is back. */
   retryNow(): void {
-    this.#wake?.()
+    this.#wake.abort()
   }
 
   /** Resolves when nothing is queued any more, or at close. */
-  idle(): Promise<void> {
-    return this.#running ? new Promise((resolve) => this.#idle.push(resolve)) : Promise.resolve()
+  async idle(): Promise<void> {
+    await this.#running
   }
 
+  /** Whoever waits is told at once; nothing is sent any more. */
   close(error: unknown): void {
-    this.#closed = true
-    for (const batch of [this.#sending, this.#queued]) for (const waiter of batch.waiters.splice(0)) waiter.reject(error)
-    this.#wake?.()
+    this.#closed = error
+    for (const batch of [this.#sending, this.#queued])
+      for (const { waiters } of batch.items) for (const waiter of waiters.splice(0)) waiter.reject(error)
+    this.#wake.abort()
+  }
+
+  #start(): void {
+    this.#running ??= this.#run().finally(() => {
+      this.#running = undefined
+      if (this.#queued.size > 0 && this.#closed === undefined) this.#start()
+    })
   }
 
   async #run(): Promise<void> {
-    if (this.#running) return
-    this.#running = true
-    let attempts = 0
-    while (!this.#closed && !this.#queued.empty) {
+    let failures = 0
+    while (this.#closed === undefined && this.#queued.size > 0) {
       this.#sending = this.#queued
       this.#queued = new Batch()
-      const batch = this.#sending
-      attempts++
-      try {
-        await this.#send(batch)
-        this.#sending = new Batch()
-        this.#onDelivered?.(batch, attempts)
-        attempts = 0
-        for (const waiter of batch.waiters) waiter.resolve()
-      } catch (error) {
-        this.#queued.add(batch)
-        this.#sending = new Batch()
-        for (const waiter of batch.waiters) waiter.reject(error)
-        if (!this.#closed) await this.#pause(Math.min(maxDelayMs, initialDelayMs * 2 ** Math.min(attempts - 1, 10)))
-      }
+      const left = await this.#send(this.#sending.items, failures + 1)
+      // First queued again, then no longer sending: never covered by neither.
+      for (const { what } of left) this.#queued.add(what, [])
+      this.#sending = nothing
+      failures = left.length > 0 ? failures + 1 : 0
+      if (failures > 0 && this.#closed === undefined) await this.#pause(failures)
     }
-    this.#running = false
-    for (const resolve of this.#idle.splice(0)) resolve()
   }
 
-  #pause(delayMs: number): Promise<void> {
-    return new Promise((resolve) => {
-      const end = () => {
-        clearTimeout(timer)
-        this.#wake = undefined
-        resolve()
+  /** Returns what has to be tried again. */
+  async #send(items: Batch['items'], attempt: number): Promise<Batch['items']> {
+    const batch = new Batch()
+    for (const { what, waiters } of items) batch.add(what, waiters)
+    try {
+      await this.#options.send(batch)
+    } catch (error) {
+      if (isRefusal(error) && batch.size > 1) {
+        const [front, back] = halves(items)
+        return [...(await this.#send(front, attempt)), ...(await this.#send(back, attempt))]
       }
-      const timer = setTimeout(end, delayMs / 2 + (Math.random() * delayMs) / 2).unref()
-      this.#wake = end
-    })
+      for (const waiter of items.flatMap((item) => item.waiters.splice(0))) waiter.reject(error)
+      if (!isRefusal(error)) return items
+      if (!batch.all) this.#options.onRefused(error)
+      return [{ what: everything, waiters: [] }]
+    }
+    this.#options.onDelivered(batch, attempt)
+    for (const waiter of items.flatMap((item) => item.waiters.splice(0))) waiter.resolve()
+    return []
   }
+
+  async #pause(failures: number): Promise<void> {
+    this.#wake = new AbortController()
+    const delayMs = Math.min(maxDelayMs, initialDelayMs * 2 ** Math.min(failures - 1, 10))
+    await backgroundPause(delayMs * (0.5 + Math.random() / 2), this.#wake.signal)
+  }
+}
+
+/** Two parts of at least one name each. */
+function halves(items: Batch['items']): [Batch['items'], Batch['items']] {
+  if (items.length > 1) return [items.slice(0, items.length >> 1), items.slice(items.length >> 1)]
+  const [{ what, waiters }] = items as [Batch['items'][number]]
+  const parts: Invalidation[] = [
+    ...what.keys.map((key) => ({ keys: [key], tags: [], all: false })),
+    ...what.tags.map((tag) => ({ keys: [], tags: [tag], all: false })),
+    ...(what.all ? [everything] : []),
+  ]
+  const middle = parts.length >> 1
+  // The last part answers for all: it is sent when the others have been.
+  const item = (part: Invalidation, index: number): Batch['items'][number] => ({
+    what: part,
+    waiters: index === parts.length - 1 ? waiters : [],
+  })
+  return [parts.slice(0, middle).map(item), parts.slice(middle).map((part, index) => item(part, middle + index))]
 }

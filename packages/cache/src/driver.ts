@@ -1,4 +1,5 @@
 import type { LocalEntry } from './entry.ts'
+import type { Invalidation } from './invalidation.ts'
 
 /** What `l1` and `l2` take. A driver object belongs to one cache: opening it twice throws. */
 export type CacheDriver = LocalDriver | SharedDriver
@@ -6,8 +7,13 @@ export type CacheDriver = LocalDriver | SharedDriver
 export interface LocalDriver {
   readonly name: string
   readonly layer: 'local'
-  /** Called once by createCache. `onRemove` must be called for every entry that leaves, for whatever reason, exactly once. */
-  open(options: { onRemove(entry: LocalEntry): void }): LocalStore
+  /** Called once by createCache. */
+  open(options: {
+    /** Must be called for every entry that leaves, for whatever reason, exactly once. */
+    onRemove(entry: LocalEntry): void
+    /** Estimated bytes that entries share (their tags); part of what the store holds, and less when entries leave. */
+    sharedBytes(): number
+  }): LocalStore
 }
 
 /** Memory of this process. Synchronous: a hit must cost less than a microtask. */
@@ -31,23 +37,28 @@ export interface SharedDriver {
     namespace: string
     /** The serializer's name; entries of another format are absent. */
     format: string
+    /** Bodies are bytes instead of text. */
+    binary: boolean
+    /** The connection failed. */
     onError(error: unknown): void
+    /** A key of the store did not hold what it should (another type, a broken envelope) and was repaired. */
+    onFault(fault: string): void
   }): SharedStore
 }
 
 export interface SharedLookup {
   readonly key: string
-  /** Wanted when there is no fresh entry: the right to fill. */
-  readonly lease?: { readonly token: string; readonly leaseMs: number; readonly tags: readonly string[] } | undefined
+  /** Wanted when there is no fresh entry, or one that is fresh for less than `earlyMs`: the right to fill. */
+  readonly lease?:
+    | { readonly token: string; readonly leaseMs: number; readonly earlyMs: number; readonly tags: readonly string[] }
+    | undefined
 }
 
 export interface SharedRead {
   /** The serialized value when an entry exists and none of its tags changed, however old it is. */
-  readonly body: string | undefined
+  readonly body: string | Uint8Array | undefined
   /** Remaining time until stale; zero or negative: stale. */
   readonly freshMs: number
-  /** Remaining time until the store forgets it. */
-  readonly retainMs: number
   readonly tags: readonly string[]
   /** `held`: ours. `taken`: another process loads. `none`: not wanted, or not needed. */
   readonly lease: 'held' | 'taken' | 'none'
@@ -57,25 +68,28 @@ export interface SharedRead {
 
 export interface SharedWrite {
   readonly key: string
-  readonly body: string
+  readonly body: string | Uint8Array
   readonly freshMs: number
   readonly retainMs: number
   readonly tags: readonly string[]
 }
 
-/** A store that several processes share. Each method is one atomic step per key; the store's clock decides. */
+/**
+ * A store that several processes share. Each method is one atomic step per key; the store's clock decides. A method rejects with a CacheError
+ * ERR_CACHE_REFUSED when the store answered and will never take this; every other rejection means that it is away for now.
+ */
 export interface SharedStore {
   /** All look-ups in one round trip. */
   read(lookups: readonly SharedLookup[]): Promise<SharedRead[]>
   /** Stores only if the lease still has this token and no tag changed after `position`; gives the lease up either way. False: discarded. */
   fill(write: SharedWrite & { readonly token: string; readonly position: string }): Promise<boolean>
-  /** False when the lease is no longer ours. */
-  renew(key: string, token: string, leaseMs: number): Promise<boolean>
-  release(key: string, token: string): Promise<void>
+  /** Lengthens the leases that still have this token. `yielded`: whoever asks next may take them over; `fill` works until someone does. */
+  renew(keys: readonly string[], token: string, leaseMs: number, yielded: boolean): Promise<void>
+  release(keys: readonly string[], token: string): Promise<void>
   /** Stores unconditionally and voids the lease of whoever loads the key. */
   write(write: SharedWrite): Promise<void>
-  /** Keys lose entry and lease; tags get a new version; `all` voids every entry of the namespace. */
-  invalidate(what: { readonly keys: readonly string[]; readonly tags: readonly string[]; readonly all: boolean }): Promise<void>
+  /** Keys lose entry and lease; tags get a new version; `all` voids every entry of the namespace. Must need no memory that the store may lack. */
+  invalidate(what: Invalidation): Promise<void>
   /** Rejects when the store does not answer. */
   ping(): Promise<void>
   /** Closes only connections that the driver opened. */

@@ -11,6 +11,8 @@ export interface TagRecord {
 export interface LocalEntry {
   readonly value: unknown
   readonly freshUntil: number
+  /** From here on, and until it is stale, one request refreshes it behind. */
+  refreshAt: number
   /** Until here the entry may be served while a refresh runs behind. */
   readonly revalidateUntil: number
   /** Until here the entry may be served when the factory fails. */
@@ -20,8 +22,10 @@ export interface LocalEntry {
   /** Coherence epoch it was read in: another epoch means that an invalidation may have been missed since. */
   readonly epoch: number
   readonly tags: readonly TagRecord[]
+  /** l2 holds it as well, so what l2 says of it counts more. */
+  readonly shared: boolean
   /** After a failed refresh: no new attempt before. */
-  retryAt: number
+  readonly retryAt: number
 }
 
 /** `fallback`: only good for standing in when the factory fails. */

@@ -1,11 +1,13 @@
 const codes = {
-  ERR_CACHE_OPTIONS: 'an option or argument is wrong; the message names it',
+  ERR_CACHE_OPTION: 'an option or argument is wrong; the message names it',
   ERR_CACHE_FACTORY_TIMEOUT: 'the factory took longer than hardTimeoutMs and no stale copy could stand in',
+  ERR_CACHE_REENTRANT: 'a factory waits for itself; the message names the ring of keys',
   ERR_CACHE_NOT_SERIALIZABLE: 'the value cannot go through the serializer that l2 needs',
   ERR_CACHE_INVALIDATION_PENDING: 'done in this process and queued, but l2 or the bus has not confirmed it yet',
   ERR_CACHE_NO_AFTER_COMMIT: 'the transaction offers no afterCommit, so nothing can be bound to its commit',
   ERR_CACHE_NO_INTENT_STORE: 'invalidateAfterCommit needs a database for its intents: postgresBus or the option intents',
-  ERR_CACHE_UNAVAILABLE: 'l2 did not answer',
+  ERR_CACHE_UNAVAILABLE: 'l2 or the bus did not answer',
+  ERR_CACHE_REFUSED: 'l2 or the bus answered and will not take this',
   ERR_CACHE_CLOSED: 'the cache is closed',
 } as const
 
@@ -31,4 +33,13 @@ export class CacheError extends Error {
   static isInstance(error: unknown): error is CacheError {
     return typeof error === 'object' && error !== null && brand in error
   }
+}
+
+export function wrongOption(option: string, problem: string): CacheError {
+  return new CacheError('ERR_CACHE_OPTION', `${option} ${problem}`)
+}
+
+/** The other side answered: sending the same again changes nothing, and it is not away. */
+export function isRefusal(error: unknown): boolean {
+  return CacheError.isInstance(error) && error.code === 'ERR_CACHE_REFUSED'
 }

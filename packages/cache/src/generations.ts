@@ -10,6 +10,8 @@ export interface Pending {
 }
 
 const maxUnreferenced = 10_000
+/** Heap of a record with its place in the map; its name comes on top. */
+const recordBytes = 136
 
 /**
  * The order of invalidations in this process. Every invalidation takes the next position; whoever wants to store a value compares
@@ -22,8 +24,14 @@ export class Generations {
   readonly #unreferenced = new Set<TagRecord>()
   readonly #pending = new Map<string, Set<Pending>>()
   #pendingCount = 0
-  /** Tags without a record count as changed for everything that began before. */
+  #bytes = 0
+  /** Changes of tags up to here may have been forgotten: they count as changed for everything that began before. */
   #floor = 0
+
+  /** Estimated heap of the tags' records. */
+  get bytes(): number {
+    return this.#bytes
+  }
 
   begin(key: string): Pending {
     const pending: Pending = { key, start: this.position, voided: false }
@@ -52,8 +60,7 @@ export class Generations {
     let record = this.#tags.get(name)
     if (!record) {
       if (this.#pendingCount === 0) return
-      record = { name, changedAt: 0, refs: 0 }
-      this.#tags.set(name, record)
+      record = this.#record(name)
       this.#unreferenced.add(record)
     }
     record.changedAt = this.position
@@ -74,8 +81,7 @@ export class Generations {
   holds(pending: Pending, tags: Iterable<string>): boolean {
     if (pending.voided) return false
     for (const tag of tags) {
-      const record = this.#tags.get(tag)
-      if (record ? record.changedAt > pending.start : pending.start < this.#floor) return false
+      if (pending.start < this.#floor || (this.#tags.get(tag)?.changedAt ?? 0) > pending.start) return false
     }
     return true
   }
@@ -85,8 +91,7 @@ export class Generations {
     for (const name of tags) {
       let record = this.#tags.get(name)
       if (!record) {
-        record = { name, changedAt: 0, refs: 0 }
-        this.#tags.set(name, record)
+        record = this.#record(name)
       } else if (record.refs === 0) this.#unreferenced.delete(record)
       record.refs++
       records.push(record)
@@ -98,12 +103,23 @@ export class Generations {
     for (const record of records) {
       if (--record.refs > 0) continue
       if (this.#pendingCount > 0 && record.changedAt > 0) this.#unreferenced.add(record)
-      else this.#tags.delete(record.name)
+      else this.#drop(record)
     }
   }
 
   #forget(): void {
-    for (const record of this.#unreferenced) this.#tags.delete(record.name)
+    for (const record of this.#unreferenced) this.#drop(record)
     this.#unreferenced.clear()
+  }
+
+  #record(name: string): TagRecord {
+    const record = { name, changedAt: 0, refs: 0 }
+    this.#tags.set(name, record)
+    this.#bytes += recordBytes + name.length
+    return record
+  }
+
+  #drop(record: TagRecord): void {
+    if (this.#tags.delete(record.name)) this.#bytes -= recordBytes + record.name.length
   }
 }

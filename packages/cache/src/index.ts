@@ -3,13 +3,25 @@ export { noopCache } from './drivers/noop.ts'
 export { CacheError } from './errors.ts'
 export { invalidationSchema } from './intents.ts'
 export { cacheAttributes, cacheMetrics, cacheSpans } from './instrumentation.ts'
-export { jsonSerializer } from './serializer.ts'
+export { jsonSerializer, v8Serializer } from './codec.ts'
 
-export type { BatchFactory, Cache, CacheStats, Cancellable, Factory, FactoryEntry, StoreOptions } from './contract.ts'
+export type {
+  BatchFactory,
+  Cache,
+  CacheStats,
+  Cancellable,
+  CopyExplanation,
+  Explanation,
+  Factory,
+  FactoryEntry,
+  LoadOptions,
+  ReadOptions,
+  StoreOptions,
+} from './contract.ts'
+export type { Isolation, SchemaLike, Serializer } from './codec.ts'
 export type { CacheDriver, LocalDriver, LocalStore, SharedDriver, SharedLookup, SharedRead, SharedStore, SharedWrite } from './driver.ts'
 export type { LocalEntry, TagRecord } from './entry.ts'
 export type { CacheErrorCode } from './errors.ts'
 export type { TransactionLike } from './intents.ts'
 export type { BusTransport, Invalidation, InvalidationBus, QueryableLike } from './invalidation.ts'
-export type { CacheOptions, LoggerLike } from './options.ts'
-export type { Serializer } from './serializer.ts'
+export type { CacheOptions, LoggerLike, SuspectPolicy } from './options.ts'

@@ -69,6 +69,8 @@ describe('telemetry', () => {
       [`${cacheMetrics.invalidations} seen local`]: 1,
       [`${cacheMetrics.invalidations} seen bus`]: 0,
       [`${cacheMetrics.invalidations} seen gap`]: 0,
+      [`${cacheMetrics.faults} seen l2`]: 0,
+      [`${cacheMetrics.faults} seen bus`]: 0,
       [`${cacheMetrics.entries} seen`]: 1,
       [`${cacheMetrics.evictions} seen`]: 1,
     })

@@ -7,12 +7,13 @@ export const cacheMetrics = {
   entries: 'platform.cache.entries',
   evictions: 'platform.cache.evictions',
   invalidations: 'platform.cache.invalidations',
+  faults: 'platform.cache.faults',
 } as const
 export const cacheSpans = { load: 'cache.load' } as const
 export const cacheAttributes = {
   namespace: 'platform.cache.namespace',
   result: 'result',
-  /** Of an invalidation: `local` (asked for here), `bus` (from another process), `gap` (all of l1, since a message may be missing). */
+  /** Of a fault: where it was, `l2` or `bus`. Of an invalidation: `local` (asked for here), `bus` (from another process), `gap` (all of l1, since a message may be missing). */
   origin: 'origin',
 } as const
 
@@ -22,6 +23,7 @@ export interface CacheCounts {
   stale: number
   errors: number
   invalidations: { local: number; bus: number; gap: number }
+  faults: { l2: number; bus: number }
 }
 
 const scope = '@platform/cache'
@@ -42,17 +44,22 @@ export function instrument(
     description: 'Invalidations by origin',
     unit: '{invalidation}',
   })
+  const faults = meter.createObservableCounter(cacheMetrics.faults, {
+    description: 'Entries of l2 and messages of the bus that could not be what they should',
+    unit: '{fault}',
+  })
   const duration = meter.createHistogram(cacheMetrics.loadDuration, {
     description: 'Time in the factory',
     unit: 's',
     advice: { explicitBucketBoundaries: [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10] },
   })
-  const observed = [requests, entries, evictions, invalidations]
+  const observed = [requests, entries, evictions, invalidations, faults]
   const observe: Parameters<typeof meter.addBatchObservableCallback>[0] = (result) => {
     for (const [name, count] of Object.entries({ hit: counts.hits, miss: counts.misses, stale: counts.stale, error: counts.errors }))
       result.observe(requests, count, { ...of, [cacheAttributes.result]: name })
     for (const [origin, count] of Object.entries(counts.invalidations))
       result.observe(invalidations, count, { ...of, [cacheAttributes.origin]: origin })
+    for (const [origin, count] of Object.entries(counts.faults)) result.observe(faults, count, { ...of, [cacheAttributes.origin]: origin })
     const { entries: size, evictions: evicted } = store()
     result.observe(entries, size, of)
     result.observe(evictions, evicted, of)

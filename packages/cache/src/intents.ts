@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { backgroundInterval, guarded, settlesWithin } from '@platform/kernel'
 import { CacheError } from './errors.ts'
 import type { Invalidation, QueryableLike } from './invalidation.ts'
 import type { LoggerLike } from './options.ts'
@@ -18,6 +19,13 @@ export const invalidationSchema: string = `create table if not exists platform_c
   created_at timestamptz not null default now()
 )`
 
+export interface IntentsOptions {
+  readonly namespace: string
+  readonly logger: LoggerLike | undefined
+  /** Counts in this process when it returns; resolves when l2 and the bus have it. */
+  deliver(what: Invalidation): Promise<void>
+}
+
 const insert = 'insert into platform_cache_invalidations (id, namespace, keys, tags) values ($1, $2, $3::jsonb, $4::jsonb)'
 const remove = 'delete from platform_cache_invalidations where id = any($1::uuid[])'
 const leftovers = `select id, keys, tags from platform_cache_invalidations
@@ -29,24 +37,17 @@ const leftovers = `select id, keys, tags from platform_cache_invalidations
  */
 export class Intents {
   readonly #db: QueryableLike
-  readonly #namespace: string
-  readonly #deliver: (what: Invalidation) => Promise<void>
-  readonly #logger: LoggerLike | undefined
+  readonly #options: IntentsOptions
   readonly #timer: NodeJS.Timeout
+  readonly #inFlight = new Set<Promise<void>>()
   #prepared: Promise<void> | undefined
   #sweeping: Promise<void> | undefined
-  readonly #inFlight = new Set<Promise<void>>()
+  #closed = false
 
-  constructor(
-    db: QueryableLike,
-    sweepIntervalMs: number,
-    options: { readonly namespace: string; readonly logger: LoggerLike | undefined; deliver(what: Invalidation): Promise<void> },
-  ) {
+  constructor(db: QueryableLike, sweepIntervalMs: number, options: IntentsOptions) {
     this.#db = db
-    this.#namespace = options.namespace
-    this.#logger = options.logger
-    this.#deliver = (what) => options.deliver(what)
-    this.#timer = setInterval(() => this.#sweepQuietly(), sweepIntervalMs).unref()
+    this.#options = options
+    this.#timer = backgroundInterval(() => this.#sweepQuietly(), sweepIntervalMs)
     this.#sweepQuietly()
   }
 
@@ -60,29 +61,34 @@ export class Intents {
   }
 
   /**
-   * The insert is sent at once, so it runs before the COMMIT on the same connection. Should it fail, PostgreSQL has aborted the
-   * transaction; the hook delivers in any case when there is a commit.
+   * The insert is sent at once, so it runs before the COMMIT on the same connection; names are in their safe form, so that it cannot abort the
+   * transaction. The commit waits for nothing more: the row is durable, and what cannot be delivered now is delivered by a sweep.
    */
   add(tx: TransactionLike, what: Invalidation): void {
-    if (!tx.afterCommit) throw new CacheError('ERR_CACHE_NO_AFTER_COMMIT', undefined, { namespace: this.#namespace })
+    const { namespace } = this.#options
+    if (!tx.afterCommit) throw new CacheError('ERR_CACHE_NO_AFTER_COMMIT', undefined, { namespace })
     const id = randomUUID()
-    const written = tx.query(insert, [id, this.#namespace, JSON.stringify(what.keys), JSON.stringify(what.tags)]).then(
-      () => undefined,
-      (err: unknown) => this.#logger?.error({ err, namespace: this.#namespace }, 'the intent of an invalidation could not be written'),
-    )
+    // A hook that is refused (the transaction has ended) writes no row.
+    const written = Promise.withResolvers<void>()
     tx.afterCommit(() => {
-      const work = written
-        .then(() => this.#deliver(what))
+      if (this.#closed) return
+      const work: Promise<void> = Promise.all([this.#options.deliver(what), written.promise])
         .then(() => this.#db.query(remove, [[id]]))
         .then(
           () => undefined,
-          (err: unknown) =>
-            this.#logger?.warn({ err, namespace: this.#namespace }, 'an invalidation after a commit waits for the next sweep'),
+          (err: unknown) => this.#log('warn', err, 'an invalidation after a commit waits for the next sweep'),
         )
         .finally(() => this.#inFlight.delete(work))
       this.#inFlight.add(work)
-      return work
     })
+    const row = [id, namespace, JSON.stringify(what.keys), JSON.stringify(what.tags)]
+    Promise.resolve(tx.query(insert, row)).then(
+      () => written.resolve(),
+      (err: unknown) => {
+        this.#log('error', err, 'the intent of an invalidation could not be written')
+        written.resolve()
+      },
+    )
   }
 
   /** Delivers what other processes, or earlier lives of this one, left behind. */
@@ -93,23 +99,32 @@ export class Intents {
     return this.#sweeping
   }
 
-  async close(): Promise<void> {
+  /** Ends the sweeps, and waits for what is under way, at most so long: the rows stay for others. */
+  async close(timeoutMs: number): Promise<void> {
+    this.#closed = true
     clearInterval(this.#timer)
-    await Promise.allSettled([...this.#inFlight, this.#sweeping])
+    await settlesWithin(Promise.allSettled([...this.#inFlight, this.#sweeping]), timeoutMs)
   }
 
   #sweepQuietly(): void {
-    this.sweep().catch((err: unknown) => this.#logger?.debug({ err, namespace: this.#namespace }, 'intents could not be swept'))
+    this.sweep().catch((err: unknown) => this.#log('debug', err, 'intents could not be swept'))
+  }
+
+  #log(level: 'debug' | 'warn' | 'error', err: unknown, message: string): void {
+    const { logger, namespace } = this.#options
+    guarded(() => logger?.[level]({ err, namespace }, message))
   }
 
   async #sweep(): Promise<void> {
     await this.ready()
-    for (;;) {
-      const rows = rowsOf<{ id: string; keys: string[]; tags: string[] }>(await this.#db.query(leftovers, [this.#namespace]))
-      if (rows.length === 0) return
-      await this.#deliver({ keys: rows.flatMap((row) => row.keys), tags: rows.flatMap((row) => row.tags), all: false })
+    const { namespace, logger } = this.#options
+    while (!this.#closed) {
+      const rows = rowsOf<{ id: string; keys: unknown; tags: unknown }>(await this.#db.query(leftovers, [namespace]))
+      if (rows.length === 0 || this.#closed) return
+      const what = { keys: rows.flatMap((row) => namesOf(row.keys)), tags: rows.flatMap((row) => namesOf(row.tags)), all: false }
+      if (what.keys.length + what.tags.length > 0) await this.#options.deliver(what)
       await this.#db.query(remove, [rows.map((row) => row.id)])
-      this.#logger?.info({ namespace: this.#namespace, count: rows.length }, 'delivered invalidations that a crash had left behind')
+      guarded(() => logger?.info({ namespace, count: rows.length }, 'delivered invalidations that a crash had left behind'))
     }
   }
 
@@ -129,4 +144,10 @@ export class Intents {
 /** `pg` and db-pool answer with `{ rows }`, TypeORM with the rows. */
 function rowsOf<R>(result: unknown): R[] {
   return Array.isArray(result) ? (result as R[]) : (result as { rows: R[] }).rows
+}
+
+/** Rows are written by every version of this package, and by whoever else can: what is no name is left out. */
+function namesOf(column: unknown): string[] {
+  const parsed: unknown = typeof column === 'string' ? JSON.parse(column) : column
+  return Array.isArray(parsed) ? parsed.filter((name) => typeof name === 'string' && name.length > 0) : []
 }

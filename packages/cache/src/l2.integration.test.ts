@@ -187,7 +187,7 @@ describe('l2', () => {
     await using([cache], async () => {
       expect(await cache.getOrSet('k', () => 1)).toBe(1)
       expect(await late.promise).toBe('held')
-      await expect.poll(() => client.exists(`${options.namespace}:l:k`)).toBe(0)
+      await expect.poll(() => client.exists(`{${options.namespace}}:l:k`)).toBe(0)
     })
   })
 

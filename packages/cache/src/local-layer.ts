@@ -1,8 +1,10 @@
+import { freezeDeep, type Isolation } from './codec.ts'
 import type { Coherence } from './coherence.ts'
 import type { LocalDriver, LocalStore } from './driver.ts'
 import { type Freshness, freshness, type LocalEntry, tagsUnchanged } from './entry.ts'
 import type { Generations, Pending } from './generations.ts'
 import type { Invalidation } from './invalidation.ts'
+import type { SuspectPolicy } from './options.ts'
 
 export interface LocalWrite {
   readonly pending: Pending
@@ -11,10 +13,22 @@ export interface LocalWrite {
   readonly freshMs: number
   readonly revalidateMs: number
   readonly errorMs: number
-  /** l2, where there is one, agreed; otherwise the copy is short-lived. */
+  /** So long before it is stale a refresh begins; 0: none. */
+  readonly earlyMs: number
+  /** l2, where there is one, agreed or was not concerned; otherwise the copy is short-lived. */
   readonly confirmed: boolean
+  /** l2 holds it as well. */
+  readonly shared: boolean
   /** After a failed refresh. */
   readonly retryInMs?: number | undefined
+}
+
+export interface LocalLayerOptions {
+  readonly suspectTtlMs: number
+  readonly suspect: SuspectPolicy
+  readonly values: Isolation
+  readonly vouchedWithoutBus: boolean
+  readonly keepsFallback: boolean
 }
 
 /** l1 with the rules under which a copy counts. Works without a store, too: then there is only the order of invalidations. */
@@ -23,30 +37,22 @@ export class LocalLayer {
   /** Set when there is a bus. */
   coherence: Coherence | undefined
   readonly #store: LocalStore | undefined
-  readonly #suspectTtlMs: number
-  readonly #vouchedWithoutBus: boolean
-  readonly #keepsFallback: boolean
+  readonly #options: LocalLayerOptions
 
-  constructor(
-    driver: LocalDriver | undefined,
-    generations: Generations,
-    options: { readonly suspectTtlMs: number; readonly vouchedWithoutBus: boolean; readonly keepsFallback: boolean },
-  ) {
+  constructor(driver: LocalDriver | undefined, generations: Generations, options: LocalLayerOptions) {
     this.generations = generations
-    this.#suspectTtlMs = options.suspectTtlMs
-    this.#vouchedWithoutBus = options.vouchedWithoutBus
-    this.#keepsFallback = options.keepsFallback
-    this.#store = driver?.open({ onRemove: (entry) => generations.release(entry.tags) })
+    this.#options = options
+    this.#store = driver?.open({ onRemove: (entry) => generations.release(entry.tags), sharedBytes: () => generations.bytes })
   }
 
-  /** The fast path. */
+  /** The fast path: fresh, and not yet to be refreshed. */
   fresh(key: string): LocalEntry | undefined {
     const entry = this.#store?.get(key)
     if (entry === undefined) return undefined
     const now = performance.now()
     const { coherence } = this
     if (coherence !== undefined && now >= coherence.confirmedUntil) coherence.lose('no heartbeat came back')
-    return now < entry.freshUntil && entry.epoch === this.generations.epoch && tagsUnchanged(entry) ? entry : undefined
+    return now < entry.refreshAt && entry.epoch === this.generations.epoch && tagsUnchanged(entry) ? entry : undefined
   }
 
   find(key: string): { entry: LocalEntry; state: Freshness } | undefined {
@@ -58,31 +64,51 @@ export class LocalLayer {
     return undefined
   }
 
+  /** Changes nothing. */
+  peek(key: string): LocalEntry | undefined {
+    return this.#store?.get(key)
+  }
+
+  /** What a caller gets of a value that l1 may hold. */
+  handOut<T>(value: T): T {
+    return this.#options.values === 'copied' && typeof value === 'object' && value !== null ? structuredClone(value) : value
+  }
+
+  /** The value as l1 may hold it and callers may see it. */
+  own<T>(value: T): T {
+    return this.#store && this.#options.values === 'frozen' ? freezeDeep(value) : value
+  }
+
   /** False when an invalidation came meanwhile. */
   put(key: string, write: LocalWrite): boolean {
-    if (!this.generations.holds(write.pending, write.tags)) return false
+    const { generations } = this
+    if (!generations.holds(write.pending, write.tags)) return false
     if (!this.#store) return true
-    const vouched = this.coherence ? !this.coherence.suspect : this.#vouchedWithoutBus
+    const suspect = this.coherence?.suspect === true
+    if (suspect && this.#options.suspect === 'bypass') return true
+    const vouched = this.coherence ? !suspect || this.#options.suspect === 'serve' : this.#options.vouchedWithoutBus
     const short = !vouched || !write.confirmed
-    const freshMs = short ? Math.min(write.freshMs, this.#suspectTtlMs) : write.freshMs
+    const { suspectTtlMs } = this.#options
     const now = performance.now()
-    const freshUntil = now + freshMs
+    const freshUntil = now + (short ? Math.min(write.freshMs, suspectTtlMs) : write.freshMs)
     const revalidateUntil = short ? freshUntil : freshUntil + write.revalidateMs
     const errorUntil = freshUntil + write.errorMs
     if (revalidateUntil <= now && errorUntil <= now) {
       this.#store.delete(key)
       return true
     }
-    const { generations } = this
+    const retryInMs = short ? Math.min(write.retryInMs ?? 0, suspectTtlMs) : (write.retryInMs ?? 0)
     this.#store.set(key, {
-      value: write.value,
+      value: this.#options.values === 'copied' ? this.handOut(write.value) : write.value,
       freshUntil,
+      refreshAt: write.earlyMs > 0 && !short ? freshUntil - write.earlyMs : freshUntil,
       revalidateUntil,
       errorUntil,
       position: write.pending.start,
       epoch: generations.epoch,
       tags: generations.retain(write.tags),
-      retryAt: write.retryInMs ? now + write.retryInMs : 0,
+      shared: write.shared,
+      retryAt: retryInMs > 0 ? now + retryInMs : 0,
     })
     return true
   }
@@ -104,7 +130,8 @@ export class LocalLayer {
 
   /** Copies may have missed an invalidation: they stop counting, and remain only where staleIfErrorMs asks for something rather than nothing. */
   distrust(): void {
-    if (this.#keepsFallback) this.generations.voidAll()
+    if (this.#options.suspect === 'serve') return
+    if (this.#options.keepsFallback && this.#options.suspect === 'shorten') this.generations.voidAll()
     else this.flush()
   }
 

@@ -1,67 +1,70 @@
+import { backoffMs } from '@platform/kernel'
 import { Delivery } from './delivery.ts'
 import type { SharedLookup, SharedRead, SharedStore, SharedWrite } from './driver.ts'
-import { CacheError } from './errors.ts'
+import { CacheError, isRefusal } from './errors.ts'
 import type { Invalidation } from './invalidation.ts'
-import { within } from './timing.ts'
 
 const failuresUntilPause = 3
-const initialPauseMs = 100
+const initialPauseMs = 200
 const maxPauseMs = 2_000
+
+/** `well`: asked. `away`: not asked until the time has come, then by one request alone. */
+type State = { readonly is: 'well'; failures: number } | { readonly is: 'away'; retries: number; until: number; probing: boolean }
 
 /** l2 behind a time limit and a pause after repeated failures. Invalidations that do not get through wait here, and what they name counts as absent. */
 export class SharedLayer {
   readonly delivery: Delivery
   readonly #store: SharedStore
-  readonly #hardTimeoutMs: number
-  #failures = 0
-  #pausedUntil = 0
-  #probing = false
+  readonly #timeoutMs: number
+  #state: State = { is: 'well', failures: 0 }
 
-  constructor(store: SharedStore, hardTimeoutMs: number, onDelivered: (what: Invalidation, attempts: number) => void) {
+  constructor(
+    store: SharedStore,
+    timeoutMs: number,
+    events: { onDelivered(what: Invalidation, attempts: number): void; onRefused(error: unknown): void },
+  ) {
     this.#store = store
-    this.#hardTimeoutMs = hardTimeoutMs
-    this.delivery = new Delivery((what) => within(store.invalidate(what), hardTimeoutMs), onDelivered)
-  }
-
-  get available(): boolean {
-    return this.#pausedUntil === 0
+    this.#timeoutMs = timeoutMs
+    this.delivery = new Delivery({ ...events, timeoutMs, send: (what) => limited(store.invalidate(what), timeoutMs) })
   }
 
   /** A lease that arrives too late is given back. */
   read(lookups: readonly SharedLookup[]): Promise<SharedRead[]> {
-    const giveBack = (reads: SharedRead[]) => {
-      for (const [index, { lease }] of reads.entries()) {
-        const lookup = lookups[index] as SharedLookup
-        if (lease === 'held' && lookup.lease) this.release(lookup.key, lookup.lease.token)
-      }
-    }
-    return this.#call(() => this.#store.read(lookups), giveBack)
+    return this.#call(
+      () => this.#store.read(lookups),
+      (reads) => this.giveBack(lookups, reads),
+    )
+  }
+
+  giveBack(lookups: readonly SharedLookup[], reads: readonly SharedRead[]): void {
+    const held = lookups.filter((lookup, index) => lookup.lease && reads[index]?.lease === 'held')
+    const token = held[0]?.lease?.token
+    if (token !== undefined)
+      this.release(
+        held.map(({ key }) => key),
+        token,
+      )
   }
 
   fill(write: SharedWrite & { readonly token: string; readonly position: string }): Promise<boolean> {
     return this.#call(() => this.#store.fill(write))
   }
 
-  renew(key: string, token: string, leaseMs: number): Promise<boolean> {
-    return this.#call(() => this.#store.renew(key, token, leaseMs))
+  /** Not waited for, nor is `release`: a lease that is lost or stays costs a load or a wait of the others. */
+  renew(keys: readonly string[], token: string, leaseMs: number, yielded: boolean): void {
+    this.#call(() => this.#store.renew(keys, token, leaseMs, yielded)).catch(() => undefined)
   }
 
-  /** Not waited for: a lease that stays is waited out by the others. */
-  release(key: string, token: string): void {
-    this.#call(() => this.#store.release(key, token)).catch(() => undefined)
+  release(keys: readonly string[], token: string): void {
+    this.#call(() => this.#store.release(keys, token)).catch(() => undefined)
   }
 
   write(write: SharedWrite): Promise<void> {
     return this.#call(() => this.#store.write(write))
   }
 
-  /** Rejects when l2 did not confirm; the invalidation stays queued. */
-  invalidate(what: Invalidation): Promise<void> {
-    return this.delivery.add(what)
-  }
-
   ping(): Promise<void> {
-    return within(this.#store.ping(), this.#hardTimeoutMs)
+    return limited(this.#store.ping(), this.#timeoutMs)
   }
 
   async close(error: unknown): Promise<void> {
@@ -70,23 +73,57 @@ export class SharedLayer {
   }
 
   async #call<T>(run: () => Promise<T>, late?: (result: T) => void): Promise<T> {
-    const probe = this.#pausedUntil > 0
-    if (probe && (this.#probing || performance.now() < this.#pausedUntil))
-      throw new CacheError('ERR_CACHE_UNAVAILABLE', 'l2 failed just now; not asked')
-    if (probe) this.#probing = true
+    const state = this.#state
+    if (state.is === 'away') {
+      if (state.probing || performance.now() < state.until) throw new CacheError('ERR_CACHE_UNAVAILABLE', 'l2 failed just now; not asked')
+      state.probing = true
+    }
     try {
-      const result = await within(run(), this.#hardTimeoutMs, late)
-      this.#failures = 0
-      if (this.#pausedUntil > 0) this.delivery.retryNow()
-      this.#pausedUntil = 0
+      const result = await limited(run(), this.#timeoutMs, late)
+      this.#well()
       return result
     } catch (error) {
-      if (++this.#failures >= failuresUntilPause || probe)
-        this.#pausedUntil =
-          performance.now() + Math.min(maxPauseMs, initialPauseMs * 2 ** Math.min(Math.max(this.#failures - failuresUntilPause, 0), 10))
+      if (isRefusal(error)) this.#well()
+      else this.#failed(state)
       throw error
-    } finally {
-      if (probe) this.#probing = false
     }
   }
+
+  #well(): void {
+    if (this.#state.is === 'well') this.#state.failures = 0
+    else {
+      this.#state = { is: 'well', failures: 0 }
+      this.delivery.retryNow()
+    }
+  }
+
+  #failed(askedIn: State): void {
+    // Requests that were asked before l2 was known to be away tell nothing new.
+    if (this.#state !== askedIn) return
+    if (askedIn.is === 'well' && ++askedIn.failures < failuresUntilPause) return
+    const retries = askedIn.is === 'well' ? 1 : askedIn.retries + 1
+    const until = performance.now() + Math.max(initialPauseMs / 2, backoffMs(retries, initialPauseMs, maxPauseMs))
+    this.#state = { is: 'away', retries, until, probing: false }
+  }
+}
+
+/** Rejects with ERR_CACHE_UNAVAILABLE after `timeoutMs`; `late` gets a result that comes after that. */
+export function limited<T>(work: Promise<T>, timeoutMs: number, late?: (result: T) => void): Promise<T> {
+  return new Promise((resolve, reject) => {
+    let timer: NodeJS.Timeout | undefined = setTimeout(() => {
+      timer = undefined
+      reject(new CacheError('ERR_CACHE_UNAVAILABLE', `no answer within ${timeoutMs} ms`))
+    }, timeoutMs)
+    work.then(
+      (result) => {
+        if (timer === undefined) return late?.(result)
+        clearTimeout(timer)
+        resolve(result)
+      },
+      (error: unknown) => {
+        clearTimeout(timer)
+        reject(error as Error)
+      },
+    )
+  })
 }

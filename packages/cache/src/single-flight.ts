@@ -1,72 +1,124 @@
-import type { Pending } from './generations.ts'
+import type { Generations, Pending } from './generations.ts'
+import type { FactoryRun } from './factory-run.ts'
 
-/** How a request ended; loads never reject, so that nobody has to listen. */
-export type Outcome =
-  /** `voided`: an invalidation came between the beginning of the load and its end. */
-  | { readonly kind: 'hit' | 'miss' | 'stale'; readonly value: unknown; readonly voided: boolean }
-  | { readonly kind: 'error'; readonly error: unknown }
+/** A value together with what decides who may have it. */
+export interface Answer {
+  readonly kind: 'hit' | 'miss' | 'stale'
+  readonly value: unknown
+  /** The tags of what was read; a change of one of them voids the answer. */
+  readonly tags: Iterable<string>
+  /** The turn in which l2 last vouched for it, or in which its source was about to be read; infinite where there is no l2. */
+  readonly turn: number
+}
+
+/** What a caller may have heard of when he asked. */
+export interface Arrival {
+  readonly position: number
+  readonly turn: number
+}
+
+/**
+ * The one rule: nobody gets what was read before an invalidation that he may know of. `turn` speaks for other processes, the log of invalidations for
+ * this one. To be asked at the moment of the answer, or at the arrival of who comes after it: the log reaches back while the load runs.
+ */
+export function mayHave(generations: Generations, read: Pending, answer: Answer, arrival: Arrival): boolean {
+  if (arrival.turn > answer.turn) return false
+  return arrival.position === read.start || generations.holds(read, answer.tags)
+}
+
+/** `loading`: callers wait. `answered`: they have had a first answer, the load goes on. `settled`: no more answers; it is not joined any more. */
+export type FlightState = { readonly is: 'loading' } | { readonly is: 'answered'; readonly answer: Answer } | { readonly is: 'settled' }
+
+interface Caller {
+  readonly arrival: Arrival
+  resolve(answer: Answer | undefined): void
+  reject(error: unknown): void
+}
+
+const loading: FlightState = { is: 'loading' }
+const settled: FlightState = { is: 'settled' }
 
 /** One load of one key, shared by everyone who asks meanwhile. Ends early only when every caller has gone. */
 export class Flight {
   readonly pending: Pending
-  /** Known so far: given by the first caller, added by the factory. */
+  /** Known so far: given by the first caller, added by the factory or by what l2 holds. */
   readonly tags: Set<string>
-  readonly controller: AbortController = new AbortController()
-  readonly outcome: Promise<Outcome>
-  settled = false
-  /** Set where l2 answered: the turn of the event loop in which it was asked. Who came in a later one may know more. */
-  askedIn: number = Number.POSITIVE_INFINITY
-  /** Settled with a stale copy while the load goes on. */
-  running = false
-  /** l2 refused the value: another process invalidated it during the load. */
-  discarded = false
-  /** Every caller has gone: what the factory says now is nobody's failure. */
-  abandoned = false
-  #resolve: (outcome: Outcome) => void
-  #callers = 0
-  #background = false
-  readonly #onAbandoned: (flight: Flight) => void
+  readonly run: FactoryRun
+  state: FlightState = loading
+  /** Worth finishing without callers: the refresh behind a copy. */
+  background = false
+  readonly #generations: Generations
+  readonly #callers = new Set<Caller>()
 
-  constructor(pending: Pending, tags: readonly string[], onAbandoned: (flight: Flight) => void) {
-    this.pending = pending
+  constructor(generations: Generations, key: string, run: FactoryRun, tags: readonly string[]) {
+    this.#generations = generations
+    this.pending = generations.begin(key)
+    this.run = run
     this.tags = new Set(tags)
-    this.#onAbandoned = onAbandoned
-    const { promise, resolve } = Promise.withResolvers<Outcome>()
-    this.outcome = promise
-    this.#resolve = resolve
   }
 
   get key(): string {
     return this.pending.key
   }
 
-  /** The load is worth finishing without callers: a refresh, or one that served a stale copy. */
-  keepInBackground(): void {
-    this.#background = true
+  /** Has an invalidation reached what it reads? Then nobody joins it any more. */
+  get overtaken(): boolean {
+    return !this.#generations.holds(this.pending, this.tags)
   }
 
-  settle(outcome: Outcome): void {
-    this.settled = true
-    this.#resolve(outcome)
+  mayHave(answer: Answer, arrival: Arrival): boolean {
+    return mayHave(this.#generations, this.pending, answer, arrival)
   }
 
-  wait(signal: AbortSignal | undefined): Promise<Outcome> {
-    this.#callers++
-    if (!signal) return this.outcome
+  /** Undefined: the answer is not for this caller; he has to ask again. */
+  join(arrival: Arrival, signal: AbortSignal | undefined): Promise<Answer | undefined> {
     return new Promise((resolve, reject) => {
-      const onAbort = () => {
+      if (!signal) return void this.#callers.add({ arrival, resolve, reject })
+      const onAbort = (): void => {
+        this.#callers.delete(caller)
         reject(signal.reason as Error)
-        if (--this.#callers > 0 || this.#background || this.settled) return
-        this.abandoned = true
-        this.#onAbandoned(this)
-        this.controller.abort(signal.reason)
+        if (this.#callers.size === 0 && !this.background && this.state.is === 'loading') this.run.abandon(this, signal.reason)
       }
-      if (signal.aborted) return onAbort()
-      signal.addEventListener('abort', onAbort, { once: true })
-      void this.outcome.then((outcome) => {
-        signal.removeEventListener('abort', onAbort)
-        resolve(outcome)
-      })
+      const leave = (): void => signal.removeEventListener('abort', onAbort)
+      const caller: Caller = {
+        arrival,
+        resolve: (answer) => {
+          leave()
+          resolve(answer)
+        },
+        reject: (error) => {
+          leave()
+          reject(error as Error)
+        },
+      }
+      this.#callers.add(caller)
+      if (signal.aborted) onAbort()
+      else signal.addEventListener('abort', onAbort, { once: true })
     })
+  }
+
+  /** The load goes on behind it. */
+  answer(answer: Answer): void {
+    if (this.state.is !== 'loading') return
+    this.state = { is: 'answered', answer }
+    this.#give(answer)
+  }
+
+  settle(answer: Answer): void {
+    if (this.state.is === 'settled') return
+    this.state = settled
+    this.#give(answer)
+  }
+
+  fail(error: unknown): void {
+    if (this.state.is === 'settled') return
+    this.state = settled
+    for (const caller of this.#callers) caller.reject(error)
+    this.#callers.clear()
+  }
+
+  #give(answer: Answer): void {
+    for (const caller of this.#callers) caller.resolve(this.mayHave(answer, caller.arrival) ? answer : undefined)
+    this.#callers.clear()
   }
 }

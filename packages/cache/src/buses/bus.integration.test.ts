@@ -149,9 +149,35 @@ describe('coherence', () => {
     expect(await b.get('k')).toBe(1)
     await say(5, ['other'])
     await expect.poll(() => b.get('k')).toBeUndefined()
+  })
+
+  it('what no cache sent changes nothing and is counted', async () => {
+    const [b] = (await processes(1, () => redisBus({ client, heartbeatMs: 5_000 }))) as [Cache]
     await b.set('k', 1)
-    await client.publish(channel, 'not a message')
-    await expect.poll(() => b.get('k')).toBeUndefined()
+    const names = JSON.stringify(Array.from({ length: 200_000 }, (_, index) => `k${index}`))
+    const foreign = [
+      'not a message',
+      'null',
+      '7',
+      '{}',
+      '[]',
+      '[1,"peer",1,0]',
+      '[1,"peer",1,0,7,[],false]',
+      '[1,"peer",1,0,["k",7],[],false]',
+      '[1,"peer",1,0,["k"],[],"yes"]',
+      '[1,"peer",-1,0,["k"],[],false]',
+      '[1,"peer",1e300,0,["k"],[],false]',
+      '[1,7,1,0,["k"],[],false]',
+      '[1,"peer",1,0,["\\ud800"],[],true]',
+      '[2,"peer",1,0,["k"],[],true]',
+      '[1,"peer",1,0,["k"],[],true,1]',
+      `[1,"peer",1,0,${names},[],true]`,
+      '['.repeat(100_000),
+    ]
+    for (const payload of foreign) await client.publish(`bus-${spaces}:bus`, payload)
+    await expect.poll(() => b.stats().faults).toBe(foreign.length)
+    expect(b.stats().coherence).toBe('coherent')
+    expect(await b.get('k')).toBe(1)
   })
 
   it('losing the subscription flushes l1, and the state recovers', async () => {

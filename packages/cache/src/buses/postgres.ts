@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
+import { backgroundPause, durationOption, knownOptions } from '@platform/kernel'
+import { CacheError, wrongOption } from '../errors.ts'
 import type { BusTransport, InvalidationBus, QueryableLike } from '../invalidation.ts'
-import { fail, numberOption } from '../options.ts'
-import { sleep } from '../timing.ts'
 
 /** db-pool, or an adapter over a `pg` client of your own. */
 export interface ListeningDatabase extends QueryableLike {
@@ -23,17 +23,17 @@ const maxDelayMs = 2_000
 
 /** LISTEN and NOTIFY: for processes that share a database and nothing else. Behind a pooler in transaction mode it does not work. */
 export function postgresBus(options: PostgresBusOptions): InvalidationBus {
-  const { db, heartbeatMs, ...unknown } = options
-  for (const name of Object.keys(unknown)) fail(`postgresBus: unknown option ${name}`)
-  if (typeof db?.listen !== 'function' || typeof db.query !== 'function') fail('postgresBus: db must have listen and query')
+  knownOptions(wrongOption, 'postgresBus', options, ['db', 'heartbeatMs'])
+  const { db, heartbeatMs = 2_000 } = options
+  if (typeof db?.listen !== 'function' || typeof db.query !== 'function') throw wrongOption('postgresBus.db', 'must have listen and query')
   let opened = false
   return {
     name: 'postgres',
     maxPayloadBytes,
-    heartbeatMs: numberOption('postgresBus: heartbeatMs', heartbeatMs, 2_000, 50),
+    heartbeatMs: durationOption(wrongOption, 'postgresBus.heartbeatMs', heartbeatMs, 50),
     db,
     open({ namespace, onMessage, onLost }) {
-      if (opened) fail('postgresBus: this bus belongs to another cache already; make one per cache')
+      if (opened) throw wrongOption('postgresBus', 'belongs to another cache already; make one per cache')
       opened = true
       return subscribe(db, channelOf(namespace), onMessage, onLost)
     },
@@ -51,31 +51,39 @@ function subscribe(
   onMessage: (payload: string) => void,
   onLost: (cause: unknown) => void,
 ): BusTransport {
-  let closed = false
-  const closing = Promise.withResolvers<void>()
+  const closing = new AbortController()
   let stop: (() => Promise<void>) | undefined
   const listening = (async () => {
-    for (let delayMs = initialDelayMs; !closed; delayMs = Math.min(maxDelayMs, delayMs * 2)) {
+    for (let delayMs = initialDelayMs; !closing.signal.aborted; delayMs = Math.min(maxDelayMs, delayMs * 2)) {
       try {
         stop = await db.listen(channel, onMessage, () => {
-          if (!closed) onLost('notifications may have been missed')
+          if (!closing.signal.aborted) onLost('notifications may have been missed')
         })
-        if (!closed) onLost('listening')
+        if (!closing.signal.aborted) onLost('listening')
         return
       } catch {
-        await Promise.race([sleep(delayMs), closing.promise])
+        await backgroundPause(delayMs, closing.signal)
       }
     }
   })()
   return {
     publish: async (payload) => {
-      await db.query('select pg_notify($1, $2)', [channel, payload])
+      try {
+        await db.query('select pg_notify($1, $2)', [channel, payload])
+      } catch (error) {
+        throw isDataFault(error) ? new CacheError('ERR_CACHE_REFUSED', undefined, { cause: error }) : error
+      }
     },
     close: async () => {
-      closed = true
-      closing.resolve()
+      closing.abort()
       await listening
       await stop?.()
     },
   }
+}
+
+/** Class 22: what was sent is wrong, and will be. */
+function isDataFault(error: unknown): boolean {
+  const code = (error as { code?: unknown } | undefined)?.code
+  return typeof code === 'string' && /^22...$/.test(code)
 }

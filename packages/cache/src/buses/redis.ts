@@ -1,7 +1,7 @@
-import type { Redis } from 'ioredis'
-import { redisConnection, type RedisConnectionOptions, sibling } from '../drivers/redis-connection.ts'
+import { durationOption } from '@platform/kernel'
+import { redisConnection, type RedisConnectionOptions, type RedisLike, sibling } from '../drivers/redis-connection.ts'
+import { wrongOption } from '../errors.ts'
 import type { BusTransport, InvalidationBus } from '../invalidation.ts'
-import { fail, numberOption } from '../options.ts'
 
 export type RedisBusOptions = RedisConnectionOptions & {
   /** Default 1000, at least 50. A copy in l1 goes unconfirmed for at most three of them. */
@@ -10,15 +10,15 @@ export type RedisBusOptions = RedisConnectionOptions & {
 
 /** Redis pub/sub. Subscribes on a connection of its own; publishes through the given client. Without client-side tracking of Redis. */
 export function redisBus(options: RedisBusOptions): InvalidationBus {
-  const { heartbeatMs, ...rest } = options
+  const { heartbeatMs = 1_000, ...rest } = options
   const connection = redisConnection('redisBus', rest as RedisConnectionOptions)
   let opened = false
   return {
     name: 'redis',
     maxPayloadBytes: 64_000,
-    heartbeatMs: numberOption('redisBus: heartbeatMs', heartbeatMs, 1_000, 50),
+    heartbeatMs: durationOption(wrongOption, 'redisBus.heartbeatMs', heartbeatMs, 50),
     open({ namespace, onMessage, onLost }) {
-      if (opened) fail('redisBus: this bus belongs to another cache already; make one per cache')
+      if (opened) throw wrongOption('redisBus', 'belongs to another cache already; make one per cache')
       opened = true
       const { client, owned } = connection.open(() => undefined)
       return subscribe(client, owned, `${namespace}:bus`, onMessage, onLost)
@@ -27,7 +27,7 @@ export function redisBus(options: RedisBusOptions): InvalidationBus {
 }
 
 function subscribe(
-  client: Redis,
+  client: RedisLike,
   owned: boolean,
   channel: string,
   onMessage: (payload: string) => void,

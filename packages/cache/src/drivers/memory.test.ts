@@ -13,6 +13,8 @@ const entry = (value: unknown) => ({
   epoch: 0,
   tags: [],
   retryAt: 0,
+  refreshAt: 1e12,
+  shared: false,
 })
 
 describe('memory', () => {
@@ -22,7 +24,7 @@ describe('memory', () => {
 
   it('lets the least recently used entry go first, and says so exactly once', () => {
     const removed: unknown[] = []
-    const store = memory({ maxBytes: 1e6, maxEntries: 3 }).open({ onRemove: ({ value }) => removed.push(value) })
+    const store = memory({ maxBytes: 1e6, maxEntries: 3 }).open({ onRemove: ({ value }) => removed.push(value), sharedBytes: () => 0 })
     for (const key of ['a', 'b', 'c']) store.set(key, entry(key))
     store.get('a')
     store.set('d', entry('d'))
@@ -36,7 +38,7 @@ describe('memory', () => {
   })
 
   it('never holds more than maxBytes and refuses what alone is larger', () => {
-    const store = memory({ maxBytes: 50_000 }).open({ onRemove: () => undefined })
+    const store = memory({ maxBytes: 50_000 }).open({ onRemove: () => undefined, sharedBytes: () => 0 })
     for (let index = 0; index < 1_000; index++) {
       store.set(`k${index}`, entry('x'.repeat(index)))
       expect(store.stats().bytes).toBeLessThanOrEqual(50_000)

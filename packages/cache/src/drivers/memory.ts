@@ -1,17 +1,22 @@
+import { backgroundInterval, backgroundTimeout, integerOption, knownOptions, numberOption } from '@platform/kernel'
 import type { LocalDriver, LocalStore } from '../driver.ts'
 import type { LocalEntry } from '../entry.ts'
-import { CacheError } from '../errors.ts'
+import { wrongOption } from '../errors.ts'
 import { estimateBytes } from './estimate.ts'
 
 export interface MemoryOptions {
-  /** Estimated bytes of keys and values. Required; at least 1024. The least recently used entry leaves first. */
+  /** Estimated heap of everything that is kept: keys, values, tags, bookkeeping. Required; at least 1024. The least recently used entry leaves first. */
   maxBytes: number
   /** Default: no limit but maxBytes. At least 1. */
   maxEntries?: number | undefined
 }
 
 const sweepIntervalMs = 10_000
-const sweepBudget = 2_000
+/** Entries looked at in one go, and the pause before the next: a million in ten seconds, none of which blocks the loop for long. */
+const sweepSlice = 1_000
+const sweepPauseMs = 10
+/** An entry and its place in the map and in the list, without key, tags and value. */
+const entryBytes = 300
 
 interface Node {
   readonly key: string
@@ -23,18 +28,17 @@ interface Node {
 
 /** l1 in the memory of this process. Values are kept and returned by reference: do not change them. */
 export function memory(options: MemoryOptions): LocalDriver {
-  const { maxBytes, maxEntries = Number.POSITIVE_INFINITY } = options
-  if (!(Number.isFinite(maxBytes) && maxBytes >= 1024))
-    throw new CacheError('ERR_CACHE_OPTIONS', 'memory: maxBytes must be a number >= 1024')
-  if (!(maxEntries >= 1)) throw new CacheError('ERR_CACHE_OPTIONS', 'memory: maxEntries must be a number >= 1')
+  knownOptions(wrongOption, 'memory', options, ['maxBytes', 'maxEntries'])
+  const maxBytes = numberOption(wrongOption, 'memory.maxBytes', options.maxBytes, 1_024)
+  const maxEntries = integerOption(wrongOption, 'memory.maxEntries', options.maxEntries ?? Number.MAX_SAFE_INTEGER, 1)
   let opened = false
   return {
     name: 'memory',
     layer: 'local',
-    open({ onRemove }) {
-      if (opened) throw new CacheError('ERR_CACHE_OPTIONS', 'memory: this driver belongs to another cache already; make one per cache')
+    open({ onRemove, sharedBytes }) {
+      if (opened) throw wrongOption('memory', 'belongs to another cache already; make one per cache')
       opened = true
-      return new MemoryStore(maxBytes, maxEntries, onRemove)
+      return new MemoryStore(maxBytes, maxEntries, onRemove, sharedBytes)
     },
   }
 }
@@ -44,18 +48,21 @@ class MemoryStore implements LocalStore {
   readonly #maxBytes: number
   readonly #maxEntries: number
   readonly #onRemove: (entry: LocalEntry) => void
+  /** Of the tags that entries carry; goes down as the last that carries one leaves. */
+  readonly #sharedBytes: () => number
   readonly #nodes = new Map<string, Node>()
   #newest: Node | undefined
   #oldest: Node | undefined
   #bytes = 0
   #evictions = 0
   #sweeper: NodeJS.Timeout | undefined
-  #sweepFrom: Iterator<Node> | undefined
+  #slicing: NodeJS.Timeout | undefined
 
-  constructor(maxBytes: number, maxEntries: number, onRemove: (entry: LocalEntry) => void) {
+  constructor(maxBytes: number, maxEntries: number, onRemove: (entry: LocalEntry) => void, sharedBytes: () => number) {
     this.#maxBytes = maxBytes
     this.#maxEntries = maxEntries
     this.#onRemove = onRemove
+    this.#sharedBytes = sharedBytes
   }
 
   get(key: string): LocalEntry | undefined {
@@ -69,14 +76,14 @@ class MemoryStore implements LocalStore {
   }
 
   set(key: string, entry: LocalEntry): boolean {
-    const bytes = 200 + key.length * 2 + estimateBytes(entry.value, this.#maxBytes) + entry.tags.length * 16
+    const bytes = entryBytes + estimateBytes(key, this.#maxBytes) + estimateBytes(entry.value, this.#maxBytes) + entry.tags.length * 8
     const present = this.#nodes.get(key)
     if (present) this.#remove(present)
-    if (bytes > this.#maxBytes) {
+    if (bytes + entry.tags.length * 64 > this.#maxBytes) {
       this.#onRemove(entry)
       return false
     }
-    while (this.#oldest && (this.#bytes + bytes > this.#maxBytes || this.#nodes.size + 1 > this.#maxEntries)) {
+    while (this.#oldest && (this.#used + bytes > this.#maxBytes || this.#nodes.size + 1 > this.#maxEntries)) {
       this.#evictions++
       this.#remove(this.#oldest)
     }
@@ -84,8 +91,12 @@ class MemoryStore implements LocalStore {
     this.#nodes.set(key, node)
     this.#bytes += bytes
     this.#push(node)
-    this.#sweeper ??= setInterval(() => this.#sweep(), sweepIntervalMs).unref()
+    this.#sweeper ??= backgroundInterval(() => this.#sweep(), sweepIntervalMs)
     return true
+  }
+
+  get #used(): number {
+    return this.#bytes + this.#sharedBytes()
   }
 
   delete(key: string): void {
@@ -103,33 +114,39 @@ class MemoryStore implements LocalStore {
   }
 
   stats(): { entries: number; bytes: number; evictions: number } {
-    return { entries: this.#nodes.size, bytes: this.#bytes, evictions: this.#evictions }
+    return { entries: this.#nodes.size, bytes: this.#used, evictions: this.#evictions }
   }
 
   close(): void {
     this.clear()
   }
 
-  /** A bounded slice of the map each time, so that no sweep blocks the loop; it goes on where the last one stopped. */
+  /** The whole map, slice by slice. */
   #sweep(): void {
-    const now = performance.now()
-    this.#sweepFrom ??= this.#nodes.values()
-    for (let left = sweepBudget; left > 0; left--) {
-      const { value: node, done } = this.#sweepFrom.next()
-      if (done) {
-        this.#sweepFrom = undefined
-        break
+    if (this.#slicing) return
+    const nodes = this.#nodes.values()
+    const slice = (): void => {
+      this.#slicing = undefined
+      const now = performance.now()
+      for (let left = sweepSlice; left > 0; left--) {
+        const { value: node, done } = nodes.next()
+        if (done) {
+          if (this.#nodes.size === 0) this.#stopSweeping()
+          return
+        }
+        const { freshUntil, revalidateUntil, errorUntil } = node.entry
+        if (now >= freshUntil && now >= revalidateUntil && now >= errorUntil) this.#remove(node)
       }
-      const { freshUntil, revalidateUntil, errorUntil } = node.entry
-      if (now >= freshUntil && now >= revalidateUntil && now >= errorUntil) this.#remove(node)
+      this.#slicing = backgroundTimeout(slice, sweepPauseMs)
     }
-    if (this.#nodes.size === 0) this.#stopSweeping()
+    slice()
   }
 
   #stopSweeping(): void {
     clearInterval(this.#sweeper)
+    clearTimeout(this.#slicing)
     this.#sweeper = undefined
-    this.#sweepFrom = undefined
+    this.#slicing = undefined
   }
 
   #remove(node: Node): void {

@@ -1,9 +1,20 @@
 import { createHash } from 'node:crypto'
-import { Redis } from 'ioredis'
-import { fail } from '../options.ts'
+import type { ConnectionOptions } from 'node:tls'
+import { knownOptions } from '@platform/kernel'
+import { type Cluster, Redis } from 'ioredis'
+import { CacheError, wrongOption } from '../errors.ts'
 
-/** A client that is lent is never closed; with a URL the connection is ours. */
-export type RedisConnectionOptions = { client: Redis } | { url: string }
+export type RedisLike = Redis | Cluster
+
+/** A client that is lent (a Redis or a Cluster, keyPrefix and all) is never closed; with a URL the connection is ours. */
+export type RedisConnectionOptions =
+  | { client: RedisLike }
+  | {
+      /** redis://… or rediss://… */
+      url: string
+      /** For rediss: what node:tls takes, for instance `ca`. */
+      tls?: ConnectionOptions | undefined
+    }
 
 const reconnectMaxDelayMs = 1_000
 
@@ -11,25 +22,23 @@ const reconnectMaxDelayMs = 1_000
 export function redisConnection(
   name: string,
   options: RedisConnectionOptions,
-): { open(onError: (error: unknown) => void): { client: Redis; owned: boolean } } {
-  const known = 'client' in options ? ['client'] : ['url']
-  for (const option of Object.keys(options)) if (!known.includes(option)) fail(`${name}: unknown option ${option}`)
+): { open(onError: (error: unknown) => void): { client: RedisLike; owned: boolean } } {
+  knownOptions(wrongOption, name, options, 'client' in options ? ['client'] : ['url', 'tls'])
   if ('client' in options) {
     const { client } = options
-    if (typeof client?.evalsha !== 'function') fail(`${name}: client must be an ioredis client`)
+    if (typeof client?.evalsha !== 'function') throw wrongOption(`${name}.client`, 'must be an ioredis client')
     return { open: () => ({ client, owned: false }) }
   }
-  if (typeof options.url !== 'string' || !/^rediss?:\/\//.test(options.url)) fail(`${name}: url must begin with redis:// or rediss://`)
-  const { url } = options
-  return { open: (onError) => ({ client: connectTo(url, onError), owned: true }) }
-}
-
-function connectTo(url: string, onError: (error: unknown) => void): Redis {
-  return watched(new Redis(url, settings), onError)
+  const { url, tls } = options
+  if (typeof url !== 'string' || !/^rediss?:\/\//.test(url)) throw wrongOption(`${name}.url`, 'must begin with redis:// or rediss://')
+  return {
+    open: (onError) => ({ client: watched(new Redis(url, tls ? { ...settings, tls } : settings), onError), owned: true }),
+  }
 }
 
 /** A second connection like this one, ours to close. */
-export function sibling(client: Redis, onError: (error: unknown) => void): Redis {
+export function sibling(client: RedisLike, onError: (error: unknown) => void): RedisLike {
+  if ('nodes' in client) return watched(client.duplicate(), onError)
   return watched(client.duplicate({ ...settings, autoResubscribe: false, lazyConnect: false }), onError)
 }
 
@@ -42,8 +51,25 @@ const settings = {
   retryStrategy: (times: number): number => Math.min(reconnectMaxDelayMs, 50 * 2 ** Math.min(times, 6)) * (0.5 + Math.random() / 2),
 } as const
 
-function watched(client: Redis, onError: (error: unknown) => void): Redis {
-  return client.on('error', onError)
+function watched<T extends RedisLike>(client: T, onError: (error: unknown) => void): T {
+  client.on('error', onError)
+  return client
+}
+
+/** What an answer of the server begins with when it is not there for us now, but will be. */
+const passing = /^(LOADING|BUSY|READONLY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|NOREPLICAS|MISCONF|UNBLOCKED|ERR max number of clients)/
+
+/**
+ * The error without the command that ioredis attaches, whose arguments are keys and values. A refusal is what the server will answer again: no
+ * memory, no permission, a wrong type.
+ */
+function plain(error: unknown): unknown {
+  if (!(error instanceof Error) || error.name !== 'ReplyError') return error
+  const cause = new Error(error.message)
+  cause.name = error.name
+  return passing.test(error.message)
+    ? new CacheError('ERR_CACHE_UNAVAILABLE', undefined, { cause })
+    : new CacheError('ERR_CACHE_REFUSED', undefined, { cause })
 }
 
 /** A Lua script, sent by its digest and once in full where the server does not know it. Does not touch the client's commands. */
@@ -56,12 +82,29 @@ export class LuaScript {
     this.#digest = createHash('sha1').update(source).digest('hex')
   }
 
-  async run(client: Redis, keys: readonly string[], args: readonly (string | number)[]): Promise<unknown> {
+  async run(client: RedisLike, keys: readonly string[], args: readonly (string | number | Buffer)[]): Promise<unknown> {
     try {
       return await client.evalsha(this.#digest, keys.length, ...keys, ...args)
     } catch (error) {
-      if (!(error instanceof Error && error.message.startsWith('NOSCRIPT'))) throw error
-      return client.eval(this.#source, keys.length, ...keys, ...args)
+      return this.#again(error, () => client.eval(this.#source, keys.length, ...keys, ...args))
+    }
+  }
+
+  /** Texts of the answer as bytes. */
+  async runBinary(client: RedisLike, keys: readonly string[], args: readonly (string | number | Buffer)[]): Promise<unknown> {
+    try {
+      return await client.callBuffer('EVALSHA', this.#digest, keys.length, ...keys, ...args)
+    } catch (error) {
+      return this.#again(error, () => client.callBuffer('EVAL', this.#source, keys.length, ...keys, ...args))
+    }
+  }
+
+  async #again(error: unknown, full: () => Promise<unknown>): Promise<unknown> {
+    if (!(error instanceof Error && error.message.startsWith('NOSCRIPT'))) throw plain(error)
+    try {
+      return await full()
+    } catch (second) {
+      throw plain(second)
     }
   }
 }

@@ -1,125 +1,222 @@
 import { LuaScript } from './redis-connection.ts'
 
 /**
- * Layout in Redis, all below `<namespace>:`
- *   e:<key>  hash: f format, b body, t tags (JSON array), v their versions (JSON array), s milliseconds of stale retention
- *   l:<key>  lease: the token of the process that may fill the key
+ * Layout in Redis, all below `{<namespace>}:`, which is one slot of a cluster
+ *   e:<key>  `<format> <ms of stale retention> <version of the namespace> <tags>\n<body>`; tags: JSON, names and versions in turn, or nothing
+ *   l:<key>  lease: the token of the process that may fill the key; with `~` before it, whoever asks next may take it over
  *   t:<tag>  version of a tag: the position of its latest invalidation; the empty tag stands for the namespace
  *   p        position of the invalidation log: grows with every invalidation of a tag, seeded from the clock so that a loss never repeats one
- * Common arguments: ARGV[1] format, ARGV[2] prefix of tags, ARGV[3] least life of a tag's version in ms.
+ *   r        run id of the server that wrote last
+ * ARGV[1] is the prefix. What does not hold what it should is removed, and the answer says so. A script reads first and lets its first write be the
+ * one that needs memory, so that a full Redis refuses the whole of it; invalidations begin with DEL, which a full Redis takes.
  */
 const common = `
-local function position(key)
-  local p = redis.call('GET', key)
+local prefix = ARGV[1]
+local faults = 0
+local function get(key)
+  local v = redis.pcall('GET', key)
+  if type(v) == 'table' then
+    redis.call('DEL', key)
+    faults = faults + 1
+    return false
+  end
+  return v
+end
+local function number(key)
+  local v = get(key)
+  return v and tonumber(v) and v
+end
+local function now()
+  local t = redis.call('TIME')
+  return t[1] * 1000000 + t[2]
+end
+local function position()
+  local p = number(prefix .. 'p')
   if not p then
-    local t = redis.call('TIME')
-    p = string.format('%.0f', t[1] * 1000000 + t[2])
-    redis.call('SET', key, p)
+    p = string.format('%.0f', now())
+    redis.call('SET', prefix .. 'p', p)
   end
   return p
 end
-local function version(tag, p)
-  local key = ARGV[2] .. tag
-  local v = redis.call('GET', key)
-  local new = not v
-  if new then
-    redis.call('SET', key, p, 'PX', ARGV[3])
-    v = p
-  elseif redis.call('PTTL', key) < tonumber(ARGV[3]) / 2 then
-    redis.call('PEXPIRE', key, ARGV[3])
-  end
-  return v, new
-end
-local function store(key, body, tags, versions, retain, stale)
-  redis.call('DEL', key)
-  redis.call('HSET', key, 'f', ARGV[1], 'b', body, 't', tags, 'v', cjson.encode(versions), 's', stale)
-  redis.call('PEXPIRE', key, retain)
+local function outlive(key, life)
+  if redis.call('PTTL', key) < life then redis.call('PEXPIRE', key, life * 2) end
 end
 `
 
-/** KEYS entry, lease, position; ARGV[4] token or '', [5] lease ms, [6] tags known before the load. Returns body, fresh ms, retain ms, tags, lease (1 held, 2 taken, 0 none), position. */
+/**
+ * KEYS[1] entry. ARGV[2] format, [3] token or '', [4] lease ms, [5] early ms, [6] life of new versions, [7] tags known before the load, JSON or ''.
+ * Returns entry, remaining ms, faults, lease (1 held, 2 taken, 0 none), position of the log and version of the namespace.
+ */
 export const readScript: LuaScript = new LuaScript(`${common}
-local e = redis.call('HMGET', KEYS[1], 'f', 'b', 't', 'v', 's')
-local body, fresh, retain, tags = false, -1, -1, '[]'
-if e[1] == ARGV[1] then
-  local names, versions = cjson.decode(e[3]), cjson.decode(e[4])
-  local valid = true
-  for i, tag in ipairs(names) do
-    if redis.call('GET', ARGV[2] .. tag) ~= versions[i] then
-      valid = false
-      break
+local raw = get(KEYS[1])
+local remaining, fresh = -1, -1
+if raw then
+  local line = string.find(raw, '\\n', 1, true)
+  local format, stale, version, tags
+  if line then format, stale, version, tags = string.match(string.sub(raw, 1, line - 1), '^(%S+) (%d+) (%d+) (.*)$') end
+  local list = {}
+  if format and tags ~= '' then
+    local decoded, value = pcall(cjson.decode, tags)
+    if decoded and type(value) == 'table' then list = value else format = nil end
+  end
+  if not format then
+    redis.call('DEL', KEYS[1])
+    faults = faults + 1
+    raw = false
+  elseif format ~= ARGV[2] then
+    raw = false
+  else
+    local valid = get(prefix .. 't:') == version
+    for i = 1, #list, 2 do valid = valid and get(prefix .. 't:' .. list[i]) == list[i + 1] end
+    if valid then
+      remaining = redis.call('PTTL', KEYS[1])
+      fresh = remaining - tonumber(stale)
+    else
+      redis.call('DEL', KEYS[1])
+      raw = false
     end
   end
-  if valid then
-    body, tags = e[2], e[3]
-    retain = redis.call('PTTL', KEYS[1])
-    fresh = retain - tonumber(e[5])
-  else
-    redis.call('DEL', KEYS[1])
-  end
 end
-local lease, p = 0, ''
-if ARGV[4] ~= '' and (not body or fresh <= 0) then
-  if redis.call('SET', KEYS[2], ARGV[4], 'NX', 'PX', ARGV[5]) then
-    lease = 1
-    p = position(KEYS[3])
-    for _, tag in ipairs(cjson.decode(ARGV[6])) do version(tag, p) end
-  else
-    lease = 2
-  end
+if ARGV[3] == '' or (raw and fresh > 0 and fresh > tonumber(ARGV[5])) then return { raw, remaining, faults } end
+local key = prefix .. 'l:' .. string.sub(KEYS[1], #prefix + 3)
+local holder = get(key)
+if holder and string.sub(holder, 1, 1) ~= '~' then
+  if redis.call('PTTL', key) ~= -1 then return { raw, remaining, faults, 2 } end
+  faults = faults + 1
 end
-return { body, fresh, retain, tags, lease, p }`)
+local set = redis.pcall('SET', key, ARGV[3], 'PX', ARGV[4])
+if set.err then return { raw, remaining, faults, 0 } end
+local p = position()
+local life = tonumber(ARGV[6])
+local function version(tag)
+  local name = prefix .. 't:' .. tag
+  local v = number(name)
+  if not v then
+    v = p
+    redis.call('SET', name, p, 'PX', life * 2)
+  end
+  return v
+end
+if ARGV[7] ~= '' then
+  for _, tag in ipairs(cjson.decode(ARGV[7])) do version(tag) end
+end
+return { raw, remaining, faults, 1, p .. ':' .. version('') }`)
+
+const header = `
+local function header(names, versions, namespace, stale)
+  local list = {}
+  for i, tag in ipairs(names) do
+    list[#list + 1] = tag
+    list[#list + 1] = versions[i]
+  end
+  return ARGV[2] .. ' ' .. stale .. ' ' .. namespace .. ' ' .. (#list > 0 and cjson.encode(list) or '') .. '\\n'
+end
+local function keepVersions(names, versions, new, namespace, life)
+  for i, tag in ipairs(names) do
+    local key = prefix .. 't:' .. tag
+    if new[i] then redis.call('SET', key, versions[i], 'PX', life * 2) else outlive(key, life) end
+  end
+  local key = prefix .. 't:'
+  if redis.call('EXISTS', key) == 0 then redis.call('SET', key, namespace, 'PX', life * 2) else outlive(key, life) end
+end
+`
 
 /**
- * KEYS entry, lease, position; ARGV[4] token, [5] body, [6] tags, [7] retain ms, [8] stale ms, [9] position at the read. Returns 1 if stored.
- * A tag without a version is new, unless the log has moved: then it may have changed and been evicted.
+ * KEYS[1] entry. ARGV[2] format, [3] body, [4] tags or '', [5] retain ms, [6] stale ms, [7] token, [8] position as the read gave it. Returns 1 if
+ * stored. A tag without a version is new, unless the log has moved: then it may have changed and been evicted.
  */
-export const fillScript: LuaScript = new LuaScript(`${common}
-if redis.call('GET', KEYS[2]) ~= ARGV[4] then return 0 end
-redis.call('DEL', KEYS[2])
-local p = position(KEYS[3])
-local versions, unchanged = {}, true
-for i, tag in ipairs(cjson.decode(ARGV[6])) do
-  local v, new = version(tag, p)
-  if new then
-    if p ~= ARGV[9] then unchanged = false end
-  elseif tonumber(v) > tonumber(ARGV[9]) then
-    unchanged = false
-  end
-  versions[i] = v
+export const fillScript: LuaScript = new LuaScript(`${common}${header}
+local lease = prefix .. 'l:' .. string.sub(KEYS[1], #prefix + 3)
+local holder = get(lease)
+if holder ~= ARGV[7] and holder ~= '~' .. ARGV[7] then return 0 end
+local seen, namespace = string.match(ARGV[8], '^(%d+):(%d+)$')
+local p = number(prefix .. 'p') or '0'
+local names = ARGV[4] == '' and {} or cjson.decode(ARGV[4])
+local versions, new, unchanged = {}, {}, get(prefix .. 't:') == namespace
+for i, tag in ipairs(names) do
+  local v = number(prefix .. 't:' .. tag)
+  new[i] = not v
+  versions[i] = v or p
+  if tonumber(versions[i]) > tonumber(seen) or (not v and p ~= seen) then unchanged = false end
 end
-if not unchanged then return 0 end
-store(KEYS[1], ARGV[5], ARGV[6], versions, ARGV[7], ARGV[8])
+if not unchanged then
+  redis.call('DEL', lease)
+  return 0
+end
+local set = redis.pcall('SET', KEYS[1], header(names, versions, namespace, ARGV[6]) .. ARGV[3], 'PX', ARGV[5])
+redis.call('DEL', lease)
+if set.err then return set end
+keepVersions(names, versions, new, namespace, tonumber(ARGV[5]))
 return 1`)
 
-/** KEYS entry, lease, position; ARGV[4] body, [5] tags, [6] retain ms, [7] stale ms. */
-export const writeScript: LuaScript = new LuaScript(`${common}
-redis.call('DEL', KEYS[2])
-local p = position(KEYS[3])
-local versions = {}
-for i, tag in ipairs(cjson.decode(ARGV[5])) do versions[i] = version(tag, p) end
-store(KEYS[1], ARGV[4], ARGV[5], versions, ARGV[6], ARGV[7])
+/** KEYS[1] entry. ARGV[2] format, [3] body, [4] tags or '', [5] retain ms, [6] stale ms. */
+export const writeScript: LuaScript = new LuaScript(`${common}${header}
+local p = number(prefix .. 'p') or string.format('%.0f', now())
+local names = ARGV[4] == '' and {} or cjson.decode(ARGV[4])
+local versions, new = {}, {}
+for i, tag in ipairs(names) do
+  local v = number(prefix .. 't:' .. tag)
+  new[i] = not v
+  versions[i] = v or p
+end
+local namespace = number(prefix .. 't:') or p
+local set = redis.pcall('SET', KEYS[1], header(names, versions, namespace, ARGV[6]) .. ARGV[3], 'PX', ARGV[5])
+if set.err then return set end
+redis.call('DEL', prefix .. 'l:' .. string.sub(KEYS[1], #prefix + 3))
+if redis.call('EXISTS', prefix .. 'p') == 0 then redis.call('SET', prefix .. 'p', p) end
+keepVersions(names, versions, new, namespace, tonumber(ARGV[5]))
 return 1`)
 
-/** KEYS position, then entries and leases to remove; ARGV[4] tags to change. */
-export const invalidateScript: LuaScript = new LuaScript(`${common}
-for i = 2, #KEYS do redis.call('DEL', KEYS[i]) end
-local tags = cjson.decode(ARGV[4])
+const moveLog = `
+local function moveLog()
+  local p = string.format('%.0f', math.max((tonumber(number(prefix .. 'p') or 0)) + 1, now()))
+  redis.call('SET', prefix .. 'p', p)
+  return p
+end
+local function change(tag, p)
+  local key = prefix .. 't:' .. tag
+  local life = math.max(redis.call('PTTL', key), 60000)
+  redis.call('DEL', key)
+  redis.call('SET', key, p, 'PX', life)
+end
+`
+
+/** KEYS prefixed names of what begins with `e:` and `l:`, or one that is not there. ARGV[2] tags to change. */
+export const invalidateScript: LuaScript = new LuaScript(`${common}${moveLog}
+for i = 1, #KEYS do redis.call('DEL', KEYS[i]) end
+local tags = ARGV[2] == '' and {} or cjson.decode(ARGV[2])
 if #tags > 0 then
-  local t = redis.call('TIME')
-  local p = math.max(tonumber(position(KEYS[1])) + 1, t[1] * 1000000 + t[2])
-  p = string.format('%.0f', p)
-  redis.call('SET', KEYS[1], p)
-  for _, tag in ipairs(tags) do redis.call('SET', ARGV[2] .. tag, p, 'PX', ARGV[3]) end
+  local p = moveLog()
+  for _, tag in ipairs(tags) do change(tag, p) end
 end
 return 1`)
 
-/** KEYS lease; ARGV token. */
-export const releaseScript: LuaScript = new LuaScript(
-  `if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0`,
-)
+/**
+ * KEYS[1] r. Another run of the server than the one that wrote last may have lost writes: it came back from a snapshot, or was a replica. What it holds
+ * may have been invalidated, so the namespace goes. Returns 1 then.
+ */
+export const guardScript: LuaScript = new LuaScript(`${common}${moveLog}
+local info = redis.pcall('INFO', 'server')
+local run = type(info) == 'string' and string.match(info, 'run_id:(%w+)')
+if not run or get(KEYS[1]) == run then return 0 end
+redis.call('DEL', KEYS[1])
+change('', moveLog())
+redis.call('SET', KEYS[1], run)
+return 1`)
 
-/** KEYS lease; ARGV token, lease ms. */
-export const renewScript: LuaScript = new LuaScript(
-  `if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0`,
-)
+/** KEYS leases; ARGV token. */
+export const releaseScript: LuaScript = new LuaScript(`
+for _, key in ipairs(KEYS) do
+  local holder = redis.pcall('GET', key)
+  if holder == ARGV[1] or holder == '~' .. ARGV[1] then redis.call('DEL', key) end
+end
+return 1`)
+
+/** KEYS leases; ARGV token, lease ms, 1 to yield. */
+export const renewScript: LuaScript = new LuaScript(`
+for _, key in ipairs(KEYS) do
+  local holder = redis.pcall('GET', key)
+  if holder == ARGV[1] and ARGV[3] == '1' then redis.call('SET', key, '~' .. ARGV[1], 'PX', ARGV[2])
+  elseif holder == ARGV[1] or holder == '~' .. ARGV[1] then redis.call('PEXPIRE', key, ARGV[2]) end
+end
+return 1`)

@@ -1,127 +1,182 @@
-import type { Redis } from 'ioredis'
+import { backgroundInterval } from '@platform/kernel'
 import type { SharedDriver, SharedLookup, SharedRead, SharedStore, SharedWrite } from '../driver.ts'
+import { wrongOption } from '../errors.ts'
 import type { Invalidation } from '../invalidation.ts'
-import { fail } from '../options.ts'
-import { redisConnection, type RedisConnectionOptions } from './redis-connection.ts'
-import { fillScript, invalidateScript, readScript, releaseScript, renewScript, writeScript } from './redis-scripts.ts'
+import { redisConnection, type RedisConnectionOptions, type RedisLike } from './redis-connection.ts'
+import { fillScript, guardScript, invalidateScript, readScript, releaseScript, renewScript, writeScript } from './redis-scripts.ts'
 
 export { redisBus, type RedisBusOptions } from '../buses/redis.ts'
-export type { RedisConnectionOptions } from './redis-connection.ts'
+export type { RedisConnectionOptions, RedisLike } from './redis-connection.ts'
 
 /** Changes when the layout of an entry does: entries of another layout are misses. */
-const layout = '1'
-/** A version that expires makes entries of its tag count as changed: too early costs a load, never a stale read. */
-const leastTagLifeMs = 86_400_000
+const layout = '2'
+/** Of versions made before it is known how long the entry will live. */
+const leastVersionLifeMs = 60_000
 /** Arguments of one script call stay far below Lua's stack limit. */
 const keysPerCall = 500
+/** A cluster does not tell when one of its nodes is another: it is asked. */
+const clusterGuardMs = 1_000
 
-/** l2 in Redis 6.2 or newer, or Valkey; one primary, not a Redis Cluster. */
+/** l2 in Redis 6.2 or newer, or Valkey: one primary, or a cluster, in which a namespace lives in one slot. */
 export function redis(options: RedisConnectionOptions): SharedDriver {
   const connection = redisConnection('redis', options)
   let opened = false
   return {
     name: 'redis',
     layer: 'shared',
-    open({ namespace, format, onError }) {
-      if (opened) fail('redis: this driver belongs to another cache already; make one per cache')
+    open({ namespace, format, binary, onError, onFault }) {
+      if (opened) throw wrongOption('redis', 'belongs to another cache already; make one per cache')
       opened = true
       const { client, owned } = connection.open(onError)
-      return new RedisStore(client, owned, namespace, `${layout}:${format}`)
+      return new RedisStore(client, owned, namespace, { format: `${layout}:${format}`, binary, onFault })
     },
   }
 }
 
+type Reply = [entry: string | Buffer | null, remainingMs: number, faults: number, lease?: number, position?: string | Buffer]
+
 class RedisStore implements SharedStore {
-  readonly #client: Redis
+  readonly #client: RedisLike
   readonly #owned: boolean
   readonly #prefix: string
-  readonly #common: readonly [format: string, tagPrefix: string]
-  /** Grows to twice the longest retention seen. */
-  #tagLifeMs = leastTagLifeMs
+  /** Keys that a script builds itself do not get the client's keyPrefix. */
+  readonly #fullPrefix: string
+  readonly #format: string
+  readonly #binary: boolean
+  readonly #onFault: (fault: string) => void
+  readonly #guarding: NodeJS.Timeout | undefined
+  readonly #distrust = (): void => {
+    this.#trusted = undefined
+  }
+  /** Resolves once this connection's server is known to be the one that wrote last, or to have been cleared. */
+  #trusted: Promise<void> | 'yes' | undefined
+  #versionLifeMs = leastVersionLifeMs
 
-  constructor(client: Redis, owned: boolean, namespace: string, format: string) {
+  constructor(
+    client: RedisLike,
+    owned: boolean,
+    namespace: string,
+    options: { readonly format: string; readonly binary: boolean; onFault(fault: string): void },
+  ) {
     this.#client = client
     this.#owned = owned
-    this.#prefix = `${namespace}:`
-    // Keys that a script builds itself do not get the client's keyPrefix.
-    this.#common = [format, `${client.options.keyPrefix ?? ''}${namespace}:t:`]
+    this.#prefix = `{${namespace}}:`
+    this.#fullPrefix = `${client.options.keyPrefix ?? ''}${this.#prefix}`
+    this.#format = options.format
+    this.#binary = options.binary
+    this.#onFault = (fault) => options.onFault(fault)
+    for (const event of ['close', 'ready', '+node']) client.on(event, this.#distrust)
+    if ('nodes' in client) this.#guarding = backgroundInterval(this.#distrust, clusterGuardMs)
   }
 
   /** Sent together, without waiting: ioredis writes them in one go and Redis answers in one. */
-  read(lookups: readonly SharedLookup[]): Promise<SharedRead[]> {
+  async read(lookups: readonly SharedLookup[]): Promise<SharedRead[]> {
+    if (this.#trusted !== 'yes') await this.#trust()
+    if (lookups.length === 1) return [await this.#read(lookups[0] as SharedLookup)]
     return Promise.all(lookups.map((lookup) => this.#read(lookup)))
   }
 
   async #read({ key, lease }: SharedLookup): Promise<SharedRead> {
-    const args = [...this.#common, this.#tagLifeMs, lease?.token ?? '', lease?.leaseMs ?? 0, withNamespace(lease?.tags ?? [])]
-    const reply = (await readScript.run(this.#client, this.#keys(key), args)) as [string | null, number, number, string, number, string]
-    const [body, freshMs, retainMs, tags, held, position] = reply
-    return {
-      body: body ?? undefined,
-      freshMs: Number(freshMs),
-      retainMs: Number(retainMs),
-      tags: (JSON.parse(tags) as string[]).filter((tag) => tag !== ''),
-      lease: (['none', 'held', 'taken'] as const)[Number(held)] ?? 'none',
-      position,
-    }
+    const keys = [`${this.#prefix}e:${key}`]
+    const args = lease
+      ? [this.#fullPrefix, this.#format, lease.token, lease.leaseMs, lease.earlyMs, this.#versionLifeMs, listOf(lease.tags)]
+      : [this.#fullPrefix, this.#format, '']
+    const answer = this.#binary ? await readScript.runBinary(this.#client, keys, args) : await readScript.run(this.#client, keys, args)
+    const [entry, remainingMs, faults, held = 0, position = ''] = answer as Reply
+    if (faults > 0) this.#onFault('a key of l2 did not hold what it should and was removed')
+    const rights = { lease: (['none', 'held', 'taken'] as const)[held] ?? 'none', position: position.toString() }
+    if (entry === null) return { body: undefined, freshMs: -1, tags: [], ...rights }
+    return { ...parse(entry, remainingMs), ...rights }
   }
 
   async fill(write: SharedWrite & { readonly token: string; readonly position: string }): Promise<boolean> {
-    const times = this.#times(write)
-    const args = [...this.#common, this.#tagLifeMs, write.token, write.body, withNamespace(write.tags), ...times, write.position]
-    return Number(await fillScript.run(this.#client, this.#keys(write.key), args)) === 1
+    if (this.#trusted !== 'yes') await this.#trust()
+    return (await fillScript.run(this.#client, this.#keys(write.key), [...this.#args(write), write.token, write.position])) === 1
   }
 
   async write(write: SharedWrite): Promise<void> {
-    const times = this.#times(write)
-    await writeScript.run(this.#client, this.#keys(write.key), [
-      ...this.#common,
-      this.#tagLifeMs,
-      write.body,
-      withNamespace(write.tags),
-      ...times,
-    ])
+    if (this.#trusted !== 'yes') await this.#trust()
+    await writeScript.run(this.#client, this.#keys(write.key), this.#args(write))
   }
 
-  async renew(key: string, token: string, leaseMs: number): Promise<boolean> {
-    return Number(await renewScript.run(this.#client, [`${this.#prefix}l:${key}`], [token, leaseMs])) === 1
+  async renew(keys: readonly string[], token: string, leaseMs: number, yielded: boolean): Promise<void> {
+    await renewScript.run(this.#client, this.#leases(keys), [token, leaseMs, yielded ? 1 : 0])
   }
 
-  async release(key: string, token: string): Promise<void> {
-    await releaseScript.run(this.#client, [`${this.#prefix}l:${key}`], [token])
+  async release(keys: readonly string[], token: string): Promise<void> {
+    await releaseScript.run(this.#client, this.#leases(keys), [token])
   }
 
   async invalidate(what: Invalidation): Promise<void> {
-    const tags = JSON.stringify(what.all ? ['', ...what.tags] : what.tags)
+    if (this.#trusted !== 'yes') await this.#trust()
+    const tags = listOf(what.all ? ['', ...what.tags] : what.tags)
     const calls: Promise<unknown>[] = []
     for (let from = 0; from === 0 || from < what.keys.length; from += keysPerCall) {
-      const keys = what.keys.slice(from, from + keysPerCall).flatMap((key) => [`${this.#prefix}e:${key}`, `${this.#prefix}l:${key}`])
-      const args = [...this.#common, this.#tagLifeMs, from === 0 ? tags : '[]']
-      calls.push(invalidateScript.run(this.#client, [`${this.#prefix}p`, ...keys], args))
+      const names = what.keys.slice(from, from + keysPerCall).flatMap((key) => [`${this.#prefix}e:${key}`, `${this.#prefix}l:${key}`])
+      // A cluster finds the node by a key.
+      if (names.length === 0) names.push(`${this.#prefix}none`)
+      calls.push(invalidateScript.run(this.#client, names, [this.#fullPrefix, from === 0 ? tags : '']))
     }
     await Promise.all(calls)
   }
 
   async ping(): Promise<void> {
     await this.#client.ping()
+    await this.#trust()
   }
 
   async close(): Promise<void> {
+    clearInterval(this.#guarding)
+    for (const event of ['close', 'ready', '+node']) this.#client.off(event, this.#distrust)
     if (this.#owned) this.#client.disconnect()
   }
 
-  #keys(key: string): string[] {
-    return [`${this.#prefix}e:${key}`, `${this.#prefix}l:${key}`, `${this.#prefix}p`]
+  async #trust(): Promise<void> {
+    if (this.#trusted === 'yes') return
+    if (this.#trusted === undefined) {
+      const trusted: Promise<void> = guardScript.run(this.#client, [`${this.#prefix}r`], [this.#fullPrefix]).then(
+        () => {
+          if (this.#trusted === trusted) this.#trusted = 'yes'
+        },
+        (error: unknown) => {
+          if (this.#trusted === trusted) this.#trusted = undefined
+          throw error
+        },
+      )
+      this.#trusted = trusted
+    }
+    await this.#trusted
   }
 
-  #times(write: SharedWrite): [retainMs: number, staleMs: number] {
+  #keys(key: string): string[] {
+    return [`${this.#prefix}e:${key}`]
+  }
+
+  #leases(keys: readonly string[]): string[] {
+    return keys.map((key) => `${this.#prefix}l:${key}`)
+  }
+
+  #args(write: SharedWrite): (string | number | Buffer)[] {
     const retainMs = Math.max(1, Math.ceil(write.retainMs))
-    this.#tagLifeMs = Math.max(this.#tagLifeMs, retainMs * 2)
-    return [retainMs, Math.floor(write.retainMs - write.freshMs)]
+    this.#versionLifeMs = Math.max(leastVersionLifeMs, retainMs)
+    const staleMs = Math.floor(write.retainMs - write.freshMs)
+    const body = typeof write.body === 'string' ? write.body : Buffer.from(write.body.buffer, write.body.byteOffset, write.body.byteLength)
+    return [this.#fullPrefix, this.#format, body, listOf(write.tags), retainMs, staleMs]
   }
 }
 
-/** Every entry carries the empty tag: changing it clears the namespace. */
-function withNamespace(tags: readonly string[]): string {
-  return JSON.stringify(['', ...tags])
+function listOf(tags: readonly string[]): string {
+  return tags.length === 0 ? '' : JSON.stringify(tags)
+}
+
+/** The script has checked the form of the first line. */
+function parse(entry: string | Buffer, remainingMs: number): Pick<SharedRead, 'body' | 'freshMs' | 'tags'> {
+  const line = entry.indexOf('\n')
+  const head = typeof entry === 'string' ? entry.slice(0, line) : entry.toString('utf8', 0, line)
+  const body = typeof entry === 'string' ? entry.slice(line + 1) : entry.subarray(line + 1)
+  const stale = head.indexOf(' ') + 1
+  const version = head.indexOf(' ', stale) + 1
+  const list = head.indexOf(' ', version) + 1
+  const tags = list === head.length ? [] : (JSON.parse(head.slice(list)) as string[]).filter((_, index) => index % 2 === 0)
+  return { body, freshMs: remainingMs - Number(head.slice(stale, version - 1)), tags }
 }

@@ -1,5 +1,5 @@
 import type { Cache } from '../contract.ts'
-import type { SharedStore } from '../driver.ts'
+import type { SharedDriver } from '../driver.ts'
 import { type Bench, heldLoad, type TestFunctions } from './bench.ts'
 
 /** What two processes over one store may rely on. Each cache stands for a process; none has an l1, and there is no bus. */
@@ -92,14 +92,16 @@ export function describeSharedDriver({ expect }: TestFunctions, on: (name: strin
 
   on('a process that died with the right to load holds nobody up for longer than the lease', async (bench) => {
     const driver = bench.place.driver()
-    const store = driver.open({ namespace: 'contract', format: 'json', onError: () => undefined, onRemove: () => undefined }) as SharedStore
+    const nothing = (): undefined => undefined
+    const open = { namespace: 'contract', format: 'json', binary: false, onError: nothing, onFault: nothing }
+    const store = (driver as SharedDriver).open(open)
     for (let held = false; !held; ) {
-      const [read] = await store.read([{ key: 'k', lease: { token: 'dead', leaseMs: 300, tags: [] } }]).catch(() => [])
+      const [read] = await store.read([{ key: 'k', lease: { token: 'dead', leaseMs: 300, earlyMs: 0, tags: [] } }]).catch(() => [])
       held = read?.lease === 'held'
     }
     const cache = bench.cache({ leaseWaitMs: 60_000 })
     expect(await cache.getOrSet('k', () => 'alive')).toBe('alive')
-    expect(await store.fill({ key: 'k', body: '"dead"', freshMs: 1_000, retainMs: 1_000, tags: [], token: 'dead', position: '0' })).toBe(
+    expect(await store.fill({ key: 'k', body: '"dead"', freshMs: 1_000, retainMs: 1_000, tags: [], token: 'dead', position: '0:0' })).toBe(
       false,
     )
     expect(await cache.get('k')).toBe('alive')

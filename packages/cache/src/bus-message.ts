@@ -1,0 +1,67 @@
+import { isStorableText } from '@platform/kernel'
+import type { Invalidation } from './invalidation.ts'
+
+/** What caches say to each other through a bus. */
+export interface BusMessage extends Invalidation {
+  readonly publisher: string
+  /** Of an invalidation: its number. Of a heartbeat: the last number that the server has taken. */
+  readonly sequence: number
+  /** 0: an invalidation. */
+  readonly heartbeat: number
+}
+
+const formatVersion = 1
+/** No bus takes more: what is longer is not ours. */
+const maxPayloadLength = 1_000_000
+/** A name of 1024 characters in its escaped form, with room. */
+const maxNameLength = 4_096
+
+export function formatMessage({ publisher, sequence, heartbeat, keys, tags, all }: BusMessage): string {
+  return JSON.stringify([formatVersion, publisher, sequence, heartbeat, keys, tags, all])
+}
+
+/** Undefined: no message of ours. Whoever can write to the channel is not believed further than this. */
+export function parseMessage(payload: string): BusMessage | undefined {
+  if (typeof payload !== 'string' || payload.length > maxPayloadLength) return undefined
+  let parts: unknown
+  try {
+    parts = JSON.parse(payload)
+  } catch {
+    return undefined
+  }
+  if (!Array.isArray(parts) || parts.length !== 7 || parts[0] !== formatVersion) return undefined
+  const [, publisher, sequence, heartbeat, keys, tags, all] = parts as unknown[]
+  if (!isName(publisher) || !isCount(sequence) || !isCount(heartbeat) || !areNames(keys) || !areNames(tags) || typeof all !== 'boolean')
+    return undefined
+  return { publisher, sequence, heartbeat, keys, tags, all }
+}
+
+function isCount(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0
+}
+
+function isName(value: unknown): value is string {
+  return typeof value === 'string' && value.length > 0 && value.length <= maxNameLength && isStorableText(value)
+}
+
+function areNames(value: unknown): value is string[] {
+  return Array.isArray(value) && value.every(isName)
+}
+
+/** Parts whose names fit into one payload; names never break. */
+export function splitNames(what: Invalidation, maxBytes: number): { keys: string[]; tags: string[] }[] {
+  const parts: { keys: string[]; tags: string[] }[] = [{ keys: [], tags: [] }]
+  let bytes = 0
+  const place = (name: string, list: 'keys' | 'tags') => {
+    const size = Buffer.byteLength(JSON.stringify(name)) + 1
+    if (bytes > 0 && bytes + size > maxBytes) {
+      parts.push({ keys: [], tags: [] })
+      bytes = 0
+    }
+    bytes += size
+    ;(parts.at(-1) as { keys: string[]; tags: string[] })[list].push(name)
+  }
+  for (const key of what.keys) place(key, 'keys')
+  for (const tag of what.tags) place(tag, 'tags')
+  return parts
+}

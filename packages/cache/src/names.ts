@@ -1,0 +1,30 @@
+import { isStorableText } from '@platform/kernel'
+import { wrongOption } from './errors.ts'
+
+const escape = '~u16:'
+const escapeStart = escape.charCodeAt(0)
+
+/** Only such a key may be looked up without `safeName`. */
+export function mayBeEscaped(name: string): boolean {
+  return name.charCodeAt(0) === escapeStart
+}
+
+/**
+ * The one form in which a key or tag is known inside: well-formed Unicode without NUL, as Redis, jsonb, NOTIFY and Lua take it. Nearly every name is
+ * its own safe form; what is not (half a surrogate pair, a NUL) is escaped, so that a key cut out of a user's text works like any other. Distinct
+ * names stay distinct.
+ */
+export function safeName(kind: 'key' | 'tag', name: string): string {
+  if (typeof name !== 'string' || name.length === 0 || name.length > 1024)
+    throw wrongOption(`a ${kind}`, 'must be a string of 1 to 1024 characters')
+  if (isStorableText(name) && !name.startsWith(escape)) return name
+  return escape + Buffer.from(name, 'utf16le').toString('base64url')
+}
+
+export function safeNames(kind: 'key' | 'tag', names: readonly string[]): readonly string[] {
+  for (let index = 0; index < names.length; index++) {
+    const name = names[index] as string
+    if (safeName(kind, name) !== name) return names.map((each) => safeName(kind, each))
+  }
+  return names
+}
