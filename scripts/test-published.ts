@@ -8,7 +8,7 @@ import { dirname, join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { runId, startConsul, startPostgres, startRabbitmq, startRedis } from '../packages/stack/src/index.ts'
 import { bin, requirePinnedNode, root } from './pinned-node.ts'
-import { checkPublished } from './publish-check.ts'
+import { checkPublished } from './published/check.ts'
 import { command, run, type StepResult, step } from './step.ts'
 
 requirePinnedNode()
