@@ -96,7 +96,7 @@ export function resolveOptions(options: LoggerOptions): ResolvedLoggerOptions {
   }
 }
 
-function resolveRedaction(redact: RedactOptions): RedactionRules {
+export function resolveRedaction(redact: RedactOptions): RedactionRules {
   knownOptions(refuse, 'redact', redact, ['keys', 'allow', 'places', 'patterns', 'replacement', 'values'])
   const { patterns = [], replacement = '[redacted]' } = redact
   must(

@@ -1,6 +1,6 @@
 import type { Attributes, SpanContext } from '@opentelemetry/api'
 
-/** Series times buckets that keep an exemplar; further ones have none. */
+/** Series times buckets that keep an exemplar; the one that was not offered for longest makes room. */
 const maxExemplars = 5_000
 
 export interface Exemplar {
@@ -24,7 +24,8 @@ export class ExemplarReservoir {
   offer(attributes: Attributes, value: number, { traceId, spanId }: SpanContext): void {
     const at = this.#boundaries.findIndex((boundary) => value <= boundary)
     const key = keyOf(attributes, at < 0 ? this.#boundaries.length : at)
-    if (this.#latest.size >= maxExemplars && !this.#latest.has(key)) return
+    this.#latest.delete(key)
+    if (this.#latest.size >= maxExemplars) this.#latest.delete(this.#latest.keys().next().value!)
     this.#latest.set(key, { labels: { trace_id: traceId, span_id: spanId }, value, timestampMs: Date.now() })
   }
 

@@ -1,3 +1,4 @@
+import type { EventEmitter } from 'node:events'
 import type { ServerResponse } from 'node:http'
 import {
   type Attributes,
@@ -24,6 +25,7 @@ import {
   ATTR_URL_SCHEME,
   METRIC_HTTP_SERVER_REQUEST_DURATION,
 } from '@opentelemetry/semantic-conventions'
+import { guarded } from '@platform/kernel'
 import type { ExemplarReservoir } from './exemplars.ts'
 import { SCOPE } from './instrumentation.ts'
 
@@ -33,7 +35,8 @@ export interface InboundRequest {
   readonly url: string
   readonly headers: Record<string, string | string[] | undefined>
   readonly response?: Pick<ServerResponse, 'statusCode' | 'headersSent' | 'writableFinished' | 'once'> & {
-    readonly req?: { readonly socket?: object }
+    readonly req?: { readonly socket?: object; readonly emit?: EventEmitter['emit'] }
+    readonly emit?: EventEmitter['emit']
   }
   route?(): string | undefined
 }
@@ -64,7 +67,7 @@ export function inboundHook(tracer: Tracer, meters: MeterProvider, exemplars: Ex
         kind: SpanKind.SERVER,
         attributes: {
           ...base,
-          [ATTR_URL_PATH]: request.url.split(/[?#]/, 1)[0] as string,
+          [ATTR_URL_PATH]: pathOf(request.url),
           ...(known ? {} : { [ATTR_HTTP_REQUEST_METHOD_ORIGINAL]: request.method }),
         },
       },
@@ -73,17 +76,20 @@ export function inboundHook(tracer: Tracer, meters: MeterProvider, exemplars: Ex
     const startedAt = performance.now()
     const finish = (outcome: Attributes) => {
       const seconds = (performance.now() - startedAt) / 1000
-      const route = request.route?.()
-      const attributes: Attributes = { ...base, ...outcome, ...(route === undefined ? {} : { [ATTR_HTTP_ROUTE]: route }) }
+      const route = guarded(() => request.route?.())
+      const attributes: Attributes = { ...base, ...outcome, ...(typeof route === 'string' ? { [ATTR_HTTP_ROUTE]: route } : {}) }
       duration.record(seconds, attributes, trace.setSpan(parent, span))
       if ((span.spanContext().traceFlags & TraceFlags.SAMPLED) !== 0) exemplars.offer(attributes, seconds, span.spanContext())
-      endSpan(span, known ? method : 'HTTP', route, outcome)
+      endSpan(span, known ? method : 'HTTP', typeof route === 'string' ? route : undefined, outcome)
     }
 
     const { response } = request
     if (response) {
+      const inside = trace.setSpan(parent, span)
       response.once('close', () => finish(outcomeOf(response)))
-      return context.with(trace.setSpan(parent, span), run)
+      carryInto(inside, response)
+      if (response.req) carryInto(inside, response.req)
+      return context.with(inside, run)
     }
     return withoutResponse(trace.setSpan(parent, span), run, finish)
   }
@@ -105,13 +111,43 @@ function withoutResponse<T>(inside: Context, run: () => T, finish: (outcome: Att
   const failed = (error: unknown) => finish({ [ATTR_ERROR_TYPE]: error instanceof Error ? error.name : '_OTHER' })
   try {
     const result = context.with(inside, run)
-    if (result instanceof Promise) result.then(() => finish({}), failed)
-    else finish({})
+    if (result instanceof Promise) {
+      result.then(() => finish({}), failed)
+      return result
+    }
+    if (isThenable(result)) {
+      // Asked once: the `then` of a query builder is what runs the query.
+      const promise = Promise.resolve(result)
+      promise.then(() => finish({}), failed)
+      return promise as T
+    }
+    finish({})
     return result
   } catch (error) {
     failed(error)
     throw error
   }
+}
+
+/** The path of a request target, which a client that speaks to a proxy sends as a whole URL, credentials and all. */
+function pathOf(target: string): string {
+  const path = target.split(/[?#]/, 1)[0]!
+  if (path.startsWith('/') || path === '*') return path
+  const url = URL.parse(target)
+  return url === null || url.host === '' ? '/' : url.pathname
+}
+
+/** Events of a request and its response come from the connection and know nothing of the span: their listeners run inside it from now on. */
+function carryInto(inside: Context, emitter: { emit?: EventEmitter['emit'] }): void {
+  const { emit } = emitter
+  if (emit === undefined) return
+  emitter.emit = function (this: EventEmitter, ...args: Parameters<EventEmitter['emit']>) {
+    return context.with(inside, () => emit.apply(this, args))
+  }
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return typeof value === 'object' && value !== null && guarded(() => typeof (value as { then?: unknown }).then === 'function') === true
 }
 
 function endSpan(span: Span, method: string, route: string | undefined, outcome: Attributes): void {

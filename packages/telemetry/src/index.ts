@@ -1,3 +1,4 @@
+export type { RedactorLike } from './clean-span.ts'
 export { startTelemetry } from './start-telemetry.ts'
 export { TelemetryError, telemetryErrorCodes } from './errors.ts'
 export type { Telemetry, TelemetryStats } from './start-telemetry.ts'

@@ -54,10 +54,12 @@ function word(unit: string): string {
 
 function clean(name: string): string {
   const valid = name.replaceAll(/[^a-zA-Z0-9_:]+/g, '_').replaceAll(/__+/g, '_')
-  return /^\d/.test(valid) ? `_${valid}` : valid
+  return valid === '' || /^\d/.test(valid) ? `_${valid}` : valid
 }
 
-export function labelName(key: string): string {
+/** Names that begin with two underscores are the server's own, and `le` is a histogram's. */
+export function labelName(key: string, isHistogram: boolean): string {
   const valid = key.replaceAll(/[^a-zA-Z0-9_]/g, '_')
-  return /^\d/.test(valid) ? `_${valid}` : valid
+  if (valid.startsWith('__') || (isHistogram && valid === 'le')) return `attribute_${valid.replace(/^_+/, '')}`
+  return valid === '' || /^\d/.test(valid) ? `_${valid}` : valid
 }

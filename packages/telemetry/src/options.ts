@@ -1,3 +1,4 @@
+import type { RedactorLike } from './clean-span.ts'
 import { TelemetryError } from './errors.ts'
 
 export interface LoggerLike {
@@ -21,6 +22,8 @@ export interface TelemetryOptions {
    * and exemplars only.
    */
   traces?: { otlpUrl: string } | undefined
+  /** Takes secrets out of names, attributes and events of spans before they leave, like `createRedactor` of `@platform/logger`. Default: none. */
+  redactor?: RedactorLike | undefined
   /** Bound of close(). Default 3 000. */
   shutdownTimeoutMs?: number | undefined
   /** Told when spans are lost. Default: nobody. */
@@ -33,11 +36,12 @@ export interface ResolvedTelemetryOptions {
   readonly instance: string | undefined
   readonly ratio: number
   readonly otlpUrl: URL | undefined
+  readonly redactor: RedactorLike | undefined
   readonly shutdownTimeoutMs: number
   readonly logger: LoggerLike | undefined
 }
 
-const known = ['service', 'version', 'instance', 'sampling', 'traces', 'shutdownTimeoutMs', 'logger']
+const known = ['service', 'version', 'instance', 'sampling', 'traces', 'redactor', 'shutdownTimeoutMs', 'logger']
 
 function wrong(option: string, expected: string): never {
   throw new TelemetryError('ERR_TELEMETRY_OPTION', `startTelemetry: ${option} must be ${expected}`)
@@ -70,9 +74,17 @@ export function resolveOptions(options: TelemetryOptions): ResolvedTelemetryOpti
     instance: text('instance', options.instance),
     ratio: sampling?.ratio ?? 0.1,
     otlpUrl: traces && otlpUrl(traces),
+    redactor: redactor(options.redactor),
     shutdownTimeoutMs,
     logger: options.logger,
   }
+}
+
+function redactor(given: RedactorLike | undefined): RedactorLike | undefined {
+  if (given !== undefined && (typeof given?.text !== 'function' || typeof given.isSecretName !== 'function')) {
+    wrong('redactor', 'an object with text and isSecretName')
+  }
+  return given
 }
 
 function otlpUrl(traces: { otlpUrl: string }): URL {

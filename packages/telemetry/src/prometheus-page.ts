@@ -43,18 +43,26 @@ export function renderPage(metrics: ResourceMetrics, format: Format, exemplars: 
   return `${lines.join('\n')}\n`
 }
 
+/** Metrics of which the SDK counts further series together. https://opentelemetry.io/docs/specs/otel/metrics/sdk/#overflow-attribute */
+export function overflowing(metrics: ResourceMetrics): string[] {
+  return metrics.scopeMetrics
+    .flatMap((scope) => scope.metrics)
+    .filter(({ dataPoints }) => dataPoints.some(({ attributes }) => attributes['otel.metric.overflow'] === true))
+    .map(({ descriptor }) => descriptor.name)
+}
+
 function families(metrics: ResourceMetrics): Map<string, Family> {
   const all = new Map<string, Family>()
+  // One name of a sample belongs to one family: a scraper refuses a page on which it stands for two.
+  const owners = new Map<string, string>(['target', 'target_info'].map((name) => [name, 'target']))
   for (const data of metrics.scopeMetrics.flatMap((scope) => scope.metrics)) {
     const type = typeOf(data)
     if (!type || data.dataPoints.length === 0) continue
-    const name = familyName(data.descriptor.name, data.descriptor.unit, type)
+    const name = freeName(familyName(data.descriptor.name, data.descriptor.unit, type), type, owners)
     const family: Family = all.get(name) ?? { type, help: data.descriptor.description, metric: data.descriptor.name, series: new Map() }
-    // Two instruments of different kinds under one name cannot both be told; the first one stays.
-    if (family.type !== type) continue
     all.set(name, family)
     for (const { attributes, value } of data.dataPoints) {
-      const labels = labelText(attributes)
+      const labels = labelText(attributes, type === 'histogram')
       const before = family.series.get(labels)?.value
       family.series.set(labels, {
         attributes,
@@ -63,6 +71,23 @@ function families(metrics: ResourceMetrics): Map<string, Family> {
     }
   }
   return all
+}
+
+/** The name, with the kind behind it while another family has one of its samples. */
+function freeName(wanted: string, type: FamilyType, owners: Map<string, string>): string {
+  for (let name = wanted; ; name = `${name}_${type}`) {
+    const owner = `${name} ${type}`
+    const samples = [name, ...sampleEndings[type].map((ending) => name + ending)]
+    if (!samples.every((sample) => (owners.get(sample) ?? owner) === owner)) continue
+    for (const sample of samples) owners.set(sample, owner)
+    return name
+  }
+}
+
+const sampleEndings: Readonly<Record<FamilyType, readonly string[]>> = {
+  counter: ['_total', '_created'],
+  gauge: [],
+  histogram: ['_bucket', '_sum', '_count', '_created'],
 }
 
 function typeOf(data: MetricData): FamilyType | undefined {
@@ -116,13 +141,13 @@ function renderTarget(attributes: Attributes, format: Format, lines: string[]): 
   lines.push(`target_info${braces(labelText(attributes))} 1`)
 }
 
-function labelText(attributes: Attributes): string {
+function labelText(attributes: Attributes, isHistogram = false): string {
   const labels = new Map<string, string>()
   for (const key of Object.keys(attributes).toSorted()) {
     const value = attributes[key]
     if (value === undefined || value === null) continue
-    const name = labelName(key)
-    const text = typeof value === 'string' ? value : JSON.stringify(value)
+    const name = labelName(key, isHistogram)
+    const text = (typeof value === 'string' ? value : (JSON.stringify(value) ?? '')).toWellFormed()
     // Keys that become equal are joined, as the specification asks.
     labels.set(name, labels.has(name) ? `${labels.get(name)};${text}` : text)
   }
@@ -144,7 +169,7 @@ function escapeLabel(value: string): string {
 }
 
 function escapeHelp(value: string, format: Format): string {
-  const escaped = value.replaceAll('\\', '\\\\').replaceAll('\n', '\\n')
+  const escaped = String(value).toWellFormed().replaceAll('\\', '\\\\').replaceAll('\n', '\\n')
   return format === 'openmetrics' ? escaped.replaceAll('"', '\\"') : escaped
 }
 

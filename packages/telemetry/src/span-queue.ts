@@ -1,14 +1,19 @@
 import { TraceFlags } from '@opentelemetry/api'
+import { backgroundPause, backgroundTimeout, guarded } from '@platform/kernel'
 import type { ReadableSpan, SpanProcessor } from '@opentelemetry/sdk-trace'
+import { type CleanSpan, cleanSpan, type RedactorLike } from './clean-span.ts'
 import type { LoggerLike } from './options.ts'
-import type { OtlpSender } from './otlp-sender.ts'
+import { type OtlpSender, serialize } from './otlp-sender.ts'
 
 const maxQueued = 4_096
+const maxQueuedBytes = 16 * 1024 * 1024
 const maxBatch = 512
+const maxBatchBytes = 2 * 1024 * 1024
 const flushEveryMs = 1_000
 const sendTimeoutMs = 10_000
-/** A batch is tried this often, with these pauses between. */
+/** A batch is tried this often, with these pauses between; a collector that says how long to wait is heard, up to the longest. */
 const pausesMs = [1_000, 3_000]
+const longestPauseMs = 30_000
 
 /**
  * Sampled spans on their way out. Every one is accounted for: `exported`, `dropped` (queue full, refused, out of tries, out of time), or
@@ -17,7 +22,9 @@ const pausesMs = [1_000, 3_000]
 export class SpanQueue implements SpanProcessor {
   readonly #sender: OtlpSender
   readonly #logger: LoggerLike | undefined
-  #queue: ReadableSpan[] = []
+  readonly #redactor: RedactorLike | undefined
+  #queue: CleanSpan[] = []
+  #queuedBytes = 0
   #inHand = 0
   #exported = 0
   #dropped = 0
@@ -29,9 +36,10 @@ export class SpanQueue implements SpanProcessor {
   /** Aborted at the end of close(): no more requests. */
   readonly #cut = new AbortController()
 
-  constructor(sender: OtlpSender, logger: LoggerLike | undefined) {
+  constructor(sender: OtlpSender, logger: LoggerLike | undefined, redactor: RedactorLike | undefined) {
     this.#sender = sender
     this.#logger = logger
+    this.#redactor = redactor
   }
 
   stats(): { exported: number; dropped: number; queued: number } {
@@ -42,13 +50,23 @@ export class SpanQueue implements SpanProcessor {
 
   onEnd(span: ReadableSpan): void {
     if ((span.spanContext().traceFlags & TraceFlags.SAMPLED) === 0) return
-    if (this.#closing.signal.aborted || this.#queue.length >= maxQueued) {
+    const clean = this.#closing.signal.aborted || this.#queue.length >= maxQueued ? undefined : this.#clean(span)
+    if (clean === undefined || this.#queuedBytes + clean.bytes > maxQueuedBytes) {
       this.#dropped += 1
       return
     }
-    this.#queue.push(span)
-    if (this.#queue.length >= maxBatch) this.#work()
-    else this.#timer ??= setTimeout(() => this.#work(), flushEveryMs).unref()
+    this.#queue.push(clean)
+    this.#queuedBytes += clean.bytes
+    if (this.#queue.length >= maxBatch || this.#queuedBytes >= maxBatchBytes) this.#work()
+    else this.#timer ??= backgroundTimeout(() => this.#work(), flushEveryMs)
+  }
+
+  #clean(span: ReadableSpan): CleanSpan | undefined {
+    try {
+      return cleanSpan(span, this.#redactor)
+    } catch {
+      return undefined
+    }
   }
 
   #work(): void {
@@ -61,35 +79,58 @@ export class SpanQueue implements SpanProcessor {
 
   async #sendAll(): Promise<void> {
     while (this.#queue.length > 0 && !this.#cut.signal.aborted) {
-      const batch = this.#queue.splice(0, maxBatch)
+      const batch = this.#nextBatch()
       this.#inHand = batch.length
-      const sent = await this.#sendBatch(batch)
+      const taken = await this.#deliver(batch)
       this.#inHand = 0
-      if (sent) this.#exported += batch.length
-      else this.#dropped += batch.length
-      if (sent === this.#failing)
-        this.#logger?.[sent ? 'info' : 'warn'](
-          { ...this.stats() },
-          sent ? 'spans are exported again' : 'spans are lost: the collector does not take them',
-        )
-      this.#failing = !sent
+      this.#exported += taken
+      this.#dropped += batch.length - taken
+      const isLosing = taken < batch.length
+      if (isLosing !== this.#failing) this.#report(isLosing)
+      this.#failing = isLosing
       // At close a collector that fails once gets no second chance.
-      if (!sent && this.#closing.signal.aborted) return
+      if (taken === 0 && this.#closing.signal.aborted) return
     }
   }
 
-  async #sendBatch(batch: readonly ReadableSpan[]): Promise<boolean> {
+  #nextBatch(): ReadableSpan[] {
+    let count = 0
+    let bytes = 0
+    while (count < Math.min(maxBatch, this.#queue.length) && (count === 0 || bytes + this.#queue[count]!.bytes <= maxBatchBytes)) {
+      bytes += this.#queue[count]!.bytes
+      count++
+    }
+    this.#queuedBytes -= bytes
+    return this.#queue.splice(0, count).map(({ span }) => span)
+  }
+
+  /** How many of them the collector took. What cannot be written costs itself, not its neighbours. */
+  async #deliver(batch: readonly ReadableSpan[]): Promise<number> {
+    const body = serialize(batch)
+    if (body !== undefined) return this.#send(body, batch.length)
+    if (batch.length <= 1) return 0
+    const half = batch.length >> 1
+    return (await this.#deliver(batch.slice(0, half))) + (await this.#deliver(batch.slice(half)))
+  }
+
+  async #send(body: Uint8Array, count: number): Promise<number> {
     for (let attempt = 0; ; attempt++) {
       const timeout = new AbortController()
-      const timer = setTimeout(() => timeout.abort(), sendTimeoutMs)
-      timer.unref()
-      const result = await this.#sender.send(batch, AbortSignal.any([this.#cut.signal, timeout.signal]))
+      // The request holds the process by itself.
+      const timer = backgroundTimeout(() => timeout.abort(), sendTimeoutMs)
+      const result = await this.#sender.send(body, AbortSignal.any([this.#cut.signal, timeout.signal]))
       clearTimeout(timer)
+      if (result.kind === 'sent') return Math.max(0, count - result.rejected)
       const pauseMs = pausesMs[attempt]
-      if (result === 'sent') return true
-      if (result === 'refused' || pauseMs === undefined || this.#closing.signal.aborted) return false
-      await unlessAborted(pauseMs, this.#closing.signal)
+      if (result.kind === 'refused' || pauseMs === undefined || this.#closing.signal.aborted) return 0
+      await backgroundPause(Math.min(longestPauseMs, Math.max(pauseMs, result.afterMs ?? 0)), this.#closing.signal)
     }
+  }
+
+  #report(isLosing: boolean): void {
+    const logger = this.#logger
+    if (isLosing) guarded(() => logger?.warn({ ...this.stats() }, 'spans are lost: the collector does not take them'))
+    else guarded(() => logger?.info({ ...this.stats() }, 'spans are exported again'))
   }
 
   async forceFlush(): Promise<void> {
@@ -112,18 +153,6 @@ export class SpanQueue implements SpanProcessor {
     this.#sender.close()
     this.#dropped += this.#queue.length
     this.#queue = []
+    this.#queuedBytes = 0
   }
-}
-
-function unlessAborted(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = () => {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', done)
-      resolve()
-    }
-    const timer = setTimeout(done, ms)
-    timer.unref()
-    signal.addEventListener('abort', done)
-  })
 }

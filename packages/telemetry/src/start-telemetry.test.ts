@@ -265,6 +265,22 @@ describe('the metrics page', () => {
   })
 })
 
+it('listeners of the request and the response run inside its span', async () => {
+  const telemetry = start({ sampling: { ratio: 1 } })
+  const seen: [string, boolean][] = []
+  const look = (where: string) => seen.push([where, trace.getActiveSpan() !== undefined])
+  const closed = Promise.withResolvers<void>()
+  const url = await serve(telemetry, (request, response) => {
+    request.on('data', () => look('data'))
+    request.on('end', () => (look('end'), response.end('ok')))
+    response.on('finish', () => look('finish'))
+    response.on('close', () => (look('close'), closed.resolve()))
+  })
+  await (await fetch(url, { method: 'POST', body: 'x' })).text()
+  await closed.promise
+  expect(seen).toEqual(['data', 'end', 'finish', 'close'].map((where) => [where, true]))
+})
+
 describe('close', () => {
   const spans = (count: number) => {
     for (let i = 0; i < count; i++) trace.getTracer('t').startSpan('work').end()

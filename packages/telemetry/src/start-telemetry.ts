@@ -6,13 +6,15 @@ import { resourceFromAttributes } from '@opentelemetry/resources'
 import { MeterProvider, MetricReader } from '@opentelemetry/sdk-metrics'
 import { TracerProvider } from '@opentelemetry/sdk-trace'
 import { ATTR_SERVICE_NAME, ATTR_SERVICE_VERSION, METRIC_HTTP_SERVER_REQUEST_DURATION } from '@opentelemetry/semantic-conventions'
+import { guarded } from '@platform/kernel'
+import { cleanAttributes } from './clean-span.ts'
 import { TelemetryError } from './errors.ts'
 import { ExemplarReservoir } from './exemplars.ts'
 import { type InboundHook, inboundHook } from './inbound.ts'
 import { ATTR_OUTCOME, ATTR_SAMPLED, METRIC_EXPORTED_SPANS, METRIC_SPANS, SCOPE } from './instrumentation.ts'
 import { resolveOptions, type TelemetryOptions } from './options.ts'
 import { otlpSender } from './otlp-sender.ts'
-import { contentTypes, formatFor, renderPage } from './prometheus-page.ts'
+import { contentTypes, type Format, formatFor, overflowing, renderPage } from './prometheus-page.ts'
 import { observeRuntime } from './runtime-metrics.ts'
 import { CountingSampler } from './sampling.ts'
 import { SpanQueue } from './span-queue.ts'
@@ -48,19 +50,20 @@ class PullReader extends MetricReader {
 
 /** Registers the OpenTelemetry globals of this process. Call it before the objects that measure are created: the API has no late binding for metrics. */
 export function startTelemetry(options: TelemetryOptions): Telemetry {
-  const { service, version, instance, ratio, otlpUrl, shutdownTimeoutMs, logger } = resolveOptions(options)
-  const resource = resourceFromAttributes({
+  const { service, version, instance, ratio, otlpUrl, redactor, shutdownTimeoutMs, logger } = resolveOptions(options)
+  const attributes = cleanAttributes({
     [ATTR_SERVICE_NAME]: service,
     ...(version === undefined ? {} : { [ATTR_SERVICE_VERSION]: version }),
     'service.instance.id': instance ?? randomUUID(),
   })
+  const resource = resourceFromAttributes(attributes)
   const sampler = new CountingSampler(ratio)
-  const queue = otlpUrl && new SpanQueue(otlpSender(otlpUrl), logger)
+  const queue = otlpUrl && new SpanQueue(otlpSender(otlpUrl), logger, redactor)
   const tracers = new TracerProvider({ resource, sampler, spanProcessors: queue ? [queue] : [] })
   const reader = new PullReader()
   const meters = new MeterProvider({ resource, readers: [reader], views: views() })
   const exemplars = new ExemplarReservoir(requestSeconds)
-  register(tracers, meters)
+  const unregister = register(tracers, meters)
   const unobserveRuntime = observeRuntime(meters)
   observeSpans()
   let closing: Promise<void> | undefined
@@ -85,13 +88,41 @@ export function startTelemetry(options: TelemetryOptions): Telemetry {
     })
   }
 
+  // Scrapers that come at once share one page.
+  const pages = new Map<Format, Promise<string>>()
+  const toldOverflows = new Set<string>()
+
+  function page(format: Format): Promise<string> {
+    let rendering = pages.get(format)
+    if (rendering === undefined) {
+      rendering = renderNow(format).finally(() => pages.delete(format))
+      pages.set(format, rendering)
+    }
+    return rendering
+  }
+
+  async function renderNow(format: Format): Promise<string> {
+    const { resourceMetrics, errors } = await reader.collect()
+    for (const err of errors) guarded(() => logger?.warn({ err }, 'a metric could not be read'))
+    for (const metric of overflowing(resourceMetrics)) {
+      if (toldOverflows.has(metric)) continue
+      toldOverflows.add(metric)
+      guarded(() =>
+        logger?.warn({ metric }, 'a metric has more series than are kept: the rest is counted together as otel_metric_overflow'),
+      )
+    }
+    return renderPage(resourceMetrics, format, (metric, series, bucket) =>
+      metric === METRIC_HTTP_SERVER_REQUEST_DURATION ? exemplars.find(series, bucket) : undefined,
+    )
+  }
+
   async function close(timeoutMs: number): Promise<void> {
     await queue?.close(timeoutMs)
     unobserveRuntime()
     await meters.shutdown()
     unregister()
     const { exported, dropped } = stats()
-    if (dropped > 0) logger?.warn({ exported, dropped }, 'spans were lost')
+    if (dropped > 0) guarded(() => logger?.warn({ exported, dropped }, 'spans were lost'))
   }
 
   return {
@@ -99,12 +130,7 @@ export function startTelemetry(options: TelemetryOptions): Telemetry {
       if (closing) throw new TelemetryError('ERR_TELEMETRY_CLOSED', 'telemetry was closed')
       const accept = request.headers['accept']
       const format = formatFor(Array.isArray(accept) ? accept.join() : accept)
-      const { resourceMetrics, errors } = await reader.collect()
-      for (const err of errors) logger?.warn({ err }, 'a metric could not be read')
-      const body = renderPage(resourceMetrics, format, (metric, attributes, bucket) =>
-        metric === METRIC_HTTP_SERVER_REQUEST_DURATION ? exemplars.find(attributes, bucket) : undefined,
-      )
-      return { contentType: contentTypes[format], body }
+      return { contentType: contentTypes[format], body: await page(format) }
     },
     inbound: inboundHook(tracers.getTracer(SCOPE), meters, exemplars),
     outbound: (headers) => propagation.inject(context.active(), headers),
@@ -119,21 +145,36 @@ export function startTelemetry(options: TelemetryOptions): Telemetry {
   }
 }
 
-function register(tracers: TracerProvider, meters: MeterProvider): void {
+/** Takes all four globals of OpenTelemetry or none; returns what gives them back, each only while it is still ours. */
+function register(tracers: TracerProvider, meters: MeterProvider): () => void {
   const manager = new AsyncLocalStorageContextManager().enable()
-  const taken = !trace.setGlobalTracerProvider(tracers)
-  if (taken) {
+  const propagator = new W3CTraceContextPropagator()
+  const globals: { take(): boolean; giveBack(): void }[] = [
+    {
+      take: () => trace.setGlobalTracerProvider(tracers),
+      giveBack: () => (trace.getTracerProvider() as { getDelegate?(): unknown }).getDelegate?.() === tracers && trace.disable(),
+    },
+    {
+      take: () => metrics.setGlobalMeterProvider(meters),
+      giveBack: () => metrics.getMeterProvider() === meters && metrics.disable(),
+    },
+    { take: () => context.setGlobalContextManager(manager), giveBack: () => context.disable() },
+    { take: () => propagation.setGlobalPropagator(propagator), giveBack: () => propagation.disable() },
+  ]
+  const taken: (typeof globals)[number][] = []
+  for (const each of globals) {
+    if (each.take()) {
+      taken.push(each)
+      continue
+    }
+    for (const { giveBack } of taken.toReversed()) giveBack()
     manager.disable()
-    throw new TelemetryError('ERR_TELEMETRY_ALREADY_STARTED', 'an OpenTelemetry SDK is registered in this process already')
+    throw new TelemetryError(
+      'ERR_TELEMETRY_ALREADY_STARTED',
+      'an OpenTelemetry SDK, or a part of one, is registered in this process already; register none, or leave this one out',
+    )
   }
-  metrics.setGlobalMeterProvider(meters)
-  context.setGlobalContextManager(manager)
-  propagation.setGlobalPropagator(new W3CTraceContextPropagator())
-}
-
-function unregister(): void {
-  trace.disable()
-  metrics.disable()
-  context.disable()
-  propagation.disable()
+  return () => {
+    for (const { giveBack } of taken.toReversed()) giveBack()
+  }
 }

@@ -1,0 +1,141 @@
+import type { Attributes } from '@opentelemetry/api'
+import type { ReadableSpan } from '@opentelemetry/sdk-trace'
+
+/** Decides what must not leave; `createRedactor` of `@platform/logger` is one. */
+export interface RedactorLike {
+  /** The text without its secrets. */
+  text(text: string): string
+  /** Whether the value under this name must not show. */
+  isSecretName(name: string): boolean
+}
+
+/** What a collector takes of one span: https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/#attribute-limits */
+const maxAttributes = 128
+const maxEvents = 128
+const maxLinks = 128
+const maxText = 4_096
+const maxItems = 128
+
+export interface CleanSpan {
+  readonly span: ReadableSpan
+  /** About what it takes on the wire. */
+  readonly bytes: number
+}
+
+/**
+ * A span as any collector takes it: texts cut and well formed, numbers that JSON and a 64-bit integer hold, no holes, no secrets. One value that is
+ * wrong would otherwise cost the whole batch. May throw for a span that cannot even be read.
+ */
+export function cleanSpan(span: ReadableSpan, redactor: RedactorLike | undefined): CleanSpan {
+  const cleaner = new Cleaner(redactor)
+  const { kind, parentSpanContext, startTime, endTime, duration, ended, resource, instrumentationScope } = span
+  const context = span.spanContext()
+  const clean: ReadableSpan = {
+    name: cleaner.text(span.name),
+    kind,
+    spanContext: () => context,
+    ...(parentSpanContext === undefined ? {} : { parentSpanContext }),
+    startTime,
+    endTime,
+    status: { code: span.status.code, ...(span.status.message === undefined ? {} : { message: cleaner.text(span.status.message) }) },
+    attributes: cleaner.attributes(span.attributes),
+    events: span.events.slice(0, maxEvents).map((event) => ({
+      ...event,
+      name: cleaner.text(event.name),
+      ...(event.attributes === undefined ? {} : { attributes: cleaner.attributes(event.attributes) }),
+    })),
+    links: span.links.slice(0, maxLinks).map((link) => ({
+      ...link,
+      ...(link.attributes === undefined ? {} : { attributes: cleaner.attributes(link.attributes) }),
+    })),
+    duration,
+    ended,
+    resource,
+    instrumentationScope: cleanScope(instrumentationScope),
+    droppedAttributesCount: span.droppedAttributesCount + Math.max(0, Object.keys(span.attributes).length - maxAttributes),
+    droppedEventsCount: span.droppedEventsCount + Math.max(0, span.events.length - maxEvents),
+    droppedLinksCount: span.droppedLinksCount + Math.max(0, span.links.length - maxLinks),
+  }
+  return { span: clean, bytes: cleaner.bytes }
+}
+
+/** Attributes of a resource, for which the same holds. */
+export function cleanAttributes(attributes: Attributes): Attributes {
+  return new Cleaner(undefined).attributes(attributes)
+}
+
+type Scope = ReadableSpan['instrumentationScope']
+/** Spans are sent by scope, and one scope stays one object. */
+const scopes = new WeakMap<Scope, Scope>()
+
+function cleanScope(scope: Scope): Scope {
+  let clean = scopes.get(scope)
+  if (clean === undefined) {
+    const { name, version, schemaUrl } = scope
+    clean = {
+      name: textOf(name),
+      ...(version === undefined ? {} : { version: textOf(version) }),
+      ...(schemaUrl === undefined ? {} : { schemaUrl: textOf(schemaUrl) }),
+    }
+    scopes.set(scope, clean)
+  }
+  return clean
+}
+
+class Cleaner {
+  readonly #redactor: RedactorLike | undefined
+  bytes = 512
+
+  constructor(redactor: RedactorLike | undefined) {
+    this.#redactor = redactor
+  }
+
+  text(value: unknown): string {
+    const whole = textOf(value)
+    // Looked through a little beyond the cut, where a secret may begin.
+    const text = this.#redactor ? this.#redactor.text(whole.slice(0, maxText * 2)) : whole
+    const cut = text.slice(0, maxText).toWellFormed()
+    this.bytes += cut.length + 16
+    return cut
+  }
+
+  attributes(attributes: Attributes): Attributes {
+    const clean: Attributes = {}
+    for (const key of Object.keys(attributes).slice(0, maxAttributes)) {
+      if (key === '') continue
+      const value = attributes[key]
+      const isHidden = this.#redactor !== undefined && typeof value !== 'boolean' && this.#redactor.isSecretName(key)
+      const cleaned = isHidden ? '[redacted]' : this.#value(value)
+      if (cleaned !== undefined)
+        Object.defineProperty(clean, this.text(key), { value: cleaned, enumerable: true, configurable: true, writable: true })
+    }
+    return clean
+  }
+
+  #value(value: unknown): Attributes[string] {
+    if (value === undefined || value === null) return undefined
+    if (!Array.isArray(value)) return this.#scalar(value)
+    const items = value.slice(0, maxItems).filter((item) => item !== undefined && item !== null)
+    const scalars = items.map((item) => this.#scalar(item))
+    // One kind in a list: a number that had to become a text makes all of them texts.
+    const isMixed = new Set(scalars.map((item) => typeof item)).size > 1
+    return (isMixed ? scalars.map(String) : scalars) as string[]
+  }
+
+  #scalar(value: unknown): string | number | boolean {
+    this.bytes += 16
+    if (typeof value === 'boolean') return value
+    if (typeof value === 'number' && Number.isFinite(value) && (!Number.isInteger(value) || Number.isSafeInteger(value))) return value
+    return this.text(value)
+  }
+}
+
+/** Of whatever was given in place of a text. */
+function textOf(value: unknown): string {
+  if (typeof value === 'string') return value
+  try {
+    return typeof value === 'object' && value !== null ? `[${Object.prototype.toString.call(value).slice(8, -1)}]` : String(value)
+  } catch {
+    return '[unreadable]'
+  }
+}
