@@ -18,7 +18,7 @@ export function clientPolicy(
       shouldHandle: retry.shouldHandle ?? isRetryable,
       budget: retry.budget ?? retryBudget({ capacity: 1000, retryCost: 5 }),
     },
-    breaker: breaker && { ...breaker, shouldHandle: breaker.shouldHandle ?? isFailure },
+    breaker: breaker === undefined || 'admit' in breaker ? breaker : { ...breaker, shouldHandle: breaker.shouldHandle ?? isFailure },
   }
 }
 

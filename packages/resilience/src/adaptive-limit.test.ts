@@ -1,3 +1,5 @@
+import { AdaptiveLimit } from './adaptive-limit.ts'
+import { Gradient2, underOverload, Vegas } from './adaptive-limit.fixture.ts'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { createPolicy, type Policy } from './index.ts'
 import { simulate } from './testing/index.ts'
@@ -17,6 +19,40 @@ describe('an adaptive bulkhead', () => {
     expect(fixed.meanMs).toBeGreaterThan(300)
     expect(adaptive.meanMs).toBeLessThan(80)
     expect(adaptive.succeeded).toBeGreaterThan(fixed.succeeded * 0.9)
+  })
+
+  it.each([3, 10, 40])(
+    'settles near the %d that the downstream takes at once, under 1.4 times the load of that, from any start',
+    async (capacity) => {
+      const latencyMs = 20
+      const downstream = { latencyMs, capacity }
+      const callsPerSecond = (capacity / latencyMs) * 1000 * 1.4
+      for (const initialConcurrent of [1, 20, 200]) {
+        const policy = { timeoutMs: 5000, bulkhead: { maxConcurrent: 500, adaptive: { initialConcurrent } } }
+        const { meanMs, succeeded, offered } = (await simulate({ callsPerSecond, durationMs: 12_000, policy, downstream, seed })).between(
+          6000,
+        )
+        console.log(
+          `capacity ${capacity} from ${initialConcurrent}: ${meanMs.toFixed(1)} ms, ${((succeeded / offered) * 140).toFixed()} % of the capacity`,
+        )
+        expect(meanMs).toBeLessThan(3 * latencyMs)
+        expect(succeeded / offered).toBeGreaterThan(0.8 / 1.4)
+      }
+    },
+  )
+
+  it('does better than Gradient2 and Vegas as they are published, under a lasting overload', async () => {
+    const model = { latencyMs: 20, capacity: 10 }
+    const [ours, gradient2, vegas] = await Promise.all([
+      underOverload(() => new AdaptiveLimit({ minConcurrent: 1, initialConcurrent: 20 }, 500), model),
+      underOverload(() => new Gradient2(20, 500), model),
+      underOverload(() => new Vegas(20, 500), model),
+    ])
+    console.log('latency and throughput', { ours, gradient2, vegas })
+    expect(ours.meanMs).toBeLessThan(3 * model.latencyMs)
+    expect(ours.meanMs).toBeLessThan(gradient2.meanMs)
+    expect(ours.perSecond).toBeGreaterThan(0.8 * 500)
+    expect(ours.perSecond, 'it leaves nothing idle').toBeGreaterThan(vegas.perSecond)
   })
 
   describe('by its limit', () => {
@@ -40,7 +76,8 @@ describe('an adaptive bulkhead', () => {
       expect(limitOf(policy)).toBe(20)
       await load(policy, 60, 50, 200)
       expect(limitOf(policy)).toBe(60)
-      await load(policy, 60, 500, 10)
+      // A queue over there: each call beyond ten makes all of them slower.
+      for (let round = 0; round < 40; round++) await load(policy, 60, 5 * limitOf(policy), 1)
       expect(limitOf(policy)).toBeLessThan(30)
       policy.update({ bulkhead: { maxConcurrent: 10, adaptive: {} } })
       expect(limitOf(policy)).toBeLessThanOrEqual(10)

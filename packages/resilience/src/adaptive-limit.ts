@@ -1,30 +1,52 @@
 import type { ResolvedAdaptive } from './resolve-options.ts'
+import type { Verdict } from './verdict.ts'
 
-/** A change is decided on at least so many answers and so much time. */
-const WINDOW_SAMPLES = 10
+/** A window is at least so long and holds as many answers as may run at once, within these bounds. */
 const WINDOW_MS = 100
-/** Windows over which the usual latency is averaged: a minute at the shortest. */
-const LONG_WINDOWS = 600
-const WARM_UP_WINDOWS = 10
-const TOLERANCE = 1.5
-const SMOOTHING = 0.2
-const HEADROOM = 4
-const AFTER_TIMEOUT = 0.9
+const WINDOW_ANSWERS = 10
+const MOST_ANSWERS = 50
+/** Above so many times the latency without a queue the dependency has one. */
+const CONGESTED = 1.5
+/** Room above what keeps it busy, so that chance does not leave it idle. */
+const ROOM = 1.25
+const ROOM_CALLS = 2
+const GROWTH = 1.1
+/** A look at half the concurrency that is not faster by this much found no queue. */
+const FASTER = 0.85
+const LOOK_EVERY_MS = 10_000
+/** By which the highest throughput seen fades with each window. */
+const FADE = 0.98
+const AFTER_OVERLOAD = 0.9
+
+/** A look at lower concurrency, for the latency without a queue. */
+interface Look {
+  readonly from: number
+  /** Mean latency at twice the concurrency. */
+  readonly beforeMs: number
+  /** Where it was not faster than at this concurrency; a second look must say the same, as the first may have been chance. */
+  readonly enough: number | undefined
+}
 
 /**
- * The concurrency at which latency begins to rise, found by its gradient: the method of Gradient2 in Netflix's
- * concurrency-limits. Unlike there the headroom is added only while latency is usual, else a mild overload lets the limit creep up.
+ * The concurrency that a dependency can take: its throughput times its latency without a queue (Little's law), as in BBR for connections
+ * (Cardwell and others, ACM Queue 2016). That latency cannot be seen while there is a queue, so when the limit is in use it is halved for a
+ * window from time to time, and again while that makes answers faster. A mean over the past would learn the overload as the usual.
  */
 export class AdaptiveLimit {
   #limit: number
   #min: number
   #max: number
-  #usualMs = 0
-  #windows = 0
+  #unqueuedMs: number | undefined
+  #peakPerMs = 0
+  #look: Look | undefined
+  #lookedAt = Number.NEGATIVE_INFINITY
+  #lookedFrom = 0
+  /** Answers to calls that began before it say nothing about the limit of now. */
+  #windowFrom: number = performance.now()
   #sumMs = 0
-  #samples = 0
+  #measured = 0
+  #answered = 0
   #mostInFlight = 0
-  #windowStartedAt: number = performance.now()
   #shrunkAt = Number.NEGATIVE_INFINITY
 
   constructor({ minConcurrent, initialConcurrent }: ResolvedAdaptive, maxConcurrent: number) {
@@ -43,36 +65,70 @@ export class AdaptiveLimit {
     this.#set(this.#limit)
   }
 
-  answered(latencyMs: number, inFlight: number): void {
-    this.#sumMs += latencyMs
-    this.#samples++
-    this.#mostInFlight = Math.max(this.#mostInFlight, inFlight)
+  /** `inFlight` when it began. */
+  ended(verdict: Verdict, tookMs: number, inFlight: number, startedAt: number): void {
     const now = performance.now()
-    if (this.#samples < WINDOW_SAMPLES || now - this.#windowStartedAt < WINDOW_MS) return
-    this.#update(Math.max(this.#sumMs / this.#samples, 0.001))
-    this.#sumMs = this.#samples = this.#mostInFlight = 0
-    this.#windowStartedAt = now
+    if (verdict === 'timed-out' || verdict === 'refused') return this.#overloaded(now)
+    if (verdict !== 'answered') return
+    this.#answered++
+    this.#mostInFlight = Math.max(this.#mostInFlight, inFlight)
+    if (startedAt >= this.#windowFrom || this.#look === undefined) {
+      this.#sumMs += tookMs
+      this.#measured++
+    }
+    const elapsedMs = now - this.#windowFrom
+    if (elapsedMs < WINDOW_MS || this.#measured < Math.min(MOST_ANSWERS, Math.max(WINDOW_ANSWERS, this.#limit))) return
+    const meanMs = Math.max(this.#sumMs / this.#measured, 0.001)
+    const perMs = this.#answered / elapsedMs
+    // Few calls say nothing about how many would be too many.
+    const inUse = this.#mostInFlight >= Math.floor(this.#limit) * 0.9
+    this.#beginWindow(now)
+    if (this.#look !== undefined) this.#looked(this.#look, meanMs, now)
+    else if (inUse) this.#update(meanMs, perMs, now)
   }
 
   /** Many at once are one sign. */
-  timedOut(): void {
-    const now = performance.now()
+  #overloaded(now: number): void {
     if (now - this.#shrunkAt < WINDOW_MS) return
     this.#shrunkAt = now
-    this.#set(this.#limit * AFTER_TIMEOUT)
+    this.#set(this.#limit * AFTER_OVERLOAD)
   }
 
-  #update(latencyMs: number): void {
-    this.#windows++
-    const weight = this.#windows <= WARM_UP_WINDOWS ? 1 / this.#windows : 2 / (LONG_WINDOWS + 1)
-    this.#usualMs += (latencyMs - this.#usualMs) * weight
-    // After a long overload the usual latency must not stay high when it has fallen.
-    if (this.#usualMs / latencyMs > 2) this.#usualMs *= 0.95
-    // Few calls say nothing about how many would be too many.
-    if (this.#mostInFlight < this.#limit / 2) return
-    const gradient = Math.max(0.5, Math.min(1, (TOLERANCE * this.#usualMs) / latencyMs))
-    const aim = gradient === 1 ? this.#limit + HEADROOM : this.#limit * gradient
-    this.#set(this.#limit * (1 - SMOOTHING) + aim * SMOOTHING)
+  #update(meanMs: number, perMs: number, now: number): void {
+    this.#peakPerMs = Math.max(perMs, this.#peakPerMs * FADE)
+    if (this.#unqueuedMs === undefined || now - this.#lookedAt >= LOOK_EVERY_MS || this.#limit < this.#lookedFrom / 2) {
+      this.#lookedFrom = this.#limit
+      this.#lookCloser({ from: this.#limit, beforeMs: meanMs, enough: undefined })
+      return
+    }
+    const busyWith = this.#peakPerMs * this.#unqueuedMs * ROOM + ROOM_CALLS
+    if (meanMs > this.#unqueuedMs * CONGESTED) this.#set(Math.min(this.#limit, (this.#limit + busyWith) / 2))
+    else this.#set(Math.max(this.#limit + 1, this.#limit * GROWTH))
+  }
+
+  #looked(look: Look, meanMs: number, now: number): void {
+    const { from, beforeMs, enough } = look
+    const faster = meanMs < beforeMs * FASTER
+    if (this.#limit > this.#min && (faster || enough === undefined)) {
+      this.#lookCloser({ from, beforeMs: Math.min(beforeMs, meanMs), enough: faster ? undefined : this.#limit * 2 })
+      return
+    }
+    this.#look = undefined
+    this.#lookedAt = now
+    this.#unqueuedMs = Math.min(meanMs, beforeMs)
+    this.#peakPerMs = 0
+    this.#set(Math.min(from, enough ?? this.#limit * 2))
+    this.#lookedFrom = this.#limit
+  }
+
+  #lookCloser(look: Look): void {
+    this.#look = look
+    this.#set(Math.ceil(this.#limit / 2))
+  }
+
+  #beginWindow(now: number): void {
+    this.#windowFrom = now
+    this.#sumMs = this.#measured = this.#answered = this.#mostInFlight = 0
   }
 
   #set(limit: number): void {

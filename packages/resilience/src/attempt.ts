@@ -1,14 +1,22 @@
+import { longestTimerMs } from '@platform/kernel'
 import type { Slot } from './bulkhead.ts'
-import type { Call, Next } from './call.ts'
+import type { Call, CancelledBy, Next } from './call.ts'
 import { earlier, runInCallContext } from './deadline.ts'
 import { ResilienceError } from './errors.ts'
-import { MAX_DELAY_MS } from './option-checks.ts'
+import { eventLoop } from './event-loop.ts'
+import { callHook } from './hooks.ts'
 import type { Attempt } from './policy.ts'
+import { type Verdict, verdictOfError, verdictOfValue } from './verdict.ts'
 
 /** Work that has started and not settled. */
 export interface InFlight {
   inFlight: number
 }
+
+type Ended = (verdict: Verdict, tookMs: number) => void
+
+/** The last attempt of a call that had at least this part of the call's time was not cut short by those before it. */
+const OWN_PART = 0.5
 
 /**
  * The innermost layer: runs the work, and gives up waiting at the attempt's timeout or when the call is cancelled. The slot
@@ -24,33 +32,38 @@ class RunningAttempt implements Attempt {
   readonly #call: Call
   readonly #counter: InFlight
   readonly #slot: Slot | undefined
-  readonly #deadlineAt: number | undefined
+  readonly #startedAt: number
+  readonly #lateAtStart: number
+  readonly #timeoutMs: number | undefined
+  #deadlineAt: number | undefined
   #controller: AbortController | undefined
   #aborted: { reason: unknown } | undefined
   #timer: NodeJS.Timeout | undefined
+  #listener: Ended | undefined
   #over = false
-  #resolve: ((value: unknown) => void) | undefined
   #reject: ((error: unknown) => void) | undefined
 
-  private constructor(call: Call, counter: InFlight, deadlineAt: number | undefined) {
+  private constructor(call: Call, counter: InFlight, now: number, timeoutMs: number | undefined) {
     this.attempt = call.attempt
     this.#call = call
     this.#counter = counter
     this.#slot = call.slot
-    this.#deadlineAt = deadlineAt
+    this.#startedAt = now
+    this.#lateAtStart = eventLoop.enter(now)
+    this.#timeoutMs = timeoutMs
+    this.#deadlineAt = timeoutMs === undefined ? call.deadlineAt : earlier(call.deadlineAt, now + timeoutMs)
   }
 
-  static run(call: Call, counter: InFlight, attemptTimeoutMs: number | undefined): Promise<unknown> {
+  static run(call: Call, counter: InFlight, timeoutMs: number | undefined): Promise<unknown> {
     const now = performance.now()
     if (call.deadlineAt !== undefined && call.deadlineAt <= now) call.expire()
     if (call.cancelled !== undefined) {
-      call.slot?.release(false)
+      call.slot?.settled()
       call.slot = undefined
       return Promise.reject(call.cancelled.reason)
     }
-    call.beginAttempt(now)
-    const own = attemptTimeoutMs === undefined ? undefined : now + attemptTimeoutMs
-    const attempt = new RunningAttempt(call, counter, earlier(call.deadlineAt, own))
+    call.beginAttempt()
+    const attempt = new RunningAttempt(call, counter, now, timeoutMs)
     call.slot = undefined
     counter.inFlight++
     let work: unknown
@@ -59,7 +72,7 @@ class RunningAttempt implements Attempt {
     } catch (error) {
       work = Promise.reject(error)
     }
-    return attempt.#answer(Promise.resolve(work), now)
+    return attempt.#answer(Promise.resolve(work))
   }
 
   get signal(): AbortSignal {
@@ -74,6 +87,10 @@ class RunningAttempt implements Attempt {
     return this.#deadlineAt === undefined ? undefined : Math.max(0, this.#deadlineAt - performance.now())
   }
 
+  onEnded(listener: Ended): void {
+    this.#listener = listener
+  }
+
   #start(): unknown {
     const call = this.#call
     const number = Math.max(call.inheritedAttempt, call.attempt)
@@ -81,60 +98,104 @@ class RunningAttempt implements Attempt {
     return runInCallContext({ deadlineAt: this.#deadlineAt, attempt: number }, call.run, this)
   }
 
-  #answer(work: Promise<unknown>, now: number): Promise<unknown> {
+  #answer(work: Promise<unknown>): Promise<unknown> {
     const call = this.#call
     return new Promise((resolve, reject) => {
-      this.#resolve = resolve
       this.#reject = reject
       work.then(
         (value) => {
-          if (this.#settled(true)) this.#resolve!(value)
+          const waited = !this.#over
+          if (waited) this.#finish(verdictOfValue(value), performance.now(), 0)
+          this.#settled()
+          if (waited) resolve(value)
         },
         (error: unknown) => {
-          if (this.#settled(false)) this.#reject!(error)
+          const waited = !this.#over
+          if (waited) {
+            const now = performance.now()
+            const lateMs = this.#lateMs(now)
+            this.#finish(verdictOfError(error, lateMs), now, lateMs)
+          }
+          this.#settled()
+          if (waited) reject(error)
         },
       )
       if (call.cancelled !== undefined) {
-        this.#giveUp(call.cancelled.reason)
+        this.#giveUp(call.cancelled.reason, call.cancelled.by)
         return
       }
-      if (call.cancellable || this.#deadlineAt !== undefined) call.onCancel = (reason) => this.#giveUp(reason)
-      if (this.#deadlineAt === undefined || this.#deadlineAt - now > MAX_DELAY_MS) return
-      this.#timer = setTimeout(() => this.#expire(now), Math.ceil(this.#deadlineAt - now))
+      if (call.cancellable || this.#deadlineAt !== undefined) call.onCancel = (reason, by) => this.#giveUp(reason, by)
+      this.#armTimer(this.#startedAt)
     })
   }
 
-  /** Whether anybody still waits for the answer. */
-  #settled(ok: boolean): boolean {
+  #settled(): void {
     this.#counter.inFlight--
-    this.#slot?.release(ok && !this.#over)
-    return this.#finish()
+    this.#slot?.settled()
+    eventLoop.leave()
   }
 
-  #finish(): boolean {
-    if (this.#over) return false
+  /** Nobody waits any more: this is what the attempt says. */
+  #finish(verdict: Verdict, now: number, lateMs: number): void {
     this.#over = true
     if (this.#timer !== undefined) clearTimeout(this.#timer)
-    this.#call.onCancel = undefined
-    return true
+    const call = this.#call
+    call.onCancel = undefined
+    const tookMs = now - this.#startedAt - (lateMs || this.#lateMs(now))
+    call.verdict = verdict
+    call.tookMs = tookMs
+    this.#slot?.judged(verdict, tookMs)
+    if (this.#listener !== undefined) {
+      const listener = this.#listener
+      callHook(() => listener(verdict, tookMs), undefined)
+    }
   }
 
-  #giveUp(reason: unknown): void {
-    if (!this.#finish()) return
+  #lateMs(now: number): number {
+    return eventLoop.lateMsSince(this.#lateAtStart, now)
+  }
+
+  #giveUp(reason: unknown, by: CancelledBy): void {
+    if (this.#over) return
+    const now = performance.now()
+    const lateMs = this.#lateMs(now)
+    this.#finish(this.#verdictOn(by, now - this.#startedAt - lateMs, lateMs), now, lateMs)
     this.#reject!(reason)
     this.#aborted = { reason }
     this.#controller?.abort(reason)
   }
 
-  #expire(startedAt: number): void {
+  #verdictOn(by: CancelledBy, tookMs: number, lateMs: number): Verdict {
+    if (by === 'hedge') return 'not-wanted'
+    if (by === 'attempt') return 'timed-out'
+    if (by === 'timeout' && tookMs >= OWN_PART * this.#call.timeoutMs!) return 'timed-out'
+    return lateMs > tookMs ? 'stalled' : 'too-slow'
+  }
+
+  #armTimer(now: number): void {
+    if (this.#deadlineAt === undefined || this.#deadlineAt - now > longestTimerMs) return
+    this.#timer = setTimeout(() => this.#expire(), Math.ceil(this.#deadlineAt - now))
+  }
+
+  #expire(): void {
     const { policy, deadlineAt } = this.#call
-    this.#slot?.timedOut()
+    const now = performance.now()
+    const lateMs = this.#lateMs(now)
     if (deadlineAt === this.#deadlineAt) {
-      this.#call.expire()
+      // The answer may have come while this process could not look.
+      if (lateMs === 0) this.#call.expire()
+      else setImmediate(() => void (this.#over || this.#call.expire()))
       return
     }
-    const elapsedMs = performance.now() - startedAt
+    const elapsedMs = now - this.#startedAt
+    const leftMs = this.#timeoutMs! - (elapsedMs - lateMs)
+    if (lateMs > 0 && leftMs >= 1) {
+      // Time in which this process was deaf is not waiting.
+      this.#deadlineAt = earlier(deadlineAt, now + leftMs)
+      this.#armTimer(now)
+      return
+    }
     const message = `${policy}: attempt ${this.attempt} gave no result in ${Math.round(elapsedMs)} ms`
-    this.#giveUp(new ResilienceError('ERR_RESILIENCE_TIMEOUT', message, { policy, which: 'attempt', elapsedMs }))
+    this.#giveUp(new ResilienceError('ERR_RESILIENCE_TIMEOUT', message, { policy, which: 'attempt', elapsedMs }), 'attempt')
   }
 }

@@ -1,41 +1,32 @@
+import type { Breaker, Permit } from './breaker.ts'
 import type { Call, Next } from './call.ts'
-import type { Permit, Transition, Verdict } from './circuit-breaker.ts'
-import { isLocalRejection, type ResilienceError } from './errors.ts'
 import type { Outcome } from './policy.ts'
-
-export interface Breaker {
-  readonly settings: { readonly shouldHandle: ((outcome: Outcome) => boolean) | undefined }
-  readonly state: Transition
-  /** A rejection that is certain before a call is set up. */
-  readonly refusal: ResilienceError | undefined
-  /** Throws ERR_RESILIENCE_CIRCUIT_OPEN when the call may not go. */
-  admit(): Permit
-  record(permit: Permit, verdict: Verdict, startedAt: number): void
-  reset(): void
-  dispose(): void
-}
+import type { Verdict } from './verdict.ts'
 
 export function breakerLayer(breaker: Breaker, next: Next): Next {
-  const judge = (call: Call, ok: boolean, result: unknown): Verdict => {
-    if (!ok && (!call.started || call.cancelled?.byCaller || isLocalRejection(result))) return 'neutral'
-    const { shouldHandle } = breaker.settings
-    if (shouldHandle === undefined) return ok ? 'success' : 'failure'
-    return shouldHandle(ok ? { ok, value: result } : { ok, error: result }) ? 'failure' : 'success'
-  }
   const admitted = async (call: Call, permit: Permit): Promise<unknown> => {
-    call.started = false
-    let verdict: Verdict = 'neutral'
+    call.verdict = 'not-wanted'
+    let verdict: Verdict = 'not-wanted'
     try {
       const value = await next(call)
-      verdict = judge(call, true, value)
+      verdict = judge(breaker, call.verdict, true, value)
       return value
     } catch (error) {
       // An error of `shouldHandle` itself lands here too and is judged like any other.
-      verdict = judge(call, false, error)
+      verdict = judge(breaker, call.verdict, false, error)
       throw error
     } finally {
-      breaker.record(permit, verdict, call.attemptStartedAt)
+      breaker.record(permit, verdict, call.tookMs)
     }
   }
   return (call) => admitted(call, breaker.admit())
+}
+
+/** `shouldHandle` says which results and errors are failures; who came to no result is not asked. */
+function judge(breaker: Breaker, verdict: Verdict, ok: boolean, result: unknown): Verdict {
+  if (verdict === 'not-wanted' || verdict === 'stalled' || verdict === 'too-slow') return verdict
+  const { shouldHandle } = breaker.settings
+  const outcome: Outcome = ok ? { ok, value: result } : { ok, error: result }
+  if (!(shouldHandle === undefined ? !ok : shouldHandle(outcome))) return 'answered'
+  return verdict === 'answered' ? 'failed' : verdict
 }

@@ -159,3 +159,30 @@ describe('reset', () => {
     expect(await run(policy, ok)).toBe(1)
   })
 })
+
+describe('a circuit', () => {
+  beforeEach(() => void vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] }))
+  afterEach(() => void vi.useRealTimers())
+
+  it.each([
+    ['fewer probes', { probes: 2 }],
+    ['one probe', { probes: 1 }],
+    ['shorter leases', { probes: 3, probeTimeoutMs: 1 }],
+    ['a longer break', { probes: 3, breakDurationMs: 5000, maxBreakDurationMs: 5000 }],
+    ['a recovery', { probes: 2, recoveryMs: 100 }],
+  ])('comes back whatever is changed while it probes: %s', async (_, change) => {
+    const before = { consecutiveFailures: 1, breakDurationMs: 50, maxBreakDurationMs: 50, probes: 3, recoveryMs: 0 }
+    const policy = createPolicy({ breaker: before })
+    await policy.execute(() => Promise.reject(new Error('down'))).catch(() => {})
+    await vi.advanceTimersByTimeAsync(60)
+    await policy.execute(() => 1)
+    await policy.execute(() => 1)
+    expect(policy.stats().state).toBe('half-open')
+    policy.update({ breaker: { ...before, ...change } })
+    for (let ms = 0; ms < 10_000 && policy.stats().state !== 'closed'; ms += 20) {
+      await policy.execute(() => 1).catch(() => {})
+      await vi.advanceTimersByTimeAsync(20)
+    }
+    expect(policy.stats().state).toBe('closed')
+  })
+})

@@ -1,15 +1,16 @@
+import { longestTimerMs } from '@platform/kernel'
 import { AdaptiveLimit } from './adaptive-limit.ts'
 import type { Call } from './call.ts'
 import { localRejection, type ResilienceError } from './errors.ts'
-import { MAX_DELAY_MS } from './option-checks.ts'
 import type { ResolvedBulkhead } from './resolve-options.ts'
+import type { Verdict } from './verdict.ts'
 
 /** Held by work that runs. */
 export interface Slot {
-  /** The work has settled; `answered`: with a value that somebody still waited for. */
-  release(answered: boolean): void
-  /** Nobody waits any more, the work goes on. */
-  timedOut(): void
+  /** The attempt has ended for whoever waited; the work may go on. */
+  judged(verdict: Verdict, tookMs: number): void
+  /** The work itself has ended: the slot is free. */
+  settled(): void
 }
 
 interface Waiter {
@@ -23,7 +24,7 @@ interface Waiter {
 export class Bulkhead {
   settings: ResolvedBulkhead
   readonly #policy: string
-  readonly #plainSlot: Slot = { release: () => this.#release(), timedOut() {} }
+  readonly #plainSlot: Slot = { judged() {}, settled: () => this.#release() }
   #adaptive: AdaptiveLimit | undefined
   #active = 0
   #queued = 0
@@ -72,11 +73,8 @@ export class Bulkhead {
     if (adaptive === undefined) return this.#plainSlot
     const startedAt = performance.now()
     return {
-      release: (answered) => {
-        if (answered) adaptive.answered(performance.now() - startedAt, inFlight)
-        this.#release()
-      },
-      timedOut: () => adaptive.timedOut(),
+      judged: (verdict, tookMs) => adaptive.ended(verdict, tookMs, inFlight, startedAt),
+      settled: () => this.#release(),
     }
   }
 
@@ -99,7 +97,7 @@ export class Bulkhead {
         leave()
         reject(this.#full(performance.now() - startedAt))
       }
-      const leftMs = call.deadlineAt === undefined ? MAX_DELAY_MS : Math.max(0, Math.ceil(call.deadlineAt - startedAt))
+      const leftMs = call.deadlineAt === undefined ? longestTimerMs : Math.max(0, Math.ceil(call.deadlineAt - startedAt))
       const { maxWaitMs } = this.settings
       const timer = leftMs <= maxWaitMs ? setTimeout(() => call.expire(), leftMs) : setTimeout(evict, maxWaitMs)
       const ring = this.#rings[call.priority]!
@@ -116,7 +114,7 @@ export class Bulkhead {
       this.#queued++
       call.onCancel = (reason) => {
         leave()
-        reject(reason)
+        reject(reason as Error)
       }
     })
   }

@@ -1,12 +1,15 @@
+import { longestTimerMs } from '@platform/kernel'
+import type { Slot } from './bulkhead.ts'
 import { earlier } from './deadline.ts'
 import { ResilienceError } from './errors.ts'
-import { MAX_DELAY_MS } from './option-checks.ts'
-import type { Slot } from './bulkhead.ts'
 import type { Attempt } from './policy.ts'
+import type { Verdict } from './verdict.ts'
 
 export type Work = (attempt: Attempt) => unknown
 /** One layer of the chain, or the rest of the chain behind it. It may throw instead of rejecting. */
 export type Next = (call: Call) => Promise<unknown>
+/** Who ended a wait: the caller's signal, a deadline from further out, this policy's total or attempt timeout, or another attempt that won. */
+export type CancelledBy = 'caller' | 'deadline' | 'timeout' | 'attempt' | 'hedge'
 
 interface CallInput {
   policy: string
@@ -36,14 +39,17 @@ export class Call {
   readonly cancellable: boolean
   /** How often the work was begun, hedges included; in one of several attempts its number. */
   attempt = 0
-  /** Whether this attempt's work was begun: only then does its end say anything about the dependency. */
-  started = false
-  attemptStartedAt = 0
+  /** How the latest attempt ended, and what it took; 'not-wanted' while none has. */
+  verdict: Verdict = 'not-wanted'
+  tookMs = 0
   /** The bulkhead's, for the next attempt's work to take over. */
   slot: Slot | undefined
-  cancelled: { reason: unknown; byCaller: boolean } | undefined
+  cancelled: { reason: unknown; by: CancelledBy } | undefined
   /** Ends whatever the call waits for now. A call waits for one thing at a time. */
-  onCancel: ((reason: unknown) => void) | undefined
+  onCancel: ((reason: unknown, by: CancelledBy) => void) | undefined
+  /** In one of several attempts: called when its work begins. */
+  onBegin: (() => void) | undefined
+  readonly timeoutMs: number | undefined
   readonly #signal: AbortSignal | undefined
   readonly #inherited: boolean
   readonly #parent: Call | undefined
@@ -58,6 +64,7 @@ export class Call {
     this.inheritedAttempt = input.inheritedAttempt
     this.#signal = signal
     this.#parent = parent
+    this.timeoutMs = parent === undefined ? timeoutMs : parent.timeoutMs
     this.startedAt = performance.now()
     const own = timeoutMs === undefined ? undefined : this.startedAt + timeoutMs
     this.deadlineAt = earlier(own, input.inheritedDeadlineAt)
@@ -72,17 +79,17 @@ export class Call {
     return new Call({ ...input, inheritedDeadlineAt: deadlineAt }, this)
   }
 
-  beginAttempt(now: number): void {
+  beginAttempt(): void {
     this.attempt = this.#parent === undefined ? this.attempt + 1 : ++this.#parent.attempt
-    this.attemptStartedAt = now
-    this.started = true
+    this.verdict = 'not-wanted'
+    this.onBegin?.()
   }
 
   /** Begins to watch the signal; a call that is over before it began is cancelled. Every wait watches the clock itself. */
   begin(): void {
     if (this.#signal !== undefined) {
       if (this.#signal.aborted) {
-        this.cancelled = { reason: this.#signal.reason, byCaller: true }
+        this.cancelled = { reason: this.#signal.reason, by: 'caller' }
         return
       }
       this.#signal.addEventListener('abort', this)
@@ -95,7 +102,7 @@ export class Call {
   }
 
   handleEvent(): void {
-    this.cancel(this.#signal?.reason, true)
+    this.cancel(this.#signal?.reason, 'caller')
   }
 
   throwIfCancelled(): void {
@@ -153,20 +160,22 @@ export class Call {
     const elapsedMs = performance.now() - this.startedAt
     const which = this.#inherited ? 'deadline' : 'total'
     const message = `${this.policy}: no result ${this.#inherited ? "by the caller's deadline" : `in time`} (${Math.round(elapsedMs)} ms)`
-    this.cancel(new ResilienceError('ERR_RESILIENCE_TIMEOUT', message, { policy: this.policy, which, elapsedMs }), false)
+    this.cancel(
+      new ResilienceError('ERR_RESILIENCE_TIMEOUT', message, { policy: this.policy, which, elapsedMs }),
+      this.#inherited ? 'deadline' : 'timeout',
+    )
   }
 
-  /** `byCaller`: somebody no longer wants the answer, which says nothing about the dependency. */
-  cancel(reason: unknown, byCaller: boolean): void {
+  cancel(reason: unknown, by: CancelledBy): void {
     // A fallback under way is no longer subject to the clock but still to the caller.
-    if (this.cancelled !== undefined && !byCaller) return
-    this.cancelled = { reason, byCaller }
-    this.onCancel?.(reason)
+    if (this.cancelled !== undefined && by !== 'caller') return
+    this.cancelled = { reason, by }
+    this.onCancel?.(reason, by)
   }
 
   #expireInTime(): NodeJS.Timeout | undefined {
     if (this.deadlineAt === undefined) return undefined
     const leftMs = this.deadlineAt - performance.now()
-    return leftMs > MAX_DELAY_MS ? undefined : setTimeout(() => this.expire(), Math.max(0, Math.ceil(leftMs)))
+    return leftMs > longestTimerMs ? undefined : setTimeout(() => this.expire(), Math.max(0, Math.ceil(leftMs)))
   }
 }

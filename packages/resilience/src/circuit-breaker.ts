@@ -1,234 +1,196 @@
-import { EventEmitter } from 'node:events'
-import Opossum from 'opossum'
+import type { Breaker, Permit, Transition } from './breaker.ts'
 import { localRejection, type ResilienceError } from './errors.ts'
 import type { ResolvedBreaker } from './resolve-options.ts'
+import { RollingWindow } from './rolling-window.ts'
+import { isSlowFor, type Verdict } from './verdict.ts'
 
-const BUCKETS = 10
 /** Parts of the calls let through during `recoveryMs`, each for a third of it. */
 const RAMP = [0.1, 0.25, 0.5]
+/** Answers that the usual time is averaged over, and how many it takes to know it. */
+const USUAL_OF = 50
+const KNOWN_AFTER = 5
 
-/** What an admitted call brings back with its result. */
-export interface Permit {
-  /** The state's number at admission: a result from an earlier state changes nothing. */
-  readonly generation: number
-  readonly lease: Lease | undefined
+interface Closed {
+  readonly name: 'closed'
+  readonly since: number
 }
-
-interface Lease {
-  timer: NodeJS.Timeout
+interface Open {
+  readonly name: 'open'
+  readonly until: number
 }
-
-interface Recovery {
-  readonly startedAt: number
+interface Probing {
+  readonly name: 'probing'
+  readonly leases: Set<Lease>
+  passed: number
+}
+interface Recovering {
+  readonly name: 'recovering'
+  readonly since: number
   readonly durationMs: number
-  readonly timer: NodeJS.Timeout
   /** Grows by the part of the calls that may pass; a call takes 1. */
   credit: number
 }
+/** An operator's isolation lies above the breaker, in the policy: it holds also where there is no breaker. */
+type State = Closed | Open | Probing | Recovering
 
-/** `neutral` says nothing about the dependency: a local rejection, the caller's own abort, a hedge that was not needed. */
-export type Verdict = 'success' | 'failure' | 'neutral'
-export type Transition = 'open' | 'half-open' | 'closed'
+/** The right to be one of the probes, until it expires. */
+interface Lease {
+  readonly state: Probing
+  readonly expiresAt: number
+}
 
 /**
- * opossum keeps the state, the rolling window and the timer of a break. Who gets in and what is recorded is decided here:
- * opossum's own `fire` counts started calls, lets late results close a circuit and has no deadline for its probe.
+ * Counts finished attempts in a rolling window and opens when too many fail. An admitted call carries the state that admitted it: a result that
+ * comes when that state is over changes nothing. Time moves the state when somebody looks, so there is no timer and no way to be stuck.
  */
-export class CircuitBreaker {
+export class CircuitBreaker implements Breaker {
   settings: ResolvedBreaker
   readonly #policy: string
   readonly #onTransition: (to: Transition, breakDurationMs: number) => void
-  readonly #opossumOptions: Opossum.Options
-  readonly #opossum: Opossum
-  readonly #rotation = new EventEmitter()
-  readonly #leases = new Set<Lease>()
-  #buckets: readonly Bucket[]
-  #probesPassed = 0
+  readonly #window = new RollingWindow()
+  #state: State = { name: 'closed', since: Number.NEGATIVE_INFINITY }
   #failuresInRow = 0
-  #bucketStartedAt: number = performance.now()
-  #closedAt = Number.NEGATIVE_INFINITY
-  #halfOpenAt = 0
   /** Breaks in a row without a recovery that lasted. */
   #breaks = 0
-  #recovery: Recovery | undefined
-  #permit: Permit = { generation: 0, lease: undefined }
+  #usualMs = 0
+  #answers = 0
 
   constructor(policy: string, settings: ResolvedBreaker, onTransition: (to: Transition, breakDurationMs: number) => void) {
     this.#policy = policy
     this.settings = settings
     this.#onTransition = onTransition
-    this.#opossumOptions = {
-      name: policy,
-      timeout: false,
-      resetTimeout: settings.breakDurationMs,
-      rollingCountBuckets: BUCKETS,
-      rollingPercentilesEnabled: false,
-      enableSnapshots: false,
-      rotateBucketController: this.#rotation,
-    }
-    this.#opossum = new Opossum(nothing, this.#opossumOptions)
-    this.#opossum.on('halfOpen', () => this.#entered('half-open'))
-    this.#buckets = windowOf(this.#opossum)
   }
 
   get state(): Transition {
-    return this.#opossum.closed ? 'closed' : this.#opossum.opened ? 'open' : 'half-open'
+    const { name } = this.#now(performance.now())
+    return name === 'probing' || name === 'recovering' ? 'half-open' : name
   }
 
-  /** ERR_RESILIENCE_CIRCUIT_OPEN while it is open. */
   get refusal(): ResilienceError | undefined {
-    return this.#opossum.opened ? this.#rejection('open', this.#halfOpenAt - performance.now()) : undefined
-  }
-
-  /** Throws ERR_RESILIENCE_CIRCUIT_OPEN when the call may not go. Nobody is parked. */
-  admit(): Permit {
-    if (this.#opossum.closed) return this.#permit
-    const { refusal } = this
-    if (refusal !== undefined) throw refusal
-    if (this.#recovery !== undefined) return this.#admitRecovering(this.#recovery)
-    if (this.#leases.size + this.#probesPassed >= this.settings.probes) throw this.#rejection('half-open', this.settings.probeTimeoutMs)
-    const { generation } = this.#permit
-    const timer = setTimeout(() => this.record({ generation, lease }, 'failure', 0), this.settings.probeTimeoutMs).unref()
-    const lease: Lease = { timer }
-    this.#leases.add(lease)
-    return { generation, lease }
-  }
-
-  record(permit: Permit, verdict: Verdict, startedAt: number): void {
-    if (permit.generation !== this.#permit.generation) return
+    if (this.#state.name !== 'open') return undefined
     const now = performance.now()
-    const slow = verdict !== 'neutral' && now - startedAt >= this.settings.slowCallDurationMs
-    if (permit.lease !== undefined) this.#recordProbe(permit.lease, slow ? 'failure' : verdict)
-    else if (verdict !== 'neutral') this.#recordCall(verdict === 'failure', slow, now)
+    const state = this.#now(now)
+    return state.name === 'open' ? this.#rejection('open', state.until - now) : undefined
   }
 
-  /** Closed with an empty window, and the next break is a first one. */
+  admit(): Permit {
+    if (this.#state.name === 'closed') return this.#state
+    const now = performance.now()
+    const state = this.#now(now)
+    if (state.name === 'closed') return state
+    if (state.name === 'open') throw this.#rejection('open', state.until - now)
+    if (state.name === 'recovering') return this.#admitRecovering(state, now)
+    const { probes, probeTimeoutMs } = this.settings
+    if (state.leases.size + state.passed >= probes) throw this.#rejection('half-open', probeTimeoutMs)
+    const lease: Lease = { state, expiresAt: now + probeTimeoutMs }
+    state.leases.add(lease)
+    return lease
+  }
+
+  record(permit: Permit, verdict: Verdict, tookMs: number): void {
+    const now = performance.now()
+    const state = this.#now(now)
+    const failed = this.#isFailure(verdict, tookMs)
+    if (state.name === 'probing') this.#recordProbe(state, permit as Lease, failed, tookMs, now)
+    else if (permit === state && failed !== undefined) this.#recordCall(failed, tookMs, now)
+  }
+
   reset(): void {
     this.#breaks = 0
-    if (this.#opossum.closed) {
-      this.#forget()
-      this.#permit = { generation: this.#permit.generation + 1, lease: undefined }
-    } else {
-      this.#close()
+    if (this.#state.name === 'closed') this.#enter({ name: 'closed', since: Number.NEGATIVE_INFINITY }, performance.now())
+    else this.#close(performance.now(), Number.NEGATIVE_INFINITY)
+  }
+
+  dispose(): void {}
+
+  /** Undefined: it says nothing. */
+  #isFailure(verdict: Verdict, tookMs: number): boolean | undefined {
+    if (verdict === 'answered') return false
+    if (verdict === 'not-wanted' || verdict === 'stalled') return undefined
+    if (verdict !== 'too-slow') return true
+    const usualMs = this.#answers < KNOWN_AFTER ? undefined : this.#usualMs
+    return tookMs >= this.settings.slowCallDurationMs || isSlowFor(tookMs, usualMs) ? true : undefined
+  }
+
+  /** The state as it is by now. */
+  #now(now: number): State {
+    for (;;) {
+      const state = this.#state
+      if (state.name === 'open' && now >= state.until) {
+        this.#enter({ name: 'probing', leases: new Set(), passed: 0 }, now)
+        this.#onTransition('half-open', 0)
+      } else if (state.name === 'probing' && state.passed >= this.settings.probes) this.#recover(now)
+      else if (state.name === 'recovering' && now >= state.since + state.durationMs) this.#close(now, now)
+      else {
+        const expiredAt = state.name === 'probing' ? expiryOf(state, now) : undefined
+        if (expiredAt === undefined) return state
+        this.#open(expiredAt)
+      }
     }
-    this.#closedAt = Number.NEGATIVE_INFINITY
   }
 
-  /** Leaves no timer. Whoever still holds it finds it closed. */
-  dispose(): void {
-    this.#dropTimers()
-    this.#opossum.close()
+  #admitRecovering(state: Recovering, now: number): Permit {
+    const { durationMs } = state
+    const elapsedMs = now - state.since
+    state.credit += RAMP[Math.min(RAMP.length - 1, Math.floor((elapsedMs / durationMs) * RAMP.length))]!
+    if (state.credit < 1) throw this.#rejection('half-open', durationMs - elapsedMs)
+    state.credit--
+    return state
   }
 
-  #admitRecovering(recovery: Recovery): Permit {
-    const elapsedMs = performance.now() - recovery.startedAt
-    const step = Math.min(RAMP.length - 1, Math.floor((elapsedMs / recovery.durationMs) * RAMP.length))
-    recovery.credit += RAMP[step]!
-    if (recovery.credit < 1) throw this.#rejection('half-open', recovery.durationMs - elapsedMs)
-    recovery.credit--
-    return this.#permit
-  }
-
-  #recordProbe(lease: Lease, verdict: Verdict): void {
-    clearTimeout(lease.timer)
-    this.#leases.delete(lease)
-    if (verdict === 'failure') this.#open()
-    else if (verdict === 'success' && ++this.#probesPassed >= this.settings.probes) this.#recover()
-  }
-
-  #recordCall(failed: boolean, slow: boolean, now: number): void {
-    this.#rotate(now)
-    const bucket = this.#buckets[0]!
-    if (slow) bucket.timeouts++
-    if (failed) {
-      bucket.failures++
-      this.#failuresInRow++
-    } else {
-      bucket.successes++
-      this.#failuresInRow = 0
+  #recordProbe(state: Probing, lease: Lease, failed: boolean | undefined, tookMs: number, now: number): void {
+    if (!state.leases.delete(lease) || failed === undefined) return
+    if (failed || tookMs >= this.settings.slowCallDurationMs) this.#open(now)
+    else {
+      state.passed++
+      this.#now(now)
     }
-    if ((failed || slow) && this.#tooMany()) this.#open()
+  }
+
+  #recordCall(failed: boolean, tookMs: number, now: number): void {
+    const { settings } = this
+    const slow = tookMs >= settings.slowCallDurationMs
+    if (this.#window.rotate(now, settings.samplingDurationMs)) this.#failuresInRow = 0
+    this.#window.add(failed, slow)
+    this.#failuresInRow = failed ? this.#failuresInRow + 1 : 0
+    if (!failed) this.#usualMs += (tookMs - this.#usualMs) / Math.min(++this.#answers, USUAL_OF)
+    if ((failed || slow) && this.#tooMany()) this.#open(now)
   }
 
   #tooMany(): boolean {
     const { settings } = this
+    const { finished, failed, slow } = this.#window
     if (this.#failuresInRow >= settings.consecutiveFailures) return true
-    let failures = 0
-    let slow = 0
-    let finished = 0
-    for (const bucket of this.#buckets) {
-      failures += bucket.failures
-      slow += bucket.timeouts
-      finished += bucket.failures + bucket.successes
-    }
     // A recovery lets few calls through: as many as there were probes are evidence enough.
-    const enough = this.#recovery === undefined ? settings.minimumThroughput : Math.min(settings.minimumThroughput, settings.probes)
+    const enough = this.#state.name === 'recovering' ? Math.min(settings.minimumThroughput, settings.probes) : settings.minimumThroughput
     if (finished < enough) return false
-    return failures / finished >= settings.failureRatio || (slow > 0 && slow / finished >= settings.slowCallRatio)
+    return failed / finished >= settings.failureRatio || (slow > 0 && slow / finished >= settings.slowCallRatio)
   }
 
-  /** Lazily, so that an idle breaker has no timer; after a long pause everything is forgotten. */
-  #rotate(now: number): void {
-    const bucketMs = this.settings.samplingDurationMs / BUCKETS
-    const passed = Math.floor((now - this.#bucketStartedAt) / bucketMs)
-    if (passed <= 0) return
-    this.#bucketStartedAt += passed * bucketMs
-    if (passed >= BUCKETS) this.#failuresInRow = 0
-    for (let rotated = 0; rotated < Math.min(passed, BUCKETS); rotated++) this.#rotation.emit('rotate')
-    this.#buckets = windowOf(this.#opossum)
-  }
-
-  #forget(): void {
-    this.#failuresInRow = 0
-    for (let rotated = 0; rotated < BUCKETS; rotated++) this.#rotation.emit('rotate')
-    this.#bucketStartedAt = performance.now()
-    this.#buckets = windowOf(this.#opossum)
-  }
-
-  #open(): void {
-    const now = performance.now()
+  #open(now: number): void {
     const { breakDurationMs, maxBreakDurationMs, samplingDurationMs } = this.settings
-    if (this.#opossum.closed && now - this.#closedAt > samplingDurationMs) this.#breaks = 0
-    const longestMs = Math.min(maxBreakDurationMs, breakDurationMs * 2 ** ++this.#breaks)
+    if (this.#state.name === 'closed' && now - this.#state.since > samplingDurationMs) this.#breaks = 0
+    const longestMs = Math.min(maxBreakDurationMs, breakDurationMs * 2 ** Math.min(++this.#breaks, 52))
     const durationMs = Math.round(breakDurationMs + Math.random() * Math.max(0, longestMs - breakDurationMs))
-    this.#opossumOptions.resetTimeout = durationMs
-    this.#halfOpenAt = now + durationMs
-    this.#opossum.open()
-    this.#entered('open', durationMs)
+    this.#enter({ name: 'open', until: now + durationMs }, now)
+    this.#onTransition('open', durationMs)
   }
 
-  #recover(): void {
+  #recover(now: number): void {
     const { recoveryMs } = this.settings
-    if (recoveryMs === 0) {
-      this.#close()
-      return
-    }
-    this.#forget()
-    this.#permit = { generation: this.#permit.generation + 1, lease: undefined }
-    this.#dropTimers()
-    const timer = setTimeout(() => this.#close(), recoveryMs).unref()
-    this.#recovery = { startedAt: performance.now(), durationMs: recoveryMs, timer, credit: 1 }
+    if (recoveryMs === 0) this.#close(now, now)
+    else this.#enter({ name: 'recovering', since: now, durationMs: recoveryMs, credit: 1 }, now)
   }
 
-  #close(): void {
-    this.#forget()
-    this.#closedAt = performance.now()
-    this.#opossum.close()
-    this.#entered('closed')
+  #close(now: number, since: number): void {
+    this.#enter({ name: 'closed', since }, now)
+    this.#onTransition('closed', 0)
   }
 
-  #entered(state: Transition, breakDurationMs = 0): void {
-    this.#permit = { generation: this.#permit.generation + 1, lease: undefined }
-    this.#dropTimers()
-    this.#probesPassed = 0
-    this.#onTransition(state, breakDurationMs)
-  }
-
-  #dropTimers(): void {
-    for (const lease of this.#leases) clearTimeout(lease.timer)
-    this.#leases.clear()
-    clearTimeout(this.#recovery?.timer)
-    this.#recovery = undefined
+  #enter(state: State, now: number): void {
+    this.#state = state
+    this.#failuresInRow = 0
+    this.#window.clear(now)
   }
 
   #rejection(state: 'open' | 'half-open', retryAfterMs: number): ResilienceError {
@@ -237,16 +199,9 @@ export class CircuitBreaker {
   }
 }
 
-/** The parts of a bucket of opossum's window that count here: `timeouts` are the slow calls, whether they failed or not. */
-interface Bucket {
-  failures: number
-  successes: number
-  timeouts: number
+/** When the first lease that is over by now ended. */
+function expiryOf(state: Probing, now: number): number | undefined {
+  let first: number | undefined
+  for (const { expiresAt } of state.leases) if (expiresAt <= now && !(expiresAt >= first!)) first = expiresAt
+  return first
 }
-
-/** A copy of opossum's list of live buckets, newest first; counting in them directly costs no event and stores no latencies. */
-function windowOf(opossum: Opossum): readonly Bucket[] {
-  return (opossum as unknown as { status: { window: Bucket[] } }).status.window
-}
-
-async function nothing(): Promise<void> {}

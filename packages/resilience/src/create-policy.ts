@@ -1,21 +1,24 @@
+import { choiceOption } from '@platform/kernel'
 import { attemptLayer, type InFlight } from './attempt.ts'
-import { Bulkhead, type Slot } from './bulkhead.ts'
+import type { Breaker, Transition } from './breaker.ts'
+import { breakerLayer } from './breaker-layer.ts'
+import { Bulkhead } from './bulkhead.ts'
+import { bulkheadLayer } from './bulkhead-layer.ts'
 import { Call, type Next, type Work } from './call.ts'
-import { type Breaker, breakerLayer } from './breaker-layer.ts'
-import { CircuitBreaker, type Transition } from './circuit-breaker.ts'
+import { CircuitBreaker } from './circuit-breaker.ts'
 import { currentCallContext } from './deadline.ts'
-import { isLocalRejection, localRejection, ResilienceError } from './errors.ts'
+import { isLocalRejection, localRejection, refuseOption, ResilienceError } from './errors.ts'
+import { runFallback } from './fallback.ts'
 import { GradualBreaker } from './gradual-breaker.ts'
 import { hedgeLayer } from './hedge.ts'
 import { callHook } from './hooks.ts'
 import { ATTRIBUTE_OUTCOME, ATTRIBUTE_POLICY, ATTRIBUTE_STATE, instruments, type Observed, observe } from './instrumentation.ts'
-import { choiceOption, invalidOption } from './option-checks.ts'
 import { LatencySketch } from './latency-sketch.ts'
 import type { PolicyOptions } from './options.ts'
 import type { BreakerState, ExecuteOptions, Attempt, Policy, PolicyStats } from './policy.ts'
-import type { RateLimiter } from './rate-limit.ts'
+import { rateLimitLayer } from './rate-limit-layer.ts'
 import { type ResolvedPolicyOptions, resolvePolicyOptions } from './resolve-options.ts'
-import { TokenBudget } from './retry-budget.ts'
+import { ownBudget, type TokenBudget } from './retry-budget.ts'
 import { retryLayer } from './retry.ts'
 
 /** A value that can change while the program runs, in two phases; `config.live()` returns one. */
@@ -29,9 +32,9 @@ export interface LivePolicyOptions {
  * breaker, bulkhead, attempt timeout, the work. What is not configured is not in the chain.
  */
 export function createPolicy(options: PolicyOptions | LivePolicyOptions): Policy {
-  if (!('onChange' in options)) return new ChainPolicy(options)
-  const policy = new ChainPolicy(options.current)
-  options.onChange((next) => policy.prepare(next))
+  if (!('onChange' in options)) return new ChainPolicy(resolvePolicyOptions(options)).observed()
+  const policy = new ChainPolicy(resolvePolicyOptions(options.current)).observed()
+  policy.follow(options)
   return policy
 }
 
@@ -41,13 +44,13 @@ export class ChainPolicy implements Policy, Observed {
   lastUsedAt = 0
   readonly #rateKey: string
   readonly #counter: InFlight = { inFlight: 0 }
-  readonly #ownBudget = new TokenBudget({})
-  readonly #attributes: Record<string, string>
-  readonly #outcomes = new Map<string, Record<string, string>>()
+  readonly #attributes: Attributes
+  #ownBudget: TokenBudget | undefined
   #settings: ResolvedPolicyOptions
   #chain: Next
   #breaker: Breaker | undefined
   #unobserve: (() => void) | undefined
+  #unfollow: (() => void) | undefined
   #bulkhead: Bulkhead | undefined
   #latencies: LatencySketch | undefined
   #isolations = 0
@@ -59,16 +62,34 @@ export class ChainPolicy implements Policy, Observed {
   #shortcut: Breaker | undefined
 
   /** `rateKey` is the key of a policy group; otherwise the name. */
-  constructor(options: PolicyOptions, rateKey?: string) {
-    this.#settings = resolvePolicyOptions(options)
+  constructor(settings: ResolvedPolicyOptions, rateKey?: string) {
+    this.#settings = settings
     this.name = this.#settings.name ?? 'default'
     this.#rateKey = rateKey ?? this.name
-    this.#attributes = { [ATTRIBUTE_POLICY]: this.name }
+    this.#attributes = attributesOf(this.name)
     this.#chain = this.#compile()
   }
 
   get state(): BreakerState {
     return this.#isolations > 0 ? 'isolated' : (this.#breaker?.state ?? 'closed')
+  }
+
+  get hasBreaker(): boolean {
+    return this.#breaker !== undefined
+  }
+
+  *states(): Generator<BreakerState> {
+    if (this.hasBreaker) yield this.state
+  }
+
+  /** Shows in the metrics by itself, not as one of a group. */
+  observed(): this {
+    this.#unobserve = observe(this)
+    return this
+  }
+
+  follow(options: LivePolicyOptions): void {
+    this.#unfollow = options.onChange((next) => this.prepare(next))
   }
 
   execute<T>(run: (attempt: Attempt) => Promise<T> | T, options: ExecuteOptions<T> = {}): Promise<T> {
@@ -101,10 +122,11 @@ export class ChainPolicy implements Policy, Observed {
       this.#count('success')
       return value
     } catch (error) {
-      if (!call.cancelled?.byCaller && isLocalRejection(error)) this.#rejected(error)
+      const left = call.cancelled?.by === 'caller'
+      if (!left && isLocalRejection(error)) this.#rejected(error)
       else this.#count(outcomeName(call, error))
-      if (options.fallback === undefined || call.cancelled?.byCaller) throw error
-      return await this.#fallback(call, options.fallback, error)
+      if (options.fallback === undefined || left) throw error
+      return await runFallback(call, options.fallback, error)
     } finally {
       call.end()
     }
@@ -116,13 +138,13 @@ export class ChainPolicy implements Policy, Observed {
 
   prepare(options: PolicyOptions): { commit(): void } {
     const settings = resolvePolicyOptions(options)
-    if (settings.name !== undefined && settings.name !== this.name) throw invalidOption('name', 'cannot change')
-    return {
-      commit: () => {
-        this.#settings = settings
-        this.#chain = this.#compile()
-      },
-    }
+    if (settings.name !== undefined && settings.name !== this.name) throw refuseOption('name', 'cannot change')
+    return { commit: () => this.use(settings) }
+  }
+
+  use(settings: ResolvedPolicyOptions): void {
+    this.#settings = settings
+    this.#chain = this.#compile()
   }
 
   isolate(): () => void {
@@ -149,8 +171,13 @@ export class ChainPolicy implements Policy, Observed {
   }
 
   dispose(): void {
+    this.#unfollow?.()
     this.#unobserve?.()
     this.#breaker?.dispose()
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose()
   }
 
   #compile(): Next {
@@ -166,20 +193,25 @@ export class ChainPolicy implements Policy, Observed {
     this.#keepBreaker()
     this.#shortcut = rateLimit === undefined ? this.#breaker : undefined
     if (this.#breaker !== undefined) next = breakerLayer(this.#breaker, next)
-    const budget = retry?.budget ?? this.#ownBudget
-    const attributes = this.#attributes
+    const attributes = this.#attributes.policy
     if (hedge !== undefined) {
       this.#latencies ??= new LatencySketch()
       const { shouldHandle } = retry ?? {}
+      const budget = this.#budget()
       next = hedgeLayer({ hedge, latencies: this.#latencies, budget, refills: retry === undefined, shouldHandle, attributes }, next)
     }
-    if (retry !== undefined) next = retryLayer({ retry, budget, hooks, attributes }, next)
-    if (rateLimit !== undefined) next = rateLayer(rateLimit, this.#rateKey, next)
+    if (retry !== undefined) next = retryLayer({ retry, budget: this.#budget(), hooks, attributes }, next)
+    if (rateLimit !== undefined) next = rateLimitLayer(rateLimit, this.#rateKey, next)
     return this.#isolationLayer(next)
   }
 
+  #budget(): TokenBudget {
+    return this.#settings.retry?.budget ?? (this.#ownBudget ??= ownBudget())
+  }
+
   #keepBreaker(): void {
-    const { breaker, gradualBreaker } = this.#settings
+    const { breaker, gradualBreaker, givenBreaker } = this.#settings
+    if (givenBreaker !== undefined && givenBreaker === this.#breaker) return
     if (breaker !== undefined && this.#breaker instanceof CircuitBreaker) {
       this.#breaker.settings = breaker
       return
@@ -188,12 +220,11 @@ export class ChainPolicy implements Policy, Observed {
       this.#breaker.settings = gradualBreaker
       return
     }
-    this.dispose()
-    this.#breaker = undefined
+    this.#breaker?.dispose()
+    this.#breaker = givenBreaker
     if (breaker !== undefined)
       this.#breaker = new CircuitBreaker(this.name, breaker, (to, breakDurationMs) => this.#onTransition(to, breakDurationMs))
     else if (gradualBreaker !== undefined) this.#breaker = new GradualBreaker(this.name, gradualBreaker)
-    if (this.#breaker !== undefined) this.#unobserve = observe(this)
   }
 
   #isolationLayer(next: Next): Next {
@@ -203,62 +234,49 @@ export class ChainPolicy implements Policy, Observed {
     }
   }
 
-  async #fallback<T>(call: Call, fallback: (error: unknown) => Promise<T> | T, error: unknown): Promise<T> {
-    call.cancelled = undefined
-    return call.race(fallback(error), false)
-  }
-
   #rejected(error: ResilienceError): void {
     this.#count(codeName(error))
     callHook(this.#settings.hooks.onReject, { code: error.code })
   }
 
   #count(outcome: string): void {
-    let attributes = this.#outcomes.get(outcome)
-    if (attributes === undefined) this.#outcomes.set(outcome, (attributes = { ...this.#attributes, [ATTRIBUTE_OUTCOME]: outcome }))
+    const { policy, outcomes } = this.#attributes
+    let attributes = outcomes.get(outcome)
+    if (attributes === undefined) outcomes.set(outcome, (attributes = { ...policy, [ATTRIBUTE_OUTCOME]: outcome }))
     instruments().calls.add(1, attributes)
   }
 
   #onTransition(to: Transition, breakDurationMs: number): void {
-    instruments().transitions.add(1, { ...this.#attributes, [ATTRIBUTE_STATE]: to })
+    instruments().transitions.add(1, { ...this.#attributes.policy, [ATTRIBUTE_STATE]: to })
     const { hooks } = this.#settings
     if (to === 'open') callHook(hooks.onBreak, { breakDurationMs })
     else callHook(to === 'half-open' ? hooks.onHalfOpen : hooks.onReset, undefined)
   }
 }
 
+interface Attributes {
+  readonly policy: Record<string, string>
+  readonly outcomes: Map<string, Record<string, string>>
+}
+
+let latest: { readonly name: string; readonly attributes: Attributes } | undefined
+
+/** The keys of a group have one name and share them. */
+function attributesOf(name: string): Attributes {
+  if (latest?.name !== name) latest = { name, attributes: { policy: { [ATTRIBUTE_POLICY]: name }, outcomes: new Map() } }
+  return latest.attributes
+}
+
 function priorityOf(priority: 'high' | 'normal' | 'low' = 'normal'): number {
-  return priority === 'normal' ? 1 : choiceOption('priority', priority, ['high', 'low']) === 'high' ? 0 : 2
+  return priority === 'normal' ? 1 : choiceOption(refuseOption, 'priority', priority, ['high', 'low']) === 'high' ? 0 : 2
 }
 
 function outcomeName(call: Call, error: unknown): string {
-  if (call.cancelled?.byCaller) return 'aborted'
+  if (call.cancelled?.by === 'caller') return 'aborted'
   if (!ResilienceError.isInstance(error)) return 'failure'
   return codeName(error)
 }
 
 function codeName(error: ResilienceError): string {
   return error.code.slice('ERR_RESILIENCE_'.length).toLowerCase()
-}
-
-function rateLayer(limiter: RateLimiter, key: string, next: Next): Next {
-  return async (call) => {
-    const { allowed, retryAfterMs } = await call.race(limiter.acquire(key))
-    call.throwIfCancelled()
-    if (allowed) return next(call)
-    throw localRejection('ERR_RESILIENCE_RATE_LIMITED', `${call.policy}: rate limit reached`, { policy: call.policy, retryAfterMs })
-  }
-}
-
-function bulkheadLayer(bulkhead: Bulkhead, next: Next): Next {
-  const queued = async (call: Call, slot: Promise<Slot>): Promise<unknown> => {
-    call.slot = await slot
-    return next(call)
-  }
-  return (call) => {
-    const slot = bulkhead.acquire(call)
-    if (slot instanceof Promise) return queued(call, slot)
-    call.slot = slot
-    return next(call)
-  }
 }

@@ -1,5 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
-import { invalidOption } from './option-checks.ts'
+import { refuseOption } from './errors.ts'
 
 /** What the work inherits from whoever called: how long it may take, and whether it already is part of a retry. */
 export interface CallContext {
@@ -29,9 +29,15 @@ export function earlier(a: number | undefined, b: number | undefined): number | 
 
 /** Everything inside ends within `deadlineMs` from now, or within the outer deadline if that is sooner. */
 export function withDeadline<T>(deadlineMs: number, run: () => T): T {
-  if (typeof deadlineMs !== 'number' || Number.isNaN(deadlineMs)) throw invalidOption('deadlineMs', 'must be a number')
+  if (typeof deadlineMs !== 'number' || Number.isNaN(deadlineMs)) throw refuseOption('deadlineMs', 'must be a number')
   const outer = context.getStore()
   return context.run({ deadlineAt: earlier(outer?.deadlineAt, performance.now() + deadlineMs), attempt: outer?.attempt ?? 1 }, run)
+}
+
+/** For work that others share or that outlives its starter, such as a single flight or a refresh behind an answer: no deadline comes from outside. */
+export function withoutDeadline<T>(run: () => T): T {
+  const outer = context.getStore()
+  return outer?.deadlineAt === undefined ? run() : context.run({ deadlineAt: undefined, attempt: outer.attempt }, run)
 }
 
 interface InboundRequest {

@@ -7,7 +7,7 @@ export const resilienceErrorCodes = {
   ERR_RESILIENCE_ISOLATED: 'Rejected here, nothing was sent: an operator holds the policy closed to calls.',
   ERR_RESILIENCE_BULKHEAD_FULL: 'Rejected here, nothing was sent: too many calls run and wait already.',
   ERR_RESILIENCE_RATE_LIMITED: 'Rejected here, nothing was sent: the rate limit is used up.',
-  ERR_RESILIENCE_INVALID_OPTION: 'An option is unknown or out of range; thrown when the object is made or updated.',
+  ERR_RESILIENCE_OPTION: 'An option is unknown or out of range; thrown when the object is made or updated.',
 } as const
 
 export type ResilienceErrorCode = keyof typeof resilienceErrorCodes
@@ -21,7 +21,7 @@ export interface ResilienceErrorFacts {
   elapsedMs?: number | undefined
   /** _CIRCUIT_OPEN, _RATE_LIMITED: earliest time at which a new try can get through. */
   retryAfterMs?: number | undefined
-  /** _INVALID_OPTION: path of the option. */
+  /** _OPTION: path of the option. */
   option?: string | undefined
   cause?: unknown
 }
@@ -56,6 +56,10 @@ export class ResilienceError extends Error {
     return typeof error === 'object' && error !== null && (error as Record<symbol, unknown>)[brand] === true
   }
 }
+
+/** What the checks of options throw. */
+export const refuseOption = (option: string, problem: string): ResilienceError =>
+  new ResilienceError('ERR_RESILIENCE_OPTION', `${option} ${problem}`, { option })
 
 /** A rejection without a stack trace: it is thrown most when there is least time, and its trace would end in this package. */
 export function localRejection(code: ResilienceErrorCode, message: string, facts: ResilienceErrorFacts): ResilienceError {

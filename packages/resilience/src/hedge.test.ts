@@ -71,7 +71,7 @@ describe('hedging', () => {
   })
 
   it('counts a lost attempt with the time it had taken, so that the delay does not creep down', async () => {
-    const policy = createPolicy({ hedge: { maxHedges: 1 } })
+    const policy = createPolicy({ hedge: { maxHedges: 1 }, retry: { maxAttempts: 1, budget: retryBudget() } })
     const run = async (count: number, ms: number, work: (attempt: Attempt) => Promise<unknown>) => {
       const calls = Array.from({ length: count }, () => policy.execute(work))
       await vi.advanceTimersByTimeAsync(ms)

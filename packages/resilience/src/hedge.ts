@@ -1,5 +1,5 @@
-import type { Call, Next } from './call.ts'
-import { isLocalRejection, ResilienceError } from './errors.ts'
+import type { Call, CancelledBy, Next } from './call.ts'
+import { isLocalRejection } from './errors.ts'
 import { instruments } from './instrumentation.ts'
 import type { LatencySketch } from './latency-sketch.ts'
 import type { Outcome } from './policy.ts'
@@ -48,13 +48,14 @@ class Race {
     this.#call = call
     this.#resolve = resolve
     this.#reject = reject
-    if (call.cancellable) call.onCancel = (reason) => this.#cancelled(reason)
+    if (call.cancellable) call.onCancel = (reason, by) => this.#cancelled(reason, by)
     void this.#send(false)
-    this.#hedgeLater()
   }
 
   async #send(hedged: boolean): Promise<void> {
     const leg = this.#call.fork()
+    // The wait is for work that runs: what queues for a slot here is not slow over there.
+    leg.onBegin = () => this.#hedgeLater()
     this.#sent++
     this.#running.add(leg)
     let outcome: Outcome
@@ -73,11 +74,12 @@ class Race {
   }
 
   #ended(leg: Call, outcome: Outcome, hedged: boolean): void {
-    if (this.#over) return
     const { shouldHandle, latencies, budget } = this.#layer
     const refused = !outcome.ok && isLocalRejection(outcome.error)
-    if (refused && hedged) budget.giveBack()
-    if (outcome.ok || timedOut(outcome.error)) this.#measure(leg, latencies)
+    if (hedged && (refused || leg.verdict === 'not-sent')) budget.giveBack()
+    // A lost or timed-out attempt took at least so long: leaving it out would make the delay creep down.
+    if (leg.attempt > 0 && tellsLatency(leg, this.#over)) latencies.add(leg.tookMs)
+    if (this.#over) return
     const good = !refused && (shouldHandle === undefined ? outcome.ok : !shouldHandle(outcome))
     if (!good) {
       if (this.#failure === undefined || !refused) this.#failure = outcome
@@ -90,33 +92,28 @@ class Race {
     else this.#reject(decided.error)
     if (this.#running.size === 0) return
     const reason = new DOMException('Another attempt of the same call answered first', 'AbortError')
-    for (const loser of this.#running) {
-      this.#measure(loser, latencies)
-      loser.cancel(reason, true)
-    }
+    for (const loser of this.#running) loser.cancel(reason, 'hedge')
   }
 
   #hedgeLater(): void {
     const { hedge, latencies } = this.#layer
     const { idempotent, mayRetry, inheritedAttempt } = this.#call
+    clearTimeout(this.#timer)
     if (this.#sent > hedge.maxHedges || this.#over || !idempotent || !mayRetry || inheritedAttempt > 1) return
     const delayMs = hedge.delayMs ?? latencies.quantile(SLOW_QUANTILE)
     if (delayMs !== undefined) this.#timer = setTimeout(() => this.#hedge(), Math.max(1, Math.ceil(delayMs)))
   }
 
   #hedge(): void {
-    // An attempt that still queues for a slot here is not slow over there.
-    for (const leg of this.#running) if (!leg.started) return
     if (!this.#layer.budget.take()) return
     instruments().hedges.add(1, this.#layer.attributes)
     void this.#send(true)
-    this.#hedgeLater()
   }
 
-  #cancelled(reason: unknown): void {
+  #cancelled(reason: unknown, by: CancelledBy): void {
     if (!this.#finish()) return
     this.#reject(reason)
-    for (const leg of this.#running) leg.cancel(reason, this.#call.cancelled?.byCaller ?? true)
+    for (const leg of this.#running) leg.cancel(reason, by)
   }
 
   #finish(): boolean {
@@ -126,13 +123,8 @@ class Race {
     this.#call.onCancel = undefined
     return true
   }
-
-  /** A lost or timed-out attempt took at least so long: leaving it out would make the delay creep down. */
-  #measure(leg: Call, latencies: LatencySketch): void {
-    if (leg.started) latencies.add(performance.now() - leg.attemptStartedAt)
-  }
 }
 
-function timedOut(error: unknown): boolean {
-  return ResilienceError.isInstance(error) && error.code === 'ERR_RESILIENCE_TIMEOUT'
+function tellsLatency(leg: Call, lost: boolean): boolean {
+  return leg.verdict === 'answered' || leg.verdict === 'timed-out' || leg.verdict === 'too-slow' || (lost && leg.verdict === 'not-wanted')
 }

@@ -1,9 +1,10 @@
-/** A hook observes; what it throws must not change the call. */
-export function callHook<E>(hook: ((event: E) => void) | undefined, event: E): void {
+import { guarded } from '@platform/kernel'
+
+/** A hook observes; what it throws, or rejects with, must not change the call. */
+export function callHook<E>(hook: ((event: E) => unknown) | undefined, event: E): void {
   if (hook === undefined) return
-  try {
-    hook(event)
-  } catch (error) {
-    process.emitWarning(error instanceof Error ? error : String(error), 'ResilienceHookWarning')
-  }
+  guarded(
+    () => hook(event),
+    (error) => process.emitWarning(error instanceof Error ? error : String(error), 'ResilienceHookWarning'),
+  )
 }

@@ -27,7 +27,8 @@ interface Instruments {
 /** What the state gauge reads. Held weakly: a dropped policy drops out. */
 export interface Observed {
   readonly name: string
-  readonly state: BreakerState
+  /** One for each breaker. */
+  states(): Iterable<BreakerState>
 }
 
 const observed = new Set<WeakRef<Observed>>()
@@ -79,7 +80,7 @@ function reportStates(result: ObservableResult): void {
     if (policy === undefined) continue
     let count = counts.get(policy.name)
     if (count === undefined) counts.set(policy.name, (count = { closed: 0, open: 0, 'half-open': 0, isolated: 0 }))
-    count[policy.state]++
+    for (const state of policy.states()) count[state]++
   }
   for (const [name, count] of counts) {
     for (const state of states) result.observe(count[state], { [ATTRIBUTE_POLICY]: name, [ATTRIBUTE_STATE]: state })

@@ -52,7 +52,7 @@ describe('priorities in a full queue', () => {
 
   it('are one of three', async () => {
     const call = createPolicy({}).execute(() => 1, { priority: 'urgent' as 'high' })
-    expect(await settled(call)).toMatchObject({ code: 'ERR_RESILIENCE_INVALID_OPTION', option: 'priority' })
+    expect(await settled(call)).toMatchObject({ code: 'ERR_RESILIENCE_OPTION', option: 'priority' })
   })
 })
 
@@ -66,7 +66,7 @@ describe('rate limit', () => {
     await vi.advanceTimersByTimeAsync(100)
     expect((await limiter.acquire('a')).allowed).toBe(true)
     expect((await limiter.acquire('a')).allowed).toBe(false)
-    await expect(limiter.acquire('a', { cost: 3 })).rejects.toMatchObject({ code: 'ERR_RESILIENCE_INVALID_OPTION', option: 'cost' })
+    await expect(limiter.acquire('a', { cost: 3 })).rejects.toMatchObject({ code: 'ERR_RESILIENCE_OPTION', option: 'cost' })
   })
 
   it('admits the limit and no more over a long run', async () => {
@@ -89,5 +89,53 @@ describe('rate limit', () => {
     await vi.advanceTimersByTimeAsync(10)
     expect(await first).toBe(3)
     expect(await settled(policy.execute(() => 1))).toMatchObject({ code: 'ERR_RESILIENCE_RATE_LIMITED', retryAfterMs: 990 })
+  })
+})
+
+describe('a rate limiter that waits', () => {
+  const limiter = () => memoryRateLimiter({ limit: 10, periodMs: 1000, burst: 1, maxWaitMs: 250 })
+
+  it('lets callers wait for their turn, one after the other, and refuses whose turn is too far away', async () => {
+    const limit = limiter()
+    const passed: number[] = []
+    const decisions = Array.from({ length: 5 }, () =>
+      limit.acquire('k').then((decision) => (decision.allowed && passed.push(Math.round(performance.now())), decision)),
+    )
+    const from = Math.round(performance.now())
+    await vi.advanceTimersByTimeAsync(250)
+    expect(passed.map((at) => at - from)).toEqual([0, 100, 200])
+    expect((await Promise.all(decisions)).map(({ allowed }) => allowed)).toEqual([true, true, true, false, false])
+  })
+
+  it('takes the turn of a caller that left for the next', async () => {
+    const limit = limiter()
+    await limit.acquire('k')
+    const controller = new AbortController()
+    const left = settled(limit.acquire('k', { signal: controller.signal }))
+    controller.abort('left')
+    expect(await left).toBe('left')
+    const next = limit.acquire('k')
+    await vi.advanceTimersByTimeAsync(100)
+    expect((await next).allowed).toBe(true)
+  })
+
+  it('is left by a call whose time is over', async () => {
+    const policy = createPolicy({ timeoutMs: 50, rateLimit: memoryRateLimiter({ limit: 1, periodMs: 1000, maxWaitMs: 5000 }) })
+    expect(await policy.execute(() => 1)).toBe(1)
+    const late = settled(policy.execute(() => 1))
+    await vi.advanceTimersByTimeAsync(50)
+    expect(await late).toMatchObject({ code: 'ERR_RESILIENCE_TIMEOUT' })
+    expect(vi.getTimerCount()).toBe(0)
+  })
+
+  it('forgets by reset, and lets nothing pass during a penalty', async () => {
+    const limit = memoryRateLimiter({ limit: 10, periodMs: 1000 })
+    await limit.penalize('k', 700)
+    expect(await limit.acquire('k')).toMatchObject({ allowed: false, retryAfterMs: 700 })
+    await vi.advanceTimersByTimeAsync(700)
+    expect([(await limit.acquire('k')).allowed, (await limit.acquire('k')).allowed]).toEqual([true, false])
+    await limit.reset('k')
+    expect(await limit.acquire('k')).toMatchObject({ allowed: true, remaining: 9 })
+    expect(await settled(limit.penalize('k', Number.NaN))).toMatchObject({ code: 'ERR_RESILIENCE_OPTION', option: 'forMs' })
   })
 })

@@ -1,6 +1,6 @@
 import type { PolicyOptions } from './options.ts'
 import { resolvePolicyOptions, type ResolvedPolicyOptions } from './resolve-options.ts'
-import { TokenBudget } from './retry-budget.ts'
+import { ownBudget } from './retry-budget.ts'
 
 /** What `lintPolicy` can find, with what it means. */
 export const policyLintCodes = {
@@ -8,7 +8,7 @@ export const policyLintCodes = {
   'retries-do-not-fit': 'timeoutMs is over before the last attempts can begin when each takes its whole attemptTimeoutMs.',
   'no-time-for-a-retry': 'Without attemptTimeoutMs a hanging first attempt uses up the whole timeoutMs and nothing is retried.',
   'retry-without-idempotency': 'Every error is retried. Calls that are not idempotent must say so, or shouldHandle must choose.',
-  'budget-never-refills': 'Successes pay nothing into the budget: once it is spent there are no more retries.',
+  'budget-never-refills': 'Successes pay nothing into the budget: once it is spent only the retries that time pays for are left.',
   'budget-too-small': 'The budget cannot hold the cost of a single retry.',
   'retry-after-cut-off': 'maxDelayMs is below a second: any Retry-After in seconds ends the call.',
   'hedge-after-timeout': 'A hedge would be sent when its attempt or call is over already.',
@@ -49,7 +49,7 @@ function* timeouts({ timeoutMs, attemptTimeoutMs, bulkhead, breaker }: ResolvedP
 
 function* retries({ timeoutMs, attemptTimeoutMs, retry, breaker }: ResolvedPolicyOptions): Generator<PolicyLint> {
   if (retry === undefined || retry.maxAttempts === 1) return
-  const { maxAttempts, maxDelayMs, budget = new TokenBudget({}) } = retry
+  const { maxAttempts, maxDelayMs, budget = ownBudget() } = retry
   if (timeoutMs !== undefined && attemptTimeoutMs === undefined)
     yield lint('no-time-for-a-retry', 'attemptTimeoutMs', `timeoutMs ${timeoutMs}`)
   if (timeoutMs !== undefined && attemptTimeoutMs !== undefined) {

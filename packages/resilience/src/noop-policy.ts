@@ -1,5 +1,6 @@
 import { attemptLayer } from './attempt.ts'
 import { Call, type Work } from './call.ts'
+import { runFallback } from './fallback.ts'
 import type { Attempt, ExecuteOptions, Policy } from './policy.ts'
 
 const runOnce = attemptLayer({ inFlight: 0 }, undefined)
@@ -23,7 +24,7 @@ export const noopPolicy: Policy = {
       return (await runOnce(call)) as T
     } catch (error) {
       if (fallback === undefined || call.cancelled !== undefined) throw error
-      return await call.race(fallback(error), false)
+      return await runFallback(call, fallback, error)
     } finally {
       call.end()
     }
@@ -32,4 +33,6 @@ export const noopPolicy: Policy = {
   reset() {},
   isolate: () => () => {},
   stats: () => ({ state: 'closed', inFlight: 0, queued: 0 }),
+  dispose() {},
+  [Symbol.dispose]() {},
 }

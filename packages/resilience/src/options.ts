@@ -1,3 +1,4 @@
+import type { Breaker } from './breaker.ts'
 import type { Outcome } from './policy.ts'
 import type { RateLimiter } from './rate-limit.ts'
 import type { RetryBudget } from './retry-budget.ts'
@@ -17,6 +18,11 @@ export interface RetryOptions {
   budget?: RetryBudget | undefined
   /** Which outcomes are tried again. Default: every error. Local rejections and the caller's abort never are. */
   shouldHandle?: ((outcome: Outcome) => boolean) | undefined
+  /**
+   * Whether the next attempt goes to somebody else, so that it need not wait for the one that failed or asked for time: it is sent after a
+   * random part of `initialDelayMs`, whatever Retry-After says. Default: never.
+   */
+  elsewhere?: ((outcome: Outcome) => boolean) | undefined
 }
 
 export interface BreakerOptions {
@@ -107,7 +113,8 @@ export interface PolicyOptions extends PolicyHooks {
   attemptTimeoutMs?: number | undefined
   retry?: RetryOptions | undefined
   hedge?: HedgeOptions | undefined
-  breaker?: BreakerOptions | GradualBreakerOptions | undefined
+  /** Settings of a breaker of this package, or another's, such as `opossumBreaker(existing)` from `@platform/resilience/opossum`. */
+  breaker?: BreakerOptions | GradualBreakerOptions | Breaker | undefined
   bulkhead?: BulkheadOptions | undefined
   rateLimit?: RateLimiter | undefined
 }

@@ -110,6 +110,26 @@ describe('what the work throws', () => {
     controller.abort(reason)
     expect(await inFallback).toBe(reason)
   })
+
+  it('keeps both errors when the fallback fails too, unless it says so itself', async () => {
+    const [first, second] = [new Error('down'), new Error('no fallback')]
+    const failing = (fallback: (error: unknown) => never) => settled(createPolicy({}).execute(() => Promise.reject(first), { fallback }))
+    const both = await failing(() => {
+      throw second
+    })
+    expect(both).toMatchObject({ errors: [first, second], cause: first })
+    expect(
+      await failing((error) => {
+        throw error
+      }),
+    ).toBe(first)
+    const wrapped = new Error('wrapped', { cause: first })
+    expect(
+      await failing(() => {
+        throw wrapped
+      }),
+    ).toBe(wrapped)
+  })
 })
 
 describe('abort', () => {
@@ -222,7 +242,7 @@ describe('options', () => {
     ['onRetry', { onRetry: 'log' }],
   ])('names a wrong one: %s', (option, options) => {
     expect(() => createPolicy(options as unknown as PolicyOptions)).toThrow(
-      expect.objectContaining({ code: 'ERR_RESILIENCE_INVALID_OPTION', option }),
+      expect.objectContaining({ code: 'ERR_RESILIENCE_OPTION', option }),
     )
   })
 

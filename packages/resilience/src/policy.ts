@@ -1,4 +1,5 @@
 import type { PolicyOptions } from './options.ts'
+import type { Verdict } from './verdict.ts'
 
 /** What the work of one attempt gets. */
 export interface Attempt {
@@ -8,12 +9,14 @@ export interface Attempt {
   readonly attempt: number
   /** Time left at the moment of reading; undefined when nothing limits it. */
   readonly deadlineMs: number | undefined
+  /** Calls the listener once, when this attempt has ended, with what that says about the other side. A later listener replaces it. */
+  onEnded(listener: (verdict: Verdict, tookMs: number) => void): void
 }
 
 export interface ExecuteOptions<T> {
   /** The caller gets this signal's reason at once, wherever the call stands. */
   signal?: AbortSignal | undefined
-  /** Its result takes the place of any error except the caller's own abort. It runs outside the timeouts. */
+  /** Its result takes the place of any error except the caller's own abort. It runs outside the timeouts. If it fails too, an AggregateError has both. */
   fallback?: ((error: unknown) => Promise<T> | T) | undefined
   /** `false`: only errors that prove that nothing was sent are tried again, and nothing is hedged. Default true. */
   idempotent?: boolean | undefined
@@ -45,6 +48,9 @@ export interface Policy {
   /** Closes the breaker at once, with an empty window and the shortest next break. */
   reset(): void
   stats(): PolicyStats
+  /** No longer follows a live value and drops out of the metrics. Calls still go through. */
+  dispose(): void
+  [Symbol.dispose](): void
 }
 
 export type Outcome = { ok: true; value: unknown } | { ok: false; error: unknown }

@@ -1,4 +1,6 @@
-import { choiceOption, durationOption, functionOption, invalidOption, MAX_DELAY_MS, numberOption, onlyKnown } from './option-checks.ts'
+import { choiceOption, durationOption, functionOption, integerOption, knownOptions, longestTimerMs, numberOption } from '@platform/kernel'
+import type { Breaker } from './breaker.ts'
+import { refuseOption as refuse } from './errors.ts'
 import type {
   AdaptiveOptions,
   BreakerOptions,
@@ -24,6 +26,7 @@ export interface ResolvedRetry {
   budget: TokenBudget | undefined
   /** Undefined: errors only. */
   shouldHandle: Handles | undefined
+  elsewhere: Handles
 }
 export interface ResolvedBreaker {
   failureRatio: number
@@ -68,8 +71,9 @@ export interface ResolvedPolicyOptions {
   retry: ResolvedRetry | undefined
   hedge: ResolvedHedge | undefined
   breaker: ResolvedBreaker | undefined
-  /** At most one of the two. */
   gradualBreaker: ResolvedGradualBreaker | undefined
+  /** At most one of the three. */
+  givenBreaker: Breaker | undefined
   bulkhead: ResolvedBulkhead | undefined
   rateLimit: RateLimiter | undefined
   hooks: PolicyHooks
@@ -77,7 +81,7 @@ export interface ResolvedPolicyOptions {
 
 const hookNames = ['onRetry', 'onGiveUp', 'onBreak', 'onHalfOpen', 'onReset', 'onReject'] as const
 const policyKeys = ['name', 'timeoutMs', 'attemptTimeoutMs', 'retry', 'hedge', 'breaker', 'bulkhead', 'rateLimit', ...hookNames]
-const retryKeys = ['maxAttempts', 'initialDelayMs', 'maxDelayMs', 'backoff', 'jitter', 'budget', 'shouldHandle']
+const retryKeys = ['maxAttempts', 'initialDelayMs', 'maxDelayMs', 'backoff', 'jitter', 'budget', 'shouldHandle', 'elsewhere']
 const breakerKeys = [
   'kind',
   'failureRatio',
@@ -95,12 +99,11 @@ const breakerKeys = [
 ]
 
 export function resolvePolicyOptions(options: PolicyOptions): ResolvedPolicyOptions {
-  onlyKnown('', options, policyKeys)
+  knownOptions(refuse, '', options, policyKeys)
   if (options.name !== undefined && (typeof options.name !== 'string' || options.name === ''))
-    throw invalidOption('name', 'must be a non-empty string')
-  if (options.rateLimit !== undefined && typeof options.rateLimit?.acquire !== 'function')
-    throw invalidOption('rateLimit', 'must have acquire()')
-  for (const hook of hookNames) functionOption(hook, options[hook])
+    throw refuse('name', 'must be a non-empty string')
+  if (options.rateLimit !== undefined && typeof options.rateLimit?.acquire !== 'function') throw refuse('rateLimit', 'must have acquire()')
+  for (const hook of hookNames) functionOption(refuse, hook, options[hook])
   const { onRetry, onGiveUp, onBreak, onHalfOpen, onReset, onReject } = options
   return {
     name: options.name,
@@ -108,8 +111,7 @@ export function resolvePolicyOptions(options: PolicyOptions): ResolvedPolicyOpti
     attemptTimeoutMs: optionalDuration('attemptTimeoutMs', options.attemptTimeoutMs),
     retry: options.retry === undefined ? undefined : resolveRetry(options.retry),
     hedge: options.hedge === undefined ? undefined : resolveHedge(options.hedge),
-    breaker: options.breaker === undefined || options.breaker.kind === 'gradual' ? undefined : resolveBreaker(options.breaker),
-    gradualBreaker: options.breaker?.kind === 'gradual' ? resolveGradualBreaker(options.breaker) : undefined,
+    ...resolveAnyBreaker(options.breaker),
     bulkhead: options.bulkhead === undefined ? undefined : resolveBulkhead(options.bulkhead),
     rateLimit: options.rateLimit,
     hooks: { onRetry, onGiveUp, onBreak, onHalfOpen, onReset, onReject },
@@ -117,96 +119,110 @@ export function resolvePolicyOptions(options: PolicyOptions): ResolvedPolicyOpti
 }
 
 function optionalDuration(path: string, value: number | undefined): number | undefined {
-  return value === undefined ? undefined : durationOption(path, value)
+  return value === undefined ? undefined : durationOption(refuse, path, value, 1)
 }
 
 function resolveRetry(retry: RetryOptions): ResolvedRetry {
-  onlyKnown('retry', retry, retryKeys)
-  functionOption('retry.shouldHandle', retry.shouldHandle)
+  knownOptions(refuse, 'retry', retry, retryKeys)
+  functionOption(refuse, 'retry.shouldHandle', retry.shouldHandle)
+  functionOption(refuse, 'retry.elsewhere', retry.elsewhere)
   const { budget } = retry
-  if (budget !== undefined && !(budget instanceof TokenBudget)) throw invalidOption('retry.budget', 'must come from retryBudget()')
-  const initialDelayMs = durationOption('retry.initialDelayMs', retry.initialDelayMs ?? 100, 0)
+  if (budget !== undefined && !(budget instanceof TokenBudget)) throw refuse('retry.budget', 'must come from retryBudget()')
+  const initialDelayMs = durationOption(refuse, 'retry.initialDelayMs', retry.initialDelayMs ?? 100, 0)
   return {
-    maxAttempts: numberOption('retry.maxAttempts', retry.maxAttempts, { min: 1, integer: true }),
+    maxAttempts: integerOption(refuse, 'retry.maxAttempts', retry.maxAttempts, 1),
     initialDelayMs,
-    maxDelayMs: durationOption('retry.maxDelayMs', retry.maxDelayMs ?? Math.max(10_000, initialDelayMs), initialDelayMs),
-    exponential: choiceOption('retry.backoff', retry.backoff ?? 'exponential', ['exponential', 'constant']) === 'exponential',
-    jitter: choiceOption('retry.jitter', retry.jitter ?? 'full', ['full', 'none']) === 'full',
+    maxDelayMs: durationOption(refuse, 'retry.maxDelayMs', retry.maxDelayMs ?? Math.max(10_000, initialDelayMs), initialDelayMs),
+    exponential: choiceOption(refuse, 'retry.backoff', retry.backoff ?? 'exponential', ['exponential', 'constant']) === 'exponential',
+    jitter: choiceOption(refuse, 'retry.jitter', retry.jitter ?? 'full', ['full', 'none']) === 'full',
     budget,
     shouldHandle: retry.shouldHandle,
+    elsewhere: retry.elsewhere ?? (() => false),
   }
 }
 
 function resolveHedge(hedge: HedgeOptions): ResolvedHedge {
-  onlyKnown('hedge', hedge, ['maxHedges', 'delayMs'])
+  knownOptions(refuse, 'hedge', hedge, ['maxHedges', 'delayMs'])
   return {
-    maxHedges: numberOption('hedge.maxHedges', hedge.maxHedges, { min: 1, integer: true }),
+    maxHedges: integerOption(refuse, 'hedge.maxHedges', hedge.maxHedges, 1),
     delayMs: optionalDuration('hedge.delayMs', hedge.delayMs),
   }
 }
 
 function ratioOption(path: string, value: number): number {
-  return numberOption(path, value, { min: Number.MIN_VALUE, max: 1 })
+  return numberOption(refuse, path, value, Number.MIN_VALUE, 1)
+}
+
+function resolveAnyBreaker(given: PolicyOptions['breaker']): Pick<ResolvedPolicyOptions, 'breaker' | 'gradualBreaker' | 'givenBreaker'> {
+  const none = { breaker: undefined, gradualBreaker: undefined, givenBreaker: undefined }
+  if (given === undefined) return none
+  if (isBreaker(given)) return { ...none, givenBreaker: given }
+  if (given?.kind === 'gradual') return { ...none, gradualBreaker: resolveGradualBreaker(given) }
+  return { ...none, breaker: resolveBreaker(given) }
+}
+
+function isBreaker(given: NonNullable<PolicyOptions['breaker']>): given is Breaker {
+  return typeof (given as Partial<Breaker> | null)?.admit === 'function'
 }
 
 function resolveBreaker(breaker: BreakerOptions): ResolvedBreaker {
-  onlyKnown('breaker', breaker, breakerKeys)
-  choiceOption('breaker.kind', breaker.kind ?? 'window', ['window'])
-  functionOption('breaker.shouldHandle', breaker.shouldHandle)
-  const breakDurationMs = durationOption('breaker.breakDurationMs', breaker.breakDurationMs ?? 5000)
+  knownOptions(refuse, 'breaker', breaker, breakerKeys)
+  choiceOption(refuse, 'breaker.kind', breaker.kind ?? 'window', ['window'])
+  functionOption(refuse, 'breaker.shouldHandle', breaker.shouldHandle)
+  const breakDurationMs = durationOption(refuse, 'breaker.breakDurationMs', breaker.breakDurationMs ?? 5000, 1)
   return {
     failureRatio: ratioOption('breaker.failureRatio', breaker.failureRatio ?? 0.5),
-    minimumThroughput: numberOption('breaker.minimumThroughput', breaker.minimumThroughput ?? 20, { min: 1, integer: true }),
-    samplingDurationMs: durationOption('breaker.samplingDurationMs', breaker.samplingDurationMs ?? 10_000, 10),
+    minimumThroughput: integerOption(refuse, 'breaker.minimumThroughput', breaker.minimumThroughput ?? 20, 1),
+    samplingDurationMs: durationOption(refuse, 'breaker.samplingDurationMs', breaker.samplingDurationMs ?? 10_000, 10),
     consecutiveFailures:
       breaker.consecutiveFailures === undefined
         ? Number.POSITIVE_INFINITY
-        : numberOption('breaker.consecutiveFailures', breaker.consecutiveFailures, { min: 1, integer: true }),
+        : integerOption(refuse, 'breaker.consecutiveFailures', breaker.consecutiveFailures, 1),
     slowCallDurationMs:
       breaker.slowCallDurationMs === undefined
         ? Number.POSITIVE_INFINITY
-        : durationOption('breaker.slowCallDurationMs', breaker.slowCallDurationMs),
+        : durationOption(refuse, 'breaker.slowCallDurationMs', breaker.slowCallDurationMs, 1),
     slowCallRatio: ratioOption('breaker.slowCallRatio', breaker.slowCallRatio ?? 0.5),
     breakDurationMs,
     maxBreakDurationMs: durationOption(
+      refuse,
       'breaker.maxBreakDurationMs',
-      breaker.maxBreakDurationMs ?? Math.min(MAX_DELAY_MS, breakDurationMs * 10),
+      breaker.maxBreakDurationMs ?? Math.min(longestTimerMs, breakDurationMs * 10),
       breakDurationMs,
     ),
-    probes: numberOption('breaker.probes', breaker.probes ?? 1, { min: 1, integer: true }),
-    probeTimeoutMs: durationOption('breaker.probeTimeoutMs', breaker.probeTimeoutMs ?? breakDurationMs),
-    recoveryMs: durationOption('breaker.recoveryMs', breaker.recoveryMs ?? breakDurationMs / 5, 0),
+    probes: integerOption(refuse, 'breaker.probes', breaker.probes ?? 1, 1),
+    probeTimeoutMs: durationOption(refuse, 'breaker.probeTimeoutMs', breaker.probeTimeoutMs ?? breakDurationMs, 1),
+    recoveryMs: durationOption(refuse, 'breaker.recoveryMs', breaker.recoveryMs ?? breakDurationMs / 5, 0),
     shouldHandle: breaker.shouldHandle,
   }
 }
 
 function resolveGradualBreaker(breaker: GradualBreakerOptions): ResolvedGradualBreaker {
-  onlyKnown('breaker', breaker, ['kind', 'allowance', 'minimumThroughput', 'samplingDurationMs', 'shouldHandle'])
-  functionOption('breaker.shouldHandle', breaker.shouldHandle)
+  knownOptions(refuse, 'breaker', breaker, ['kind', 'allowance', 'minimumThroughput', 'samplingDurationMs', 'shouldHandle'])
+  functionOption(refuse, 'breaker.shouldHandle', breaker.shouldHandle)
   return {
-    allowance: numberOption('breaker.allowance', breaker.allowance ?? 2, { min: 1 + Number.EPSILON }),
-    minimumThroughput: numberOption('breaker.minimumThroughput', breaker.minimumThroughput ?? 20, { min: 1, integer: true }),
-    samplingDurationMs: durationOption('breaker.samplingDurationMs', breaker.samplingDurationMs ?? 10_000, 10),
+    allowance: numberOption(refuse, 'breaker.allowance', breaker.allowance ?? 2, 1 + Number.EPSILON),
+    minimumThroughput: integerOption(refuse, 'breaker.minimumThroughput', breaker.minimumThroughput ?? 20, 1),
+    samplingDurationMs: durationOption(refuse, 'breaker.samplingDurationMs', breaker.samplingDurationMs ?? 10_000, 10),
     shouldHandle: breaker.shouldHandle,
   }
 }
 
 function resolveAdaptive(adaptive: AdaptiveOptions, maxConcurrent: number): ResolvedAdaptive {
-  onlyKnown('bulkhead.adaptive', adaptive, ['minConcurrent', 'initialConcurrent'])
-  const range = { min: 1, max: maxConcurrent, integer: true }
-  const minConcurrent = numberOption('bulkhead.adaptive.minConcurrent', adaptive.minConcurrent ?? 1, range)
+  knownOptions(refuse, 'bulkhead.adaptive', adaptive, ['minConcurrent', 'initialConcurrent'])
+  const minConcurrent = integerOption(refuse, 'bulkhead.adaptive.minConcurrent', adaptive.minConcurrent ?? 1, 1, maxConcurrent)
   const initial = adaptive.initialConcurrent ?? Math.min(maxConcurrent, Math.max(minConcurrent, 20))
-  const initialConcurrent = numberOption('bulkhead.adaptive.initialConcurrent', initial, { ...range, min: minConcurrent })
+  const initialConcurrent = integerOption(refuse, 'bulkhead.adaptive.initialConcurrent', initial, minConcurrent, maxConcurrent)
   return { minConcurrent, initialConcurrent }
 }
 
 function resolveBulkhead(bulkhead: BulkheadOptions): ResolvedBulkhead {
-  onlyKnown('bulkhead', bulkhead, ['maxConcurrent', 'adaptive', 'maxQueued', 'maxWaitMs'])
-  const maxConcurrent = numberOption('bulkhead.maxConcurrent', bulkhead.maxConcurrent, { min: 1, integer: true })
+  knownOptions(refuse, 'bulkhead', bulkhead, ['maxConcurrent', 'adaptive', 'maxQueued', 'maxWaitMs'])
+  const maxConcurrent = integerOption(refuse, 'bulkhead.maxConcurrent', bulkhead.maxConcurrent, 1)
   return {
     maxConcurrent,
     adaptive: bulkhead.adaptive === undefined ? undefined : resolveAdaptive(bulkhead.adaptive, maxConcurrent),
-    maxQueued: numberOption('bulkhead.maxQueued', bulkhead.maxQueued ?? 0, { min: 0, integer: true }),
-    maxWaitMs: durationOption('bulkhead.maxWaitMs', bulkhead.maxWaitMs ?? 1000),
+    maxQueued: integerOption(refuse, 'bulkhead.maxQueued', bulkhead.maxQueued ?? 0, 0),
+    maxWaitMs: durationOption(refuse, 'bulkhead.maxWaitMs', bulkhead.maxWaitMs ?? 1000, 1),
   }
 }

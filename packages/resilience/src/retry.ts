@@ -1,3 +1,4 @@
+import { backoffMs } from '@platform/kernel'
 import type { Call, Next } from './call.ts'
 import { isLocalRejection } from './errors.ts'
 import { callHook } from './hooks.ts'
@@ -8,6 +9,7 @@ import type { Outcome } from './policy.ts'
 import type { ResolvedRetry } from './resolve-options.ts'
 import { retryAfterMs } from './retry-after.ts'
 import type { TokenBudget } from './retry-budget.ts'
+import { verdictOfError } from './verdict.ts'
 
 interface RetryLayer {
   retry: ResolvedRetry
@@ -21,11 +23,13 @@ export function retryLayer({ retry, budget, hooks, attributes }: RetryLayer, nex
   const rounds = async (call: Call, first: Promise<unknown>): Promise<unknown> => {
     let previous: Outcome | undefined
     for (let round = 1; ; round++) {
+      const sent = call.attempt
       let outcome: Outcome
       try {
         outcome = { ok: true, value: await (round === 1 ? first : next(call)) }
       } catch (error) {
         outcome = { ok: false, error }
+        if (round > 1 && wasNotSent(call, sent, error)) budget.giveBack()
         // The call was sent before: its answer tells more than this refusal, which claims that nothing was.
         if (isLocalRejection(error)) return unwrap(previous ?? outcome)
       }
@@ -42,13 +46,23 @@ export function retryLayer({ retry, budget, hooks, attributes }: RetryLayer, nex
       }
       instruments().retries.add(1, attributes)
       callHook(hooks.onRetry, { attempt: round, delayMs, outcome })
-      call.throwIfCancelled()
-      await call.sleep(delayMs)
+      try {
+        call.throwIfCancelled()
+        await call.sleep(delayMs)
+      } catch (error) {
+        budget.giveBack()
+        throw error
+      }
       previous = outcome
     }
   }
   // A refusal of the first round is thrown right through.
   return (call) => rounds(call, next(call))
+}
+
+/** A round that was refused here, or whose every attempt proves that nothing left. */
+function wasNotSent(call: Call, sent: number, error: unknown): boolean {
+  return call.attempt === sent || verdictOfError(error, 0) === 'not-sent'
 }
 
 function unwrap(outcome: Outcome): unknown {
@@ -57,9 +71,13 @@ function unwrap(outcome: Outcome): unknown {
 }
 
 function nextDelayMs(retry: ResolvedRetry, round: number, outcome: Outcome): number {
-  const fullMs = Math.min(retry.maxDelayMs, retry.exponential ? retry.initialDelayMs * 2 ** (round - 1) : retry.initialDelayMs)
-  const backoffMs = retry.jitter ? Math.random() * fullMs : fullMs
-  return Math.max(backoffMs, retryAfterMs(outcome) ?? 0)
+  if (retry.elsewhere(outcome)) return Math.random() * retry.initialDelayMs
+  const random = retry.jitter ? Math.random : () => 1
+  const ownMs = backoffMs(retry.exponential ? round : 1, retry.initialDelayMs, retry.maxDelayMs, random)
+  const askedMs = retryAfterMs(outcome.ok ? outcome.value : outcome.error)
+  if (askedMs === undefined || askedMs <= ownMs) return ownMs
+  // All that were asked to come back at one moment must not come at once.
+  return retry.jitter && askedMs <= retry.maxDelayMs ? Math.min(retry.maxDelayMs, askedMs + Math.random() * retry.initialDelayMs) : askedMs
 }
 
 function whyGiveUp(

@@ -1,6 +1,6 @@
 import { getEventListeners } from 'node:events'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import { singleFlight } from './index.ts'
+import { createPolicy, singleFlight, withDeadline, withoutDeadline } from './index.ts'
 
 const settled = async (promise: Promise<unknown>): Promise<unknown> => promise.catch((error: unknown) => error)
 
@@ -43,4 +43,16 @@ describe('single flight', () => {
     expect(both[0]).toBe(both[1])
     expect(await flights.run('k', () => Promise.resolve(2))).toBe(2)
   })
+})
+
+it('a flight does not end by the deadline of whoever started it', async () => {
+  const policy = createPolicy({ name: 'dependency', timeoutMs: 5000 })
+  const flights = singleFlight<number>()
+  const load = () => flights.run('film', () => policy.execute(() => new Promise<number>((resolve) => setTimeout(resolve, 60, 42))))
+  const answers = Promise.all([withDeadline(10, load), load()])
+  const limited = settled(withDeadline(10, () => policy.execute(() => new Promise(() => {}))))
+  await vi.advanceTimersByTimeAsync(60)
+  expect(await answers).toEqual([42, 42])
+  expect(await limited).toMatchObject({ which: 'deadline' })
+  expect(await withDeadline(10, () => withoutDeadline(() => policy.execute(({ deadlineMs }) => deadlineMs! > 1000)))).toBe(true)
 })

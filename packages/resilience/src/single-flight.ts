@@ -1,3 +1,6 @@
+import { orAborted } from '@platform/kernel'
+import { withoutDeadline } from './deadline.ts'
+
 interface Flight<T> {
   readonly result: Promise<T>
   readonly controller: AbortController
@@ -5,7 +8,7 @@ interface Flight<T> {
 }
 
 export interface SingleFlight<T> {
-  /** Joins the work under way for `key` or starts it. A caller that aborts leaves the others alone; with the last one the work is aborted. */
+  /** Joins the work under way for `key` or starts it. A caller that aborts leaves the others alone; with the last one the work is aborted. The deadline of whoever started it does not apply to the work; each caller's own signal does to its wait. */
   run(key: string, work: (options: { signal: AbortSignal }) => Promise<T>, options?: { signal?: AbortSignal | undefined }): Promise<T>
 }
 
@@ -14,7 +17,7 @@ export function singleFlight<T>(): SingleFlight<T> {
 
   const start = (key: string, work: (options: { signal: AbortSignal }) => Promise<T>): Flight<T> => {
     const controller = new AbortController()
-    const flight: Flight<T> = { controller, callers: 0, result: (async () => work({ signal: controller.signal }))() }
+    const flight: Flight<T> = { controller, callers: 0, result: withoutDeadline(async () => work({ signal: controller.signal })) }
     const forget = (): void => {
       if (flights.get(key) === flight) flights.delete(key)
     }
@@ -35,13 +38,9 @@ export function singleFlight<T>(): SingleFlight<T> {
       const flight = flights.get(key) ?? start(key, work)
       flight.callers++
       if (signal === undefined) return flight.result
-      return new Promise<T>((resolve, reject) => {
-        const onAbort = (): void => {
-          reject(signal.reason)
-          leave(key, flight, signal.reason)
-        }
-        signal.addEventListener('abort', onAbort, { once: true })
-        void flight.result.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
+      return orAborted(flight.result, signal).catch((error: unknown) => {
+        if (signal.aborted) leave(key, flight, signal.reason)
+        throw error
       })
     },
   }

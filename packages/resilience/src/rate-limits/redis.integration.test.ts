@@ -46,15 +46,53 @@ describe('redisRateLimiter', () => {
     const decisions = await Promise.all(Array.from({ length: 200 }, (_, i) => limiters[i % 2]!.acquire('crowd')))
     other.disconnect()
     expect(decisions.filter(({ allowed }) => allowed)).toHaveLength(10)
-    expect(await client.pttl('rate:crowd')).toBeGreaterThan(hour - 60_000)
-    expect(await client.pttl('rate:crowd')).toBeLessThanOrEqual(hour)
+    expect(await client.pttl('rate:key:crowd')).toBeGreaterThan(hour - 60_000)
+    expect(await client.pttl('rate:key:crowd')).toBeLessThanOrEqual(hour)
   })
 
   it('is not held up by a stored time from a clock that ran ahead', async () => {
     const time = await client.time()
-    await client.set('rate:ahead', String(Number(time[0]) * 1e6 + 86_400e6))
+    await client.set('rate:key:ahead', String(Number(time[0]) * 1e6 + 86_400e6))
     const { retryAfterMs } = await limiterOf().acquire('ahead')
     expect(retryAfterMs).toBeLessThanOrEqual(hour / 10)
+  })
+
+  it('waits for a turn, gives it back, is reset, and keeps a penalty', async () => {
+    const limiter = limiterOf({ limit: 10, periodMs: 1000, burst: 1, maxWaitMs: 5000 })
+    const startedAt = performance.now()
+    await Promise.all([1, 2, 3].map(() => limiter.acquire('turn')))
+    expect(performance.now() - startedAt).toBeGreaterThanOrEqual(195)
+    const controller = new AbortController()
+    const far = limiterOf({ maxWaitMs: hour, burst: 1 })
+    await far.acquire('left')
+    const left = settled(far.acquire('left', { signal: controller.signal }))
+    await vi.waitFor(async () => expect(await client.pttl('rate:key:left')).toBeGreaterThan(hour / 10))
+    controller.abort('left')
+    expect(await left).toBe('left')
+    await vi.waitFor(async () => expect(await client.pttl('rate:key:left')).toBeLessThanOrEqual(hour / 10))
+    await far.reset('left')
+    expect((await far.acquire('left')).allowed).toBe(true)
+    const plain = limiterOf()
+    await plain.penalize('bad', 60_000)
+    const { allowed, retryAfterMs } = await plain.acquire('bad')
+    expect(allowed).toBe(false)
+    expect(retryAfterMs).toBeGreaterThan(50_000)
+    expect(retryAfterMs).toBeLessThanOrEqual(60_000)
+  })
+
+  it('takes no key of a caller for one of its own', async () => {
+    const limiter = limiterOf({ whenDown: 'local-share' })
+    for (const key of ['instances', '{instances}', 'key:instances', '']) expect((await limiter.acquire(key)).allowed).toBe(true)
+    expect((await limiter.acquire('instances')).allowed).toBe(true)
+  })
+
+  it('is not switched off by a pause of this process', async () => {
+    const limiter = limiterOf({ timeoutMs: 100, limit: 1000, periodMs: 1000, burst: 1000 })
+    await limiter.acquire('pause')
+    const pending = Array.from({ length: 20 }, () => limiter.acquire('pause'))
+    for (const until = performance.now() + 400; performance.now() < until; );
+    expect((await Promise.all(pending)).filter(({ allowed }) => !allowed)).toEqual([])
+    expect((await limiter.acquire('pause')).allowed).toBe(true)
   })
 
   it('survives a flush of the script cache', async () => {
@@ -145,7 +183,7 @@ describe('while Redis is silent', () => {
     const others = [1, 2, 3].map(() => redisRateLimiter({ client, limit: 100, periodMs: hour, whenDown: 'local-share', timeoutMs: 10_000 }))
     for (const other of others) await other.acquire('present')
     await behindProxy({ whenDown: 'local-share', timeoutMs: 2000 }, async (limiter, proxy) => {
-      await vi.waitFor(async () => expect(await client.zcard('rate:{instances}')).toBe(4))
+      await vi.waitFor(async () => expect(await client.zcard('rate:instances')).toBe(4))
       await limiter.acquire('answered after the presence')
       proxy.cut()
       expect(await count(limiter)).toBe(25)

@@ -1,10 +1,13 @@
 import { randomUUID } from 'node:crypto'
+import { choiceOption, durationOption, knownOptions, numberOption, pause } from '@platform/kernel'
 import type { Cluster, Redis } from 'ioredis'
+import { refuseOption as refuse } from '../errors.ts'
+import { eventLoop } from '../event-loop.ts'
 import { ATTRIBUTE_MODE, instruments } from '../instrumentation.ts'
-import { choiceOption, durationOption, invalidOption, numberOption, onlyKnown } from '../option-checks.ts'
-import type { RateDecision, RateLimiter } from '../rate-limit.ts'
-import { memoryRateLimiter } from './memory.ts'
-import { GCRA, PRESENCE, Script, type ScriptClient } from './redis-script.ts'
+import type { KeyedRateLimiter, RateDecision, RateLimiter } from '../rate-limit.ts'
+import { type Verdict, verdictOfError } from '../verdict.ts'
+import { LONGEST_PENALTY_MS, memoryRateLimiter } from './memory.ts'
+import { GCRA, PENALTY, PRESENCE, Script, type ScriptClient } from './redis-script.ts'
 
 export interface RedisRateLimiterOptions {
   /** Stays the caller's: it is never closed here. */
@@ -21,6 +24,8 @@ export interface RedisRateLimiterOptions {
   timeoutMs?: number | undefined
   /** Processes that share the limit, for 'local-share'. Default: as many as were seen in Redis lately. */
   instances?: number | undefined
+  /** How long a call may wait for its turn. Default 0: it is refused. */
+  maxWaitMs?: number | undefined
   /** Of the keys in Redis. Limiters with the same prefix must have the same limit. Default 'rate:'. */
   prefix?: string | undefined
 }
@@ -29,38 +34,45 @@ export interface RedisRateLimiterOptions {
 const RETRY_MS = 500
 const PRESENCE_EVERY_MS = 5000
 const PRESENCE_LIFE_MS = 15_000
-const known = ['client', 'limit', 'periodMs', 'burst', 'whenDown', 'timeoutMs', 'instances', 'prefix']
+const known = ['client', 'limit', 'periodMs', 'burst', 'whenDown', 'timeoutMs', 'instances', 'maxWaitMs', 'prefix']
 const disconnected = new Set(['reconnecting', 'close', 'end', 'disconnecting'])
 
 /** GCRA shared by processes: one Lua call a decision, on the clock of the Redis server. Redis 5 or newer. */
-export function redisRateLimiter(options: RedisRateLimiterOptions): RateLimiter {
-  onlyKnown('redisRateLimiter', options, known)
-  if (typeof options.client?.evalsha !== 'function') throw invalidOption('client', 'must be an ioredis client')
-  if (options.prefix !== undefined && typeof options.prefix !== 'string') throw invalidOption('prefix', 'must be a string')
-  const limit = numberOption('limit', options.limit, { min: 1 })
+export function redisRateLimiter(options: RedisRateLimiterOptions): KeyedRateLimiter {
+  knownOptions(refuse, 'redisRateLimiter', options, known)
+  if (typeof options.client?.evalsha !== 'function') throw refuse('client', 'must be an ioredis client')
+  if (options.prefix !== undefined && typeof options.prefix !== 'string') throw refuse('prefix', 'must be a string')
+  const limit = numberOption(refuse, 'limit', options.limit, 1)
   return new RedisLimiter({
     client: options.client,
     limit,
-    periodMs: numberOption('periodMs', options.periodMs, { min: 1 }),
-    burst: options.burst === undefined ? limit : numberOption('burst', options.burst, { min: 1 }),
-    whenDown: choiceOption('whenDown', options.whenDown, ['open', 'closed', 'local-share']),
-    timeoutMs: durationOption('timeoutMs', options.timeoutMs ?? 100),
-    instances: options.instances === undefined ? undefined : numberOption('instances', options.instances, { min: 1 }),
+    periodMs: numberOption(refuse, 'periodMs', options.periodMs, 1),
+    burst: options.burst === undefined ? limit : numberOption(refuse, 'burst', options.burst, 1),
+    whenDown: choiceOption(refuse, 'whenDown', options.whenDown, ['open', 'closed', 'local-share']),
+    timeoutMs: durationOption(refuse, 'timeoutMs', options.timeoutMs ?? 100, 1),
+    instances: options.instances === undefined ? undefined : numberOption(refuse, 'instances', options.instances, 1),
+    maxWaitMs: durationOption(refuse, 'maxWaitMs', options.maxWaitMs ?? 0, 0),
     prefix: options.prefix ?? 'rate:',
   })
 }
 
-interface ResolvedRedisRateLimiterOptions extends Required<Omit<RedisRateLimiterOptions, 'burst' | 'timeoutMs' | 'instances' | 'prefix'>> {
+interface ResolvedRedisRateLimiterOptions
+  extends Required<Omit<RedisRateLimiterOptions, 'burst' | 'timeoutMs' | 'instances' | 'prefix' | 'maxWaitMs'>> {
+  maxWaitMs: number
   burst: number
   timeoutMs: number
   instances: number | undefined
   prefix: string
 }
 
-class RedisLimiter implements RateLimiter {
+/** allowed, remaining, microseconds to wait. */
+type Reply = readonly [number, number, number]
+
+class RedisLimiter implements KeyedRateLimiter {
   readonly #options: ResolvedRedisRateLimiterOptions
   readonly #client: ScriptClient & { readonly status: string }
   readonly #gcra = new Script(GCRA)
+  readonly #penalty = new Script(PENALTY)
   readonly #presence = new Script(PRESENCE)
   readonly #id: string = randomUUID()
   #seenInstances = 1
@@ -76,62 +88,116 @@ class RedisLimiter implements RateLimiter {
 
   async acquire(
     key: string,
-    { signal, cost = 1 }: { signal?: AbortSignal | undefined; cost?: number | undefined } = {},
+    {
+      signal,
+      cost = 1,
+      maxWaitMs = this.#options.maxWaitMs,
+    }: { signal?: AbortSignal | undefined; cost?: number | undefined; maxWaitMs?: number | undefined } = {},
   ): Promise<RateDecision> {
     signal?.throwIfAborted()
-    numberOption('cost', cost, { min: 0, max: this.#options.burst })
+    numberOption(refuse, 'cost', cost, 0, this.#options.burst)
     const now = performance.now()
+    const alone = (): Promise<RateDecision> => this.#decideAlone(key, { signal, cost, maxWaitMs })
     if (this.#downUntil !== 0) {
-      if (now < this.#downUntil) return this.#decideAlone(key, cost)
+      if (now < this.#downUntil) return alone()
       this.#downUntil = now + RETRY_MS
     }
-    if (disconnected.has(this.#client.status)) return this.#failed(key, cost)
+    if (disconnected.has(this.#client.status)) {
+      this.#record('not-sent')
+      return alone()
+    }
     if (this.#options.whenDown === 'local-share' && this.#options.instances === undefined && now - this.#presentAt >= PRESENCE_EVERY_MS)
       this.#sayPresent(now)
-    let reply: readonly [number, number, number]
-    try {
-      reply = await this.#ask(key, cost, signal)
-    } catch (error) {
-      if (signal?.aborted) throw error
-      return this.#failed(key, cost)
-    }
-    this.#downUntil = 0
+    const reply = await this.#ask(key, cost, maxWaitMs, signal)
+    if (reply === undefined) return alone()
     const [allowed, remaining, waitUs] = reply
-    return { allowed: allowed === 1, remaining, retryAfterMs: waitUs / 1000 }
+    if (allowed === 1 && waitUs > 0) await this.#waitForTurn(key, cost, maxWaitMs, waitUs, signal)
+    return { allowed: allowed === 1, remaining, retryAfterMs: allowed === 1 ? 0 : waitUs / 1000 }
   }
 
-  #ask(key: string, cost: number, signal: AbortSignal | undefined): Promise<readonly [number, number, number]> {
-    const { limit, periodMs, burst, timeoutMs, prefix } = this.#options
-    const unitUs = (periodMs * 1000) / limit
+  async reset(key: string): Promise<void> {
+    await this.#client.del(this.#keyOf(key))
+  }
+
+  async penalize(key: string, forMs: number): Promise<void> {
+    durationOption(refuse, 'forMs', forMs, 0, LONGEST_PENALTY_MS)
+    const { unitUs, toleranceUs } = this.#units()
+    await this.#penalty.run(this.#client, this.#keyOf(key), unitUs, toleranceUs, this.#options.maxWaitMs * 1000, forMs * 1000)
+  }
+
+  /** The limiter's answer; undefined when there was none in time. */
+  #ask(key: string, cost: number, maxWaitMs: number, signal: AbortSignal | undefined): Promise<Reply | undefined> {
+    const { timeoutMs } = this.#options
+    const startedAt = performance.now()
+    const late = eventLoop.enter(startedAt)
     return new Promise((resolve, reject) => {
-      const onAbort = (): void => finish(() => reject(signal?.reason))
-      const timer = setTimeout(() => finish(() => reject(new Error(`No answer in ${timeoutMs} ms`))), timeoutMs)
-      const finish = (settle: () => void): void => {
+      const finish = (verdict: Verdict, settle: () => void): void => {
         clearTimeout(timer)
         signal?.removeEventListener('abort', onAbort)
+        eventLoop.leave()
+        this.#record(verdict)
         settle()
       }
+      const onAbort = (): void => finish('not-wanted', () => reject(signal?.reason as Error))
+      const onTimeout = (): void => {
+        const now = performance.now()
+        const lateMs = eventLoop.lateMsSince(late, now)
+        const leftMs = timeoutMs - (now - startedAt - lateMs)
+        // The reply may lie here already: time in which this process was deaf is not Redis's.
+        if (lateMs > 0 && leftMs >= 1) timer = setTimeout(onTimeout, Math.ceil(leftMs))
+        else finish('timed-out', () => resolve(undefined))
+      }
+      let timer = setTimeout(onTimeout, timeoutMs)
       signal?.addEventListener('abort', onAbort)
-      this.#gcra.run(this.#client, prefix + key, unitUs, unitUs * burst, cost).then(
-        (reply) => finish(() => resolve(reply as [number, number, number])),
-        (error: unknown) => finish(() => reject(error)),
+      this.#decide(key, cost, maxWaitMs).then(
+        (reply) => finish('answered', () => resolve(reply)),
+        (error: unknown) => finish(verdictOfError(error, 0), () => resolve(undefined)),
       )
     })
   }
 
-  #failed(key: string, cost: number): Promise<RateDecision> {
-    this.#downUntil = performance.now() + RETRY_MS
-    return this.#decideAlone(key, cost)
+  #decide(key: string, cost: number, maxWaitMs: number): Promise<Reply> {
+    const { unitUs, toleranceUs } = this.#units()
+    return this.#gcra.run(this.#client, this.#keyOf(key), unitUs, toleranceUs, maxWaitMs * 1000, cost) as Promise<Reply>
   }
 
-  async #decideAlone(key: string, cost: number): Promise<RateDecision> {
+  async #waitForTurn(key: string, cost: number, maxWaitMs: number, waitUs: number, signal: AbortSignal | undefined): Promise<void> {
+    try {
+      await pause(Math.ceil(waitUs / 1000), signal)
+    } catch (error) {
+      this.#decide(key, -cost, maxWaitMs).catch(() => {})
+      throw error
+    }
+  }
+
+  /** Whether Redis is asked from now on. */
+  #record(verdict: Verdict): void {
+    if (verdict === 'answered') this.#downUntil = 0
+    else if (verdict !== 'not-wanted' && verdict !== 'stalled') this.#downUntil = performance.now() + RETRY_MS
+  }
+
+  #units(): { unitUs: number; toleranceUs: number } {
+    const { limit, periodMs, burst } = this.#options
+    const unitUs = (periodMs * 1000) / limit
+    return { unitUs, toleranceUs: unitUs * burst }
+  }
+
+  /** No key of a caller can be one of the limiter's own. */
+  #keyOf(key: string): string {
+    return `${this.#options.prefix}key:${key}`
+  }
+
+  async #decideAlone(
+    key: string,
+    { cost, ...options }: { signal: AbortSignal | undefined; cost: number; maxWaitMs: number },
+  ): Promise<RateDecision> {
     const { whenDown } = this.#options
     instruments().rateLimitFallbacks.add(1, { [ATTRIBUTE_MODE]: whenDown })
     if (whenDown === 'open') return { allowed: true, remaining: 0, retryAfterMs: 0 }
     if (whenDown === 'closed') return { allowed: false, remaining: 0, retryAfterMs: Math.max(1, this.#downUntil - performance.now()) }
     const share = this.#share()
     // A call that costs more than this process's part of the burst would be refused for ever.
-    return share.limiter.acquire(key, { cost: Math.min(cost, share.burst) })
+    return share.limiter.acquire(key, { ...options, cost: Math.min(cost, share.burst) })
   }
 
   #share(): { limiter: RateLimiter; burst: number } {
@@ -146,7 +212,7 @@ class RedisLimiter implements RateLimiter {
 
   #sayPresent(now: number): void {
     this.#presentAt = now
-    this.#presence.run(this.#client, `${this.#options.prefix}{instances}`, this.#id, PRESENCE_LIFE_MS).then(
+    this.#presence.run(this.#client, `${this.#options.prefix}instances`, this.#id, PRESENCE_LIFE_MS).then(
       (count) => void (this.#seenInstances = Math.max(1, Number(count))),
       () => {},
     )

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
-import { type PolicyOptions, retryBudget } from '../index.ts'
+import { createPolicy, type PolicyOptions, retryBudget } from '../index.ts'
 import { simulate } from './index.ts'
+import { Downstream } from './modelled-downstream.ts'
 
 const seed = Math.floor(Math.random() * 2 ** 32)
 console.log(`seed ${seed}`)
@@ -23,6 +24,69 @@ describe('simulate', () => {
     expect(rest.loadFactor).toBeGreaterThanOrEqual(0.99)
     expect(report.successRate).toBe(0)
     expect(report.recoveryMs).toBeUndefined()
+  })
+
+  it.each([2, 10, 200])(
+    'at %d calls a second three layers of retries stay within 1.4x, or one retry a second and layer',
+    async (callsPerSecond) => {
+      const policy: PolicyOptions = { retry: { maxAttempts: 3, initialDelayMs: 20 } }
+      const downstream = { latencyMs: 10, outages: [{ fromMs: 0, toMs: 10_000 }] }
+      const { offered, atDownstream } = (
+        await simulate({ seed, callsPerSecond, durationMs: 10_000, policy: [policy, policy, policy], downstream })
+      ).between()
+      console.log(`${callsPerSecond} a second: ${atDownstream} at the leaf for ${offered}`)
+      expect(atDownstream).toBeGreaterThan(offered)
+      expect(atDownstream).toBeLessThanOrEqual(Math.max(1.4 * offered, offered + 3 * 10))
+    },
+  )
+
+  it('a timeout that no call comes near changes nothing', async () => {
+    const of = async (timeoutMs: number | undefined) =>
+      (
+        await simulate({
+          seed,
+          callsPerSecond: 400,
+          durationMs: 20_000,
+          policy: { timeoutMs, attemptTimeoutMs: timeoutMs, bulkhead: { maxConcurrent: 100, maxQueued: 100 }, hedge: { maxHedges: 1 } },
+          downstream: { latencyMs: 20, capacity: 12 },
+        })
+      ).between()
+    expect(await of(5000)).toEqual(await of(undefined))
+  })
+
+  it('comes to what happens in real time, with timeouts, a queue and hedges', async () => {
+    const model = { latencyMs: 20, capacity: 8, outages: [{ fromMs: 1000, toMs: 2000, kind: 'slow' as const, latencyMs: 120 }] }
+    const policy: PolicyOptions = {
+      timeoutMs: 1000,
+      attemptTimeoutMs: 150,
+      bulkhead: { maxConcurrent: 16, maxQueued: 30, maxWaitMs: 200 },
+      hedge: { maxHedges: 1, delayMs: 60 },
+    }
+    const runs = { seed, callsPerSecond: 150, durationMs: 4000, policy, downstream: model }
+    const simulated = (await simulate(runs)).between()
+    const startedAt = performance.now()
+    const downstream = new Downstream(model, () => performance.now() - startedAt)
+    const real = createPolicy(policy)
+    const calls: Promise<number>[] = []
+    let arrived = 0
+    while (performance.now() - startedAt < runs.durationMs) {
+      const due = Math.floor(((performance.now() - startedAt) / 1000) * runs.callsPerSecond)
+      while (calls.length < due) {
+        const call = real.execute(({ signal }) => (arrived++, downstream.call(signal)))
+        calls.push(
+          call.then(
+            () => 1,
+            () => 0,
+          ),
+        )
+      }
+      await new Promise((resolve) => setTimeout(resolve, 2))
+    }
+    const succeeded = (await Promise.all(calls)).reduce((sum, one) => sum + one, 0) / calls.length
+    console.log(`succeeded ${simulated.successRate} and really ${succeeded}, load ${simulated.loadFactor} and ${arrived / calls.length}`)
+    expect(Math.abs(succeeded - simulated.successRate), 'by chance of arrivals and the load of the machine').toBeLessThan(0.2)
+    expect(arrived / calls.length / simulated.loadFactor).toBeGreaterThan(0.7)
+    expect(arrived / calls.length / simulated.loadFactor).toBeLessThan(1.4)
   })
 
   it('a breaker takes the load off and comes back by itself', async () => {

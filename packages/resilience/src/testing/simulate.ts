@@ -1,7 +1,7 @@
+import { durationOption, integerOption, knownOptions, numberOption } from '@platform/kernel'
 import { createPolicy } from '../create-policy.ts'
 import { deadlineHeaders, deadlineHook, runInCallContext } from '../deadline.ts'
-import { isLocalRejection } from '../errors.ts'
-import { durationOption, invalidOption, numberOption, onlyKnown } from '../option-checks.ts'
+import { isLocalRejection, refuseOption as refuse } from '../errors.ts'
 import type { PolicyOptions } from '../options.ts'
 import type { Attempt, Policy } from '../policy.ts'
 import { Downstream, type ModelledDownstream } from './modelled-downstream.ts'
@@ -29,19 +29,19 @@ let previous: Promise<unknown> = Promise.resolve()
 
 /**
  * Runs policies against a modelled downstream in virtual time: minutes take seconds, and the same seed gives the same report.
- * `setTimeout`, `performance.now` and `Math.random` of the whole process stand still meanwhile; simulations wait for each other.
+ * Timers, `performance.now` and `Math.random` of the whole process are virtual meanwhile; simulations wait for each other.
  */
 export function simulate(options: SimulationOptions): Promise<SimulationReport> {
-  onlyKnown('', options, known)
-  onlyKnown('downstream', options.downstream, ['latencyMs', 'capacity', 'outages'])
-  durationOption('downstream.latencyMs', options.downstream.latencyMs, 0)
-  if (options.downstream.capacity !== undefined) numberOption('downstream.capacity', options.downstream.capacity, { min: 1 })
-  numberOption('callsPerSecond', options.callsPerSecond, { min: Number.MIN_VALUE })
-  durationOption('durationMs', options.durationMs)
+  knownOptions(refuse, '', options, known)
+  knownOptions(refuse, 'downstream', options.downstream, ['latencyMs', 'capacity', 'outages'])
+  durationOption(refuse, 'downstream.latencyMs', options.downstream.latencyMs, 0)
+  if (options.downstream.capacity !== undefined) numberOption(refuse, 'downstream.capacity', options.downstream.capacity, 1)
+  numberOption(refuse, 'callsPerSecond', options.callsPerSecond, Number.MIN_VALUE)
+  durationOption(refuse, 'durationMs', options.durationMs, 1)
   const { seed = Math.floor(Math.random() * 2 ** 32) } = options
-  numberOption('seed', seed, { min: 0, max: 2 ** 32, integer: true })
+  integerOption(refuse, 'seed', seed, 0, 2 ** 32)
   const policies = Array.isArray(options.policy) ? (options.policy as readonly PolicyOptions[]) : [options.policy as PolicyOptions]
-  if (policies.length === 0) throw invalidOption('policy', 'must name at least one policy')
+  if (policies.length === 0) throw refuse('policy', 'must name at least one policy')
   const running = previous.then(() => run(options, policies, seed))
   previous = running.catch(() => {})
   return running

@@ -1,28 +1,47 @@
 interface Entry {
   readonly dueAt: number
   readonly order: number
-  readonly run: () => void
+  /** Undefined once it ran or was cancelled. */
+  run: (() => void) | undefined
 }
 
 class VirtualTimeout {
-  entry: Entry | undefined
   readonly #clock: VirtualClock
   readonly #delayMs: number
   readonly #run: () => void
+  readonly #repeats: boolean
+  #entry: Entry | undefined
 
-  constructor(clock: VirtualClock, delayMs: number, run: () => void) {
+  constructor(clock: VirtualClock, delayMs: number, run: () => void, repeats: boolean) {
     this.#clock = clock
-    this.#delayMs = delayMs
+    this.#delayMs = Math.max(1, Math.trunc(Number(delayMs)) || 0)
     this.#run = run
+    this.#repeats = repeats
     this.refresh()
   }
 
   refresh(): this {
-    this.entry = this.#clock.schedule(Math.max(1, Math.trunc(Number(this.#delayMs)) || 0), () => {
-      this.entry = undefined
+    this.cancel()
+    this.#entry = this.#clock.schedule(this.#delayMs, () => {
+      this.#entry = undefined
+      if (this.#repeats) this.refresh()
       this.#run()
     })
     return this
+  }
+
+  cancel(): void {
+    if (this.#entry !== undefined) this.#entry.run = undefined
+    this.#entry = undefined
+  }
+
+  close(): this {
+    this.cancel()
+    return this
+  }
+
+  [Symbol.dispose](): void {
+    this.cancel()
   }
 
   ref(): this {
@@ -34,12 +53,12 @@ class VirtualTimeout {
   }
 
   hasRef(): boolean {
-    return this.entry !== undefined
+    return this.#entry !== undefined
   }
 }
 
 /**
- * Stands in for `performance.now`, `setTimeout`, `clearTimeout` and `Math.random` of the whole process while it is installed.
+ * Stands in for `performance.now`, the timers (`setImmediate` not) and `Math.random` of the whole process while it is installed.
  * It begins later than any process is old, so that what was made before does not see time run backwards, and always at the same
  * number, so that sums round alike in every run.
  */
@@ -58,19 +77,23 @@ export class VirtualClock {
   }
 
   install(): () => void {
-    const real = { setTimeout: globalThis.setTimeout, clearTimeout: globalThis.clearTimeout, random: Math.random }
+    const { setTimeout, clearTimeout, setInterval, clearInterval } = globalThis
+    const real = { setTimeout, clearTimeout, setInterval, clearInterval }
+    const realRandom = Math.random
     const realNow = Object.getOwnPropertyDescriptor(performance, 'now')
-    globalThis.setTimeout = ((run: (...args: unknown[]) => void, delayMs = 0, ...args: unknown[]) =>
-      new VirtualTimeout(this, delayMs, () => run(...args))) as unknown as typeof setTimeout
-    globalThis.clearTimeout = (timer) => {
-      if (!((timer as unknown) instanceof VirtualTimeout)) real.clearTimeout(timer)
-      else (timer as unknown as VirtualTimeout).entry = undefined
+    const set = (repeats: boolean) =>
+      ((run: (...args: unknown[]) => void, delayMs = 0, ...args: unknown[]) =>
+        new VirtualTimeout(this, delayMs, () => run(...args), repeats)) as unknown as typeof setTimeout
+    const clear = (timer: unknown): void => {
+      if (timer instanceof VirtualTimeout) timer.cancel()
+      else real.clearTimeout(timer as NodeJS.Timeout)
     }
+    Object.assign(globalThis, { setTimeout: set(false), clearTimeout: clear, setInterval: set(true), clearInterval: clear })
     Math.random = this.#random
     Object.defineProperty(performance, 'now', { value: () => this.#now, configurable: true, writable: true })
     return () => {
-      Object.assign(globalThis, { setTimeout: real.setTimeout, clearTimeout: real.clearTimeout })
-      Math.random = real.random
+      Object.assign(globalThis, real)
+      Math.random = realRandom
       if (realNow === undefined) Reflect.deleteProperty(performance, 'now')
       else Object.defineProperty(performance, 'now', realNow)
     }
@@ -89,8 +112,11 @@ export class VirtualClock {
       const next = this.#heap[0]
       if (next === undefined || next.dueAt > time) break
       this.#pop()
+      if (next.run === undefined) continue
       this.#now = Math.max(this.#now, next.dueAt)
-      next.run()
+      const { run } = next
+      next.run = undefined
+      run()
       await settle()
     }
     if (!isOver()) this.#now = Math.max(this.#now, time)
