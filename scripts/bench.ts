@@ -3,10 +3,12 @@ import { globSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { machine, print, type Question, type Report } from '../bench/report.ts'
+import { allowInstalls } from './allow-installs.ts'
 import { bin, requirePinnedNode, root } from './pinned-node.ts'
 import { run } from './step.ts'
 
 requirePinnedNode()
+allowInstalls()
 const files = globSync('bench/questions/*.ts', { cwd: root }).toSorted()
 const load = async (file: string) => ((await import(join(root, file))) as { default: Question }).default
 

@@ -1,10 +1,12 @@
 /** Builds what the film store needs and runs it: `pnpm demo --help` names the options. */
 import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
+import { allowInstalls } from './allow-installs.ts'
 import { bin, requirePinnedNode, root } from './pinned-node.ts'
 import { run } from './step.ts'
 
 requirePinnedNode()
+allowInstalls()
 console.log('Building the services …')
 const env = { ...process.env, TURBO_TELEMETRY_DISABLED: '1' }
 const build = spawnSync(bin('turbo'), ['run', 'build', '--filter=@film-store/demo...', '--output-logs=errors-only'], {

@@ -2,12 +2,14 @@
 import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join, relative, resolve } from 'node:path'
+import { allowInstalls } from './allow-installs.ts'
 
 const root = resolve(import.meta.dirname, '..')
 const suite = process.argv[2] ?? 'test'
 const { name } = JSON.parse(readFileSync('package.json', 'utf8')) as { name: string }
 const report = join(relative(root, process.cwd()), 'reports', `${suite}.json`)
 
+allowInstalls()
 const vitest = spawnSync(
   process.execPath,
   [

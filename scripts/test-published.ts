@@ -7,11 +7,13 @@ import { globSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { runId, startConsul, startPostgres, startRabbitmq, startRedis } from '../packages/stack/src/index.ts'
+import { allowInstalls } from './allow-installs.ts'
 import { bin, requirePinnedNode, root } from './pinned-node.ts'
 import { checkPublished } from './published/check.ts'
 import { command, run, type StepResult, step } from './step.ts'
 
 requirePinnedNode()
+allowInstalls()
 const { values } = parseArgs({ options: { node: { type: 'string', default: process.execPath } } })
 const version = execFileSync(values.node, ['--version'], { encoding: 'utf8' }).trim()
 console.log(`Node ${version} (${values.node})`)

@@ -7,11 +7,13 @@ import { spawn, spawnSync } from 'node:child_process'
 import { existsSync, globSync, readFileSync, rmSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { findOrphans, runId, startConsul, startPostgres, startRabbitmq, startRedis } from '../packages/stack/src/index.ts'
+import { allowInstalls } from './allow-installs.ts'
 import { bin, requirePinnedNode, root } from './pinned-node.ts'
 import { checkPublished } from './published/check.ts'
 import { command, run, type StepResult, step } from './step.ts'
 
 requirePinnedNode()
+allowInstalls()
 process.env['TURBO_TELEMETRY_DISABLED'] = '1'
 const long = process.argv.includes('--long')
 const steps: StepResult[] = []

@@ -1,4 +1,4 @@
-import { accessSync, constants, readFileSync, statSync } from 'node:fs'
+import { existsSync, readFileSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, resolve } from 'node:path'
 
@@ -29,10 +29,22 @@ export function isOpenToAll(folder: string): boolean {
   }
 }
 
-/** Where data folders go: the system's folder for temporary files, unless the account cannot reach it. */
-export function temporaryFolder(account: Account | undefined): string {
+/** A socket in a folder of a server has a path of 107 bytes at most. */
+const longestFolder = 64
+
+/**
+ * Where data folders go: the system's folder for temporary files, unless the account cannot reach it, a socket's path would be too long or the
+ * server cannot live with its letters. One that does not exist is for the caller to hear of.
+ */
+export function temporaryFolder({
+  account,
+  asciiPaths = false,
+}: {
+  account: Account | undefined
+  asciiPaths?: boolean | undefined
+}): string {
   const usual = tmpdir()
-  if (account === undefined || isOpenToAll(usual)) return usual
-  accessSync('/tmp', constants.W_OK)
-  return '/tmp'
+  if (asciiPaths && !/^[\x20-\x7e]*$/.test(usual)) return '/tmp'
+  const reached = account === undefined || isOpenToAll(usual) || !existsSync(usual)
+  return reached && Buffer.byteLength(usual) <= longestFolder ? usual : '/tmp'
 }

@@ -1,12 +1,18 @@
 import { connect } from 'node:net'
+import { endpointOf } from './endpoint.ts'
 
 const timeoutMs = 5_000
 
-/** The version in the properties with which a broker greets every client, before anybody logs in. */
-export function amqpVersion(url: string): Promise<string> {
-  const { hostname, port } = new URL(url)
+export interface Greeting {
+  version: string
+  /** RabbitMQ calls a cluster like its first node. */
+  clusterName: string
+}
+
+/** From the properties with which a broker greets every client, before anybody logs in. */
+export function amqpGreeting(url: string): Promise<Greeting> {
   return new Promise((resolve, reject) => {
-    const socket = connect({ host: hostname, port: Number(port || 5672) })
+    const socket = connect(endpointOf(url, 5672))
     let received = Buffer.alloc(0)
     socket.setTimeout(timeoutMs, () => socket.destroy(new Error(`no AMQP greeting within ${timeoutMs} ms`)))
     socket.once('connect', () => socket.write(Buffer.from([0x41, 0x4d, 0x51, 0x50, 0, 0, 9, 1])))
@@ -14,7 +20,7 @@ export function amqpVersion(url: string): Promise<string> {
       received = Buffer.concat([received, chunk])
       // A frame: type, channel, size of 4 bytes, payload, end mark.
       if (received.length < 7 || received.length < 8 + received.readUInt32BE(3)) return
-      resolve(readVersion(received))
+      resolve({ version: property(received, 'version'), clusterName: property(received, 'cluster_name') })
       socket.destroy()
     })
     socket.once('error', reject)
@@ -23,10 +29,10 @@ export function amqpVersion(url: string): Promise<string> {
 }
 
 /** A table entry: length of the name, name, type S, size of 4 bytes, text. */
-function readVersion(frame: Buffer): string {
-  const name = Buffer.from('\u0007versionS')
-  const at = frame.indexOf(name)
-  if (at < 0) return ''
-  const start = at + name.length + 4
+function property(frame: Buffer, name: string): string {
+  const mark = Buffer.from(`${String.fromCharCode(name.length)}${name}S`)
+  const at = frame.indexOf(mark)
+  const start = at + mark.length + 4
+  if (at < 0 || start > frame.length) return ''
   return frame.toString('utf8', start, start + frame.readUInt32BE(start - 4))
 }

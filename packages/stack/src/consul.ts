@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { isOpenToAll, unprivilegedAccount } from './account.ts'
 import { asOnTheMachine } from './container-program.ts'
@@ -10,7 +11,7 @@ import { findExecutable } from './locate.ts'
 import { resolveStartOptions, type StartOptions } from './options.ts'
 import type { Plan, Site } from './plan.ts'
 import type { Program } from './program.ts'
-import { borrowServer, type Server } from './server.ts'
+import { borrowServer, environmentUrl, type Server } from './server.ts'
 
 export type ConsulOptions = StartOptions
 
@@ -30,8 +31,15 @@ interface ConsulProgram {
  */
 export async function startConsul(options: ConsulOptions = {}): Promise<Server> {
   const resolved = resolveStartOptions(options)
-  const given = resolved.fresh ? undefined : process.env[consulVariable]
-  if (given) return borrowServer('consul', consulVariable, given, consulVersion, 8500)
+  const given = environmentUrl(consulVariable, resolved)
+  if (given) {
+    const protocols = ['http:']
+    return borrowServer(
+      given,
+      { name: 'consul', variable: consulVariable, protocols, defaultPort: 8500, askVersion: consulVersion, asked: {} },
+      resolved,
+    )
+  }
   const find = () => {
     const program = findExecutable('consul')
     return program === undefined ? undefined : { program, origin: `machine (${program})` }
@@ -50,6 +58,7 @@ export async function startConsul(options: ConsulOptions = {}): Promise<Server> 
 function consulPlan({ image, programs }: Found<ConsulProgram>): Plan {
   const shared = image !== undefined || isOpenToAll(join(programs.program, '..'))
   const account = shared ? unprivilegedAccount() : undefined
+  const node = `platform-${randomBytes(8).toString('hex')}`
   const program = (site: Site, args: string[]): Program => {
     const { folder, env } = site
     const own = { command: programs?.program ?? 'consul', args, env: { ...env, HOME: folder }, cwd: folder, account }
@@ -62,7 +71,6 @@ function consulPlan({ image, programs }: Found<ConsulProgram>): Plan {
     portOffsets: [rpcOffset, serfOffset],
     stopSignal: 'SIGINT',
     async prepare(site) {
-      const node = `platform-${randomBytes(4).toString('hex')}`
       const file = site.write(settingsFile, settingsText(site, node, { grpc_tls: -1 }))
       try {
         await site.runToEnd(program(site, ['validate', file]))
@@ -73,7 +81,7 @@ function consulPlan({ image, programs }: Found<ConsulProgram>): Plan {
     },
     programs: (site) => [program(site, ['agent', `-config-file=${join(site.folder, settingsFile)}`])],
     url: ({ port }) => `http://127.0.0.1:${port}`,
-    probe: consulVersion,
+    probe: (url) => consulVersion(url, node),
   }
 }
 
@@ -87,15 +95,23 @@ function settingsText({ folder, port }: Site, node: string, ports: Record<string
     client_addr: '127.0.0.1',
     ports: { http: port, server: port + rpcOffset, serf_lan: port + serfOffset, serf_wan: -1, dns: -1, grpc: -1, ...ports },
     performance: { raft_multiplier: 1 },
-    limits: { http_max_conns_per_client: 10_000 },
+    limits: { http_max_conns_per_client: connectionsPerClient() },
     check_update_interval: '0s',
     disable_update_check: true,
     skip_leave_on_interrupt: true, // a server that leaves does not find itself again after a restart
   })
 }
 
-/** Rejects until there is a leader that serves reads. */
-export async function consulVersion(url: string): Promise<string> {
+/** As many as our tests may need, unless this process may not open as many files: Consul then refuses to start. */
+function connectionsPerClient(): number {
+  const wanted = 10_000
+  if (process.platform !== 'linux') return 200 // Consul's own default
+  const soft = /^Max open files\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1]
+  return soft === undefined ? wanted : Math.max(20, Math.min(wanted, Math.floor(Number(soft) / 2)))
+}
+
+/** Rejects until there is a leader that serves reads, and when it is another one. */
+export async function consulVersion(url: string, node?: string): Promise<string> {
   const ask = async (path: string, accept: number[]) => {
     const response = await fetch(new URL(path, url), { signal: AbortSignal.timeout(5_000) })
     const text = await response.text()
@@ -103,6 +119,7 @@ export async function consulVersion(url: string): Promise<string> {
     return text
   }
   await ask('/v1/kv/platform-stack-probe?consistent', [200, 404])
-  const { Config } = JSON.parse(await ask('/v1/agent/self', [200])) as { Config: { Version: string } }
+  const { Config } = JSON.parse(await ask('/v1/agent/self', [200])) as { Config: { Version: string; NodeName: string } }
+  if (node !== undefined && Config.NodeName !== node) throw new Error('another Consul answers')
   return Config.Version
 }

@@ -57,7 +57,9 @@ export function containerProgram(
 export function asOnTheMachine(site: Site, image: Image, program: Program): ContainerProgram {
   const { command, args, account } = program
   const { uid, gid } = account ?? { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 }
-  const folder = `--mount=type=bind,source=${site.folder},target=${site.folder}`
+  // One field of a line of CSV.
+  const field = (name: string) => `"${name}=${site.folder.replaceAll('"', '""')}"`
+  const folder = `--mount=type=bind,${field('source')},${field('target')}`
   return containerProgram(site, {
     image,
     options: ['--network=host', `--user=${uid}:${gid}`, `--workdir=${site.folder}`, `--entrypoint=${command}`, folder],

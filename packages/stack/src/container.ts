@@ -1,5 +1,5 @@
 import { execFile, spawnSync } from 'node:child_process'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { pause } from '@platform/kernel'
 import type { Program } from './program.ts'
 
 /** What the engine's client, an attached program of ours, runs. */
@@ -41,7 +41,7 @@ export async function removeContainer(program: ContainerProgram, clientEnded: ()
     await callEngine(program, ['rm', '--force', '--volumes', name])
     const gone = !(await callEngine(program, ['container', 'inspect', name]))
     if (gone && clientEnded()) return
-    await sleep(removalIntervalMs)
+    await pause(removalIntervalMs)
   } while (performance.now() < giveUpAt)
 }
 

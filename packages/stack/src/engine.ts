@@ -38,14 +38,15 @@ export async function findEngine(signal?: AbortSignal): Promise<Engine | undefin
   return problem === undefined ? engine : undefined
 }
 
-/** Pulls the image unless it is here; `ERR_STACK_INSTALL` says what the engine said. */
-export async function obtainImage(engine: Engine, name: string, { signal, onProgress }: ResolvedStartOptions): Promise<Image> {
-  const { problem: absent } = await ask(engine, ['image', 'inspect', '--format', '{{.Id}}', name], answerTimeoutMs, signal)
-  if (absent !== undefined) {
-    onProgress(`pulling ${name}`)
-    const { problem } = await ask(engine, ['pull', '--quiet', name], pullTimeoutMs, signal)
-    if (problem !== undefined) throw new StackError('ERR_STACK_INSTALL', `pulling ${name} failed: ${problem}`)
-  }
+export async function hasImage(engine: Engine, name: string, signal: AbortSignal | undefined): Promise<boolean> {
+  return (await ask(engine, ['image', 'inspect', '--format', '{{.Id}}', name], answerTimeoutMs, signal)).problem === undefined
+}
+
+/** `ERR_STACK_INSTALL` says what the engine said. */
+export async function pullImage(engine: Engine, name: string, { signal, onProgress }: ResolvedStartOptions): Promise<Image> {
+  onProgress(`pulling ${name}`)
+  const { problem } = await ask(engine, ['pull', '--quiet', name], pullTimeoutMs, signal)
+  if (problem !== undefined) throw new StackError('ERR_STACK_INSTALL', `pulling ${name} failed: ${problem}`)
   return { engine, name }
 }
 

@@ -34,6 +34,8 @@ async function dial(): Promise<Socket> {
   return socket
 }
 
+const targetPort = () => (echo.address() as AddressInfo).port
+
 async function read(socket: Socket, bytes: number): Promise<string> {
   let text = ''
   while (text.length < bytes) text += ((await once(socket, 'data')) as [Buffer])[0].toString()
@@ -84,6 +86,78 @@ describe('faultProxy', () => {
     expect(await later).toEqual(['b', 'c'])
   })
 
+  it('silence: passes no end and no reset, and opens nothing at the server', async () => {
+    const before = await dial()
+    before.write('a')
+    await read(before, 1)
+    let told = 0
+    for (const event of ['error', 'end', 'close']) before.on(event, () => told++)
+    proxy.silence()
+    const opened = sockets.size
+    await dial()
+    for (const socket of sockets) if (socket.localPort === targetPort()) socket.resetAndDestroy()
+    await sleep(150)
+    expect(told).toBe(0)
+    expect(sockets.size).toBe(opened + 1) // ours alone, none at the server
+    const reset = new Promise((resolve) => before.once('close', resolve))
+    proxy.restore()
+    await reset
+  })
+
+  it('silence in one direction: the other one passes', async () => {
+    const socket = await dial()
+    socket.write('a')
+    await read(socket, 1)
+    const [atServer] = [...sockets].filter(({ localPort }) => localPort === targetPort())
+    proxy.silence({ direction: 'to-client' })
+    const arrived = once(atServer as Socket, 'data')
+    socket.write('b')
+    expect(String((await arrived)[0])).toBe('b')
+    expect(await hears(socket)).toBe(false)
+    proxy.restore()
+    expect(await read(socket, 1)).toBe('b')
+  })
+
+  it('throttle: lets so many bytes a second pass', async () => {
+    proxy.throttle(100_000, { direction: 'to-server' })
+    const socket = await dial()
+    const startedAt = performance.now()
+    socket.write('x'.repeat(50_000))
+    await read(socket, 50_000)
+    expect(performance.now() - startedAt).toBeGreaterThan(400) // half a second; the last share passes at its beginning
+  })
+
+  it('slice: data arrives in small pieces, whole and in order', async () => {
+    proxy.slice(3, { direction: 'to-client' })
+    const socket = await dial()
+    const pieces: string[] = []
+    socket.on('data', (piece: Buffer) => pieces.push(String(piece)))
+    socket.write('0123456789')
+    await expect.poll(() => pieces.join('')).toBe('0123456789')
+    expect(pieces.length).toBeGreaterThan(1)
+  })
+
+  it('tear: so many bytes pass, then the connection is reset', async () => {
+    const socket = await dial()
+    socket.write('a')
+    await read(socket, 1)
+    proxy.tear(4, { direction: 'to-client' })
+    let received = ''
+    socket.on('data', (piece: Buffer) => (received += String(piece)))
+    const reset = new Promise((resolve) => socket.once('error', resolve))
+    socket.write('0123456789')
+    expect(await reset).toMatchObject({ code: 'ECONNRESET' })
+    expect('0123'.startsWith(received)).toBe(true)
+    await expect.poll(() => proxy.connections).toBe(0)
+  })
+
+  it('refuses what is no figure or direction', () => {
+    expect(() => proxy.throttle(0)).toThrow(expect.objectContaining({ code: 'ERR_STACK_OPTION', option: 'bytesPerSecond' }))
+    expect(() => proxy.slice(0.5)).toThrow(expect.objectContaining({ option: 'bytes' }))
+    expect(() => proxy.tear(-1)).toThrow(expect.objectContaining({ option: 'bytes' }))
+    expect(() => proxy.silence({ direction: 'up' as 'to-server' })).toThrow(expect.objectContaining({ option: 'direction' }))
+  })
+
   it('delay: holds data back in each direction and keeps its order', async () => {
     proxy.delay(100)
     const socket = await dial()
@@ -127,6 +201,8 @@ describe('faultProxy', () => {
     ['amqp://user:word@127.0.0.1:5672/test-1', 'amqp://user:word@127.0.0.1:PORT/test-1'],
     ['http://127.0.0.1:8500', 'http://127.0.0.1:PORT'],
     ['127.0.0.1:8500', '127.0.0.1:PORT'],
+    ['redis://:word@[::1]:6379/1', 'redis://:word@127.0.0.1:PORT/1'],
+    ['[::1]:8500', '127.0.0.1:PORT'],
   ])('keeps %s but for the address', async (target, url) => {
     await using other = await faultProxy(target)
     expect(other.url).toBe(url.replace('PORT', String(other.port)))

@@ -1,6 +1,6 @@
-import { findEngine, type Image, obtainImage } from './engine.ts'
+import { findEngine, hasImage, type Image, pullImage } from './engine.ts'
 import { StackError } from './errors.ts'
-import { missing } from './locate.ts'
+import { allowing, missing } from './locate.ts'
 import type { ResolvedStartOptions } from './options.ts'
 
 export interface Wanted<T> {
@@ -18,16 +18,16 @@ export interface Wanted<T> {
 
 export type Found<T> = { programs: T; image?: undefined } | { programs?: undefined; image: Image }
 
-/** On the machine, then in a container, then from the distribution. */
+/** On the machine, then in a container, then from the distribution; what is not here is brought here only if that is allowed. */
 export async function findServer<T>(wanted: Wanted<T>, options: ResolvedStartOptions): Promise<Found<T>> {
   const forced = options.source === 'container'
   const here = forced ? undefined : wanted.find()
   if (here !== undefined) return { programs: here }
   const image = await findImage(wanted, options, forced)
   if (image) return { image }
-  const installed = await wanted.install?.()
+  const installed = options.install ? await wanted.install?.() : undefined
   if (installed !== undefined) return { programs: installed }
-  throw missing(wanted)
+  throw missing(wanted, options.install)
 }
 
 async function findImage({ what, image }: Wanted<unknown>, options: ResolvedStartOptions, forced: boolean): Promise<Image | undefined> {
@@ -37,8 +37,14 @@ async function findImage({ what, image }: Wanted<unknown>, options: ResolvedStar
       throw new StackError('ERR_STACK_MISSING', `${what} was asked for in a container, but no engine answers to \`docker version\``)
     return undefined
   }
+  const name = options.image ?? image
+  if (await hasImage(engine, name, options.signal)) return { engine, name }
+  if (!options.install) {
+    if (!forced) return undefined
+    throw new StackError('ERR_STACK_MISSING', `${what}: the image ${name} is not here. \`docker pull ${name}\` brings it, or ${allowing}.`)
+  }
   try {
-    return await obtainImage(engine, options.image ?? image, options)
+    return await pullImage(engine, name, options)
   } catch (error) {
     if (forced || !StackError.isInstance(error)) throw error
     options.onProgress(error.message)

@@ -1,16 +1,18 @@
-import { chownSync, mkdtempSync, writeFileSync } from 'node:fs'
+import { randomBytes } from 'node:crypto'
+import { chownSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { orAborted, pause, settlesWithin, withDeadline } from '@platform/kernel'
 import { temporaryFolder } from './account.ts'
-import { StackError } from './errors.ts'
+import { onMachine, StackError } from './errors.ts'
 import { explain } from './explain.ts'
 import { type Grip, grip } from './grip.ts'
 import type { ResolvedStartOptions } from './options.ts'
 import type { Plan, Site } from './plan.ts'
-import { portTaken, takenPort } from './ports.ts'
+import { portTaken, saysPortTaken, takenPort } from './ports.ts'
+import { isAlive } from './process-tree.ts'
 import type { Program } from './program.ts'
 import type { Server, ServerName } from './server.ts'
-import { type Running, type Supervision, serverEnvironment, supervise } from './supervision.ts'
+import { type Supervision, serverEnvironment, supervise } from './supervision.ts'
 
 const probeIntervalMs = 25
 
@@ -27,12 +29,16 @@ export class Instance implements Server {
   readonly #options: ResolvedStartOptions
   readonly #site: Site
   readonly #supervision: Supervision
+  readonly #stopped = new AbortController()
   #grips: Grip[] = []
+  /** Where the log of the latest start begins. */
+  #logStart = 0
+  /** Restarts come one after the other. */
+  #lastTurn: Promise<void> = Promise.resolve()
   #stopping: Promise<void> | undefined
 
   constructor(plan: Plan, options: ResolvedStartOptions, port: number) {
-    const folder = mkdtempSync(join(temporaryFolder(plan.account), `platform-stack-${plan.name}-`))
-    if (plan.account) chownSync(folder, plan.account.uid, plan.account.gid)
+    const folder = join(temporaryFolder(plan), `platform-stack-${plan.name}-${randomBytes(6).toString('hex')}`)
     this.logFile = join(folder, `${plan.name}.log`)
     this.#plan = plan
     this.#options = options
@@ -44,6 +50,7 @@ export class Instance implements Server {
       runToEnd: (it) => this.#runToEnd(it),
     }
     this.#supervision = supervise(folder, this.logFile)
+    if (plan.account) chownSync(folder, plan.account.uid, plan.account.gid)
     this.name = plan.name
     this.port = port
     this.origin = plan.origin
@@ -63,7 +70,7 @@ export class Instance implements Server {
         await this.#up(signal)
       }, this.#options.signal)
     } catch (error) {
-      const explained = explain(this, error)
+      const explained = explain(this, await this.#orPortTaken(error))
       await this.#supervision.end()
       throw explained
     }
@@ -71,8 +78,14 @@ export class Instance implements Server {
 
   stop(): Promise<void> {
     const { stopTimeoutMs } = this.#options
+    this.#stopped.abort(stopped(this.name))
     this.#stopping ??= this.#down(Math.min(stopTimeoutMs, this.#plan.partingMs ?? stopTimeoutMs)).then(() => this.#supervision.end())
     return this.#stopping
+  }
+
+  log(): string {
+    this.#checkOwned()
+    return onMachine(`reading the log of ${this.name}`, () => readFileSync(this.logFile, 'utf8'))
   }
 
   async kill(): Promise<void> {
@@ -111,15 +124,23 @@ export class Instance implements Server {
     }
   }
 
-  async restart(): Promise<void> {
+  restart(): Promise<void> {
+    const turn = this.#lastTurn.then(() => this.#restartNow())
+    this.#lastTurn = turn.catch(() => {})
+    return turn
+  }
+
+  async #restartNow(): Promise<void> {
     this.#checkOwned()
     try {
       await this.#down(this.#options.stopTimeoutMs)
+      this.#checkOwned()
       const taken = await takenPort(this.port, this.#plan.portOffsets)
       if (taken !== undefined) throw portTaken(this.name, taken)
       await this.#within((signal) => this.#up(signal))
     } catch (error) {
-      throw explain(this, error)
+      if (this.#stopping) throw stopped(this.name)
+      throw explain(this, await this.#orPortTaken(error))
     }
   }
 
@@ -128,56 +149,60 @@ export class Instance implements Server {
   }
 
   #checkOwned(): void {
-    if (this.#stopping) throw new StackError('ERR_STACK_STOPPED', `${this.name} was stopped`)
+    if (this.#stopping) throw stopped(this.name)
   }
 
   #alive(): Grip[] {
     return this.#grips.filter(({ running }) => !running.exit)
   }
 
-  /** Runs `work` under the start deadline and the caller's signal, keeping this process alive meanwhile. */
+  /** Runs `work` under the start deadline and the caller's signal, keeping this process alive meanwhile; `stop` ends it too. */
   async #within(work: (signal: AbortSignal) => Promise<void>, caller?: AbortSignal): Promise<void> {
-    const deadline = new AbortController()
     const { startTimeoutMs } = this.#options
-    const timer = setTimeout(
-      () => deadline.abort(new StackError('ERR_STACK_TIMEOUT', `no answer within ${startTimeoutMs} ms`)),
-      startTimeoutMs,
-    )
-    const signal = caller ? AbortSignal.any([caller, deadline.signal]) : deadline.signal
-    const aborted = Promise.withResolvers<never>()
-    const onAbort = () => aborted.reject(signal.reason)
-    signal.addEventListener('abort', onAbort, { once: true })
+    const late = () => new StackError('ERR_STACK_TIMEOUT', `no answer within ${startTimeoutMs} ms`)
+    const signal = caller ? AbortSignal.any([caller, this.#stopped.signal]) : this.#stopped.signal
     this.#supervision.hold()
     try {
-      await Promise.race([work(signal), aborted.promise])
+      await withDeadline(startTimeoutMs, late, work, signal)
     } finally {
       this.#supervision.release()
-      clearTimeout(timer)
-      signal.removeEventListener('abort', onAbort)
-      // Stops what `work` still does when it lost the race.
-      deadline.abort()
     }
   }
 
+  /** Starts the programs and waits until the last one answers: itself, and not somebody else at its port. */
   async #up(signal: AbortSignal): Promise<void> {
     this.#grips = []
-    for (const program of this.#plan.programs(this.#site)) this.#grips.push(grip(program, await this.#supervision.run(program)))
-    let exited = false
-    const died = Promise.race(this.#grips.map(({ running }) => running.exited)).then(() => {
-      exited = true
-      throw new StackError('ERR_STACK_DIED', 'it ended while starting')
-    })
-    died.catch(() => {})
+    this.#logStart = statSync(this.logFile, { throwIfNoEntry: false })?.size ?? 0
+    for (const program of this.#plan.programs(this.#site)) {
+      signal.throwIfAborted()
+      this.#grips.push(grip(program, await this.#supervision.run(program)))
+    }
+    const death = new AbortController()
+    const died = () => death.abort(new StackError('ERR_STACK_DIED', 'it ended while starting'))
+    for (const { running } of this.#grips) void running.exited.then(died)
     for (;;) {
       signal.throwIfAborted()
+      death.signal.throwIfAborted()
       try {
-        this.version = await Promise.race([this.#plan.probe(this.url, this.#site), died])
-        return
-      } catch (error) {
-        if (exited) throw error
-        await sleep(probeIntervalMs)
+        const version = await orAborted(this.#plan.probe(this.url, this.#site), death.signal)
+        if (this.#grips.every(({ running }) => !running.exit && isAlive(running.pid))) {
+          this.version = version
+          return
+        }
+      } catch {
+        // not yet, or not ours
       }
+      await pause(probeIntervalMs, signal)
     }
+  }
+
+  /** A program that ended because somebody else has its port says so, at least in its log. */
+  async #orPortTaken(error: unknown): Promise<unknown> {
+    if (!StackError.isInstance(error) || error.code !== 'ERR_STACK_DIED') return error
+    await Promise.all(this.#alive().map((each) => each.kill())) // what else it runs has ports of its own
+    const taken = await takenPort(this.port, this.#plan.portOffsets)
+    if (taken === undefined && !saysPortTaken(this.logFile, this.#logStart)) return error
+    return portTaken(this.name, taken ?? this.port, error)
   }
 
   /** Ends the programs in reverse order. */
@@ -186,7 +211,7 @@ export class Instance implements Server {
     try {
       const server = this.#grips.at(-1)
       for (const each of this.#alive().toReversed()) {
-        await each.end(each === server ? this.#plan.stopSignal : 'SIGTERM', () => endsWithin(each.running, timeoutMs))
+        await each.end(each === server ? this.#plan.stopSignal : 'SIGTERM', () => settlesWithin(each.running.exited, timeoutMs))
       }
     } finally {
       this.#supervision.release()
@@ -195,9 +220,11 @@ export class Instance implements Server {
 
   #write(name: string, text: string): string {
     const file = join(this.#site.folder, name)
-    writeFileSync(file, text, { mode: 0o600 })
-    if (this.#plan.account) chownSync(file, this.#plan.account.uid, this.#plan.account.gid)
-    return file
+    return onMachine(`writing ${name} of ${this.name}`, () => {
+      writeFileSync(file, text, { mode: 0o600 })
+      if (this.#plan.account) chownSync(file, this.#plan.account.uid, this.#plan.account.gid)
+      return file
+    })
   }
 
   async #runToEnd(program: Program): Promise<void> {
@@ -206,10 +233,6 @@ export class Instance implements Server {
   }
 }
 
-async function endsWithin(running: Running, timeoutMs: number): Promise<boolean> {
-  const timer = new AbortController()
-  const late = sleep(timeoutMs, false, { signal: timer.signal }).catch(() => false)
-  const clean = await Promise.race([running.exited.then(() => true), late])
-  timer.abort()
-  return clean
+function stopped(name: string): StackError {
+  return new StackError('ERR_STACK_STOPPED', `${name} was stopped`)
 }

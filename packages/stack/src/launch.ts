@@ -6,7 +6,7 @@ import type { Plan } from './plan.ts'
 import { freePort, portTaken, takenPort } from './ports.ts'
 
 /** Between the draw of a free port and the server's start somebody else may take it; then another one is drawn. */
-const portAttempts = 3
+const portAttempts = 5
 
 export async function launch(plan: Plan, options: ResolvedStartOptions): Promise<Instance> {
   options.signal?.throwIfAborted()
@@ -22,11 +22,9 @@ export async function launch(plan: Plan, options: ResolvedStartOptions): Promise
       await instance.start()
       return instance
     } catch (error) {
-      if (!StackError.isInstance(error) || error.code !== 'ERR_STACK_DIED') throw error
-      const taken = await takenPort(port, portOffsets)
-      if (taken === undefined || (options.port === undefined && attempt === portAttempts)) throw error
+      const taken = StackError.isInstance(error) && error.code === 'ERR_STACK_PORT_TAKEN'
+      if (!taken || options.port !== undefined || attempt === portAttempts) throw error
       if (error.logFile) rmSync(error.logFile, { force: true })
-      if (options.port !== undefined) throw portTaken(plan.name, taken, error)
     }
   }
 }

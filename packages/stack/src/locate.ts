@@ -1,6 +1,7 @@
 import { accessSync, constants, statSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { StackError } from './errors.ts'
+import { installVariable } from './options.ts'
 
 /** Servers often stand where a user's PATH does not look. */
 const usualFolders = ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin', '/opt/homebrew/sbin', '/opt/homebrew/bin']
@@ -26,12 +27,17 @@ export interface Missing {
   program: string
 }
 
-export function missing({ what, variable, program }: Missing): StackError {
+/** The switch, for messages. */
+export const allowing: string = `allow it by { install: true } or ${installVariable}=1`
+
+export function missing({ what, variable, program }: Missing, mayInstall: boolean): StackError {
   const ways = [
     ...(variable === undefined ? [] : [`name a running one in ${variable}`]),
     `install ${program}`,
-    'start a container engine (docker) that has or can pull its image',
-    'run as root on Debian, where it is installed from the distribution',
+    'start a container engine (docker) that has its image',
+    mayInstall
+      ? 'run as root on Debian, where it is installed from the distribution'
+      : `${allowing} to pull its image or, as root on Debian, to install its package`,
   ]
   return new StackError('ERR_STACK_MISSING', `${what} is not here. Either ${ways.join(', or ')}.`)
 }

@@ -20,19 +20,24 @@ export function nginxText(config: string, generation: number, site: Site): strin
   return `
 daemon off;
 worker_processes 1;
-pid ${join(folder, 'nginx.pid')};
+pid ${quoted(join(folder, 'nginx.pid'))};
 error_log stderr notice;
 events { worker_connections 1024; }
 http {
   access_log off;
-${temporaryPaths.map((name) => `  ${name}_temp_path ${join(folder, name)};`).join('\n')}
+${temporaryPaths.map((name) => `  ${name}_temp_path ${quoted(join(folder, name))};`).join('\n')}
   server {
-    listen unix:${stateSocket(site)};
+    listen ${quoted(`unix:${stateSocket(site)}`)};
     location / { return 200 '$nginx_version ${generation}'; }
   }
 ${config.replaceAll('{{listen}}', `127.0.0.1:${port}`)}
 }
 `
+}
+
+/** As nginx reads it: whatever a path holds, it is one word. */
+function quoted(text: string): string {
+  return `"${text.replaceAll(/["\\]/g, String.raw`\$&`)}"`
 }
 
 /** Rejects while nothing answers. */

@@ -1,6 +1,6 @@
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { pause } from '@platform/kernel'
 import { unprivilegedAccount } from './account.ts'
 import { asOnTheMachine } from './container-program.ts'
 import { canInstall, installPackages } from './debian.ts'
@@ -89,7 +89,7 @@ export async function startNginx(options: NginxOptions): Promise<NginxServer> {
     try {
       put(site)
       await instance.signal('SIGHUP')
-      while ((await askState(site)).generation !== generation) await sleep(pollIntervalMs, undefined, { signal })
+      while ((await askState(site)).generation !== generation) await pause(pollIntervalMs, signal)
     } catch (error) {
       config = before
       put(site)

@@ -18,6 +18,8 @@ export interface Plan {
   name: ServerName
   origin: string
   account: Account | undefined
+  /** Set for a server that does not start in a folder whose path has other letters. */
+  asciiPaths?: boolean | undefined
   /** Further ports, as offsets from the main one, that must be free as well. */
   portOffsets?: number[] | undefined
   /** What ends it cleanly. */

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { StackError } from './errors.ts'
 
@@ -14,7 +15,7 @@ export async function freePort(offsets: number[] = []): Promise<number> {
     const port = lowest + Math.floor(Math.random() * (highest - lowest + 1))
     if ((await takenPort(port, offsets)) === undefined) return port
   }
-  throw new Error(`found no free port between ${lowest} and ${highest}`)
+  throw new StackError('ERR_STACK_SYSTEM', `found no free port between ${lowest} and ${highest}`)
 }
 
 /** The first of `port` and those at the offsets that cannot be listened on. */
@@ -27,6 +28,15 @@ export async function takenPort(port: number, offsets: number[] = []): Promise<n
 
 export function portTaken(name: string, port: number, cause?: unknown): StackError {
   return new StackError('ERR_STACK_PORT_TAKEN', `${name} cannot listen on 127.0.0.1:${port}: the port is taken`, { cause })
+}
+
+/** Whether a server that died says in its log, from this byte on, that it could not listen; whoever took the port may have left since. */
+export function saysPortTaken(logFile: string, from: number): boolean {
+  try {
+    return /address already in use|eaddrinuse/i.test(readFileSync(logFile).subarray(from).toString())
+  } catch {
+    return false
+  }
 }
 
 function isFree(port: number): Promise<boolean> {

@@ -3,6 +3,7 @@ import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, re
 import { basename, dirname, join } from 'node:path'
 import { unprivilegedAccount } from './account.ts'
 import { cacheFolder } from './debian.ts'
+import { onMachine } from './errors.ts'
 
 export interface PostgresPrograms {
   bin: string
@@ -26,34 +27,43 @@ export function embeddedPostgres(): PostgresPrograms | undefined {
   const root = join(dirname(entry), '..')
   const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string }
   const native = join(root, 'native')
-  const home = unprivilegedAccount() ? shareWithAll(native, join(cacheFolder(), `postgres-${version}`)) : native
-  return { bin: join(home, 'bin'), major: Number.parseInt(version, 10), origin: `npm (${name} ${version})` }
+  const usable = usablePrograms(native, join(cacheFolder(), `postgres-${version}`), unprivilegedAccount() !== undefined)
+  return { bin: join(usable, 'bin'), major: Number.parseInt(version, 10), origin: `npm (${name} ${version})` }
 }
 
-/** Copies once: the clone may lie below a home that only root may enter, and PostgreSQL does not run as root. */
-function shareWithAll(from: string, to: string): string {
+/**
+ * `native` itself for whoever may read it, when the links are there by which the libraries are found: an install script makes them, if it may
+ * run. A copy in every other case.
+ */
+export function usablePrograms(native: string, copy: string, shared: boolean): string {
+  const complete = linksOf(native).every(({ link }) => existsSync(link))
+  return !shared && complete ? native : copyOf(native, copy, shared)
+}
+
+/** Copies once. As root for all users: the clone may lie below a home that only root may enter, and PostgreSQL does not run as root. */
+function copyOf(from: string, to: string, shared: boolean): string {
   if (existsSync(to)) return to
-  mkdirSync(dirname(to), { recursive: true, mode: 0o755 })
-  const draft = `${to}.${process.pid}`
-  cpSync(from, draft, { recursive: true, verbatimSymlinks: true })
-  restoreSymlinks(draft)
-  openToAll(draft)
-  try {
-    renameSync(draft, to)
-  } catch {
-    rmSync(draft, { recursive: true, force: true }) // another process was first
-  }
+  onMachine(`copying PostgreSQL to ${to}`, () => {
+    mkdirSync(dirname(to), { recursive: true, mode: 0o755 })
+    const draft = `${to}.${process.pid}`
+    cpSync(from, draft, { recursive: true, verbatimSymlinks: true })
+    for (const { link, file } of linksOf(draft)) if (!existsSync(link)) symlinkSync(file, link)
+    if (shared) openToAll(draft)
+    try {
+      renameSync(draft, to)
+    } catch {
+      rmSync(draft, { recursive: true, force: true }) // another process was first
+    }
+  })
   return to
 }
 
-/** npm packages cannot hold symbolic links; the package lists them, and its install script may have been forbidden. */
-function restoreSymlinks(native: string): void {
+/** npm packages cannot hold symbolic links; the package lists them. */
+function linksOf(native: string): { link: string; file: string }[] {
   const list = join(native, 'pg-symlinks.json')
-  if (!existsSync(list)) return
-  for (const { source, target } of JSON.parse(readFileSync(list, 'utf8')) as { source: string; target: string }[]) {
-    const link = join(native, target.replace(/^native\//, ''))
-    if (!existsSync(link)) symlinkSync(basename(source), link)
-  }
+  if (!existsSync(list)) return []
+  const listed = JSON.parse(readFileSync(list, 'utf8')) as { source: string; target: string }[]
+  return listed.map(({ source, target }) => ({ link: join(native, target.replace(/^native\//, '')), file: basename(source) }))
 }
 
 function openToAll(path: string): void {

@@ -9,10 +9,10 @@ import { StackError } from './errors.ts'
 import { findServer, type Found } from './find-server.ts'
 import { images } from './images.ts'
 import { launch } from './launch.ts'
-import { type ResolvedStartOptions, resolveStartOptions, type StartOptions, wrong } from './options.ts'
+import { booleanOption, type ResolvedStartOptions, resolveStartOptions, settingsOption, type StartOptions } from './options.ts'
 import { embeddedPackage, embeddedPostgres, machinePostgres, oldestMajor, type PostgresPrograms } from './postgres-programs.ts'
 import type { Plan } from './plan.ts'
-import { borrowServer, type Server } from './server.ts'
+import { borrowServer, environmentUrl, type Server } from './server.ts'
 
 export interface PostgresOptions extends Omit<StartOptions, 'source'> {
   /**
@@ -29,16 +29,28 @@ export interface PostgresOptions extends Omit<StartOptions, 'source'> {
 /** The address of a server that is there already. */
 export const postgresVariable = 'PLATFORM_POSTGRES_URL'
 
+/** A setting of our own, by which a server shows that it is the one that was started. */
+const identitySetting = 'platform_stack.identity'
+
 /** Below 17 there is no locale of PostgreSQL's own, and macOS has no C.UTF-8. */
 const libcLocale = process.platform === 'linux' ? 'C.UTF-8' : 'C'
 
 /** A PostgreSQL of one's own. The user in `url` is a superuser whose password is needed (scram-sha-256); 300 connections. */
 export async function startPostgres(options: PostgresOptions = {}): Promise<Server> {
   const resolved = resolveStartOptions(options, ['durable', 'settings'], ['embedded', 'machine', 'container'])
-  const { durable = false, settings = {} } = options
-  if (typeof durable !== 'boolean') throw wrong('durable', 'must be a boolean')
-  const given = resolved.fresh ? undefined : process.env[postgresVariable]
-  if (given) return borrowServer('postgres', postgresVariable, given, postgresVersion, 5432)
+  const { durable = false } = options
+  booleanOption('durable', durable)
+  const settings = settingsOption(options.settings ?? {}, ['port', 'data_directory', identitySetting])
+  const given = environmentUrl(postgresVariable, resolved)
+  if (given) {
+    const asked = { durable, settings: Object.keys(settings).length > 0 }
+    const protocols = ['postgres:', 'postgresql:']
+    return borrowServer(
+      given,
+      { name: 'postgres', variable: postgresVariable, protocols, defaultPort: 5432, askVersion: postgresVersion, asked },
+      resolved,
+    )
+  }
   const found = await findPrograms(resolved)
   const fast: Record<string, string> = durable ? {} : { fsync: 'off', full_page_writes: 'off' }
   const all = {
@@ -86,6 +98,7 @@ const locale = (major: number) =>
 function machinePlan(programs: PostgresPrograms, settings: Record<string, string>): Plan {
   const account = unprivilegedAccount()
   const password = randomBytes(12).toString('hex')
+  const identity = randomBytes(12).toString('hex')
   return {
     name: 'postgres',
     origin: programs.origin,
@@ -110,7 +123,7 @@ function machinePlan(programs: PostgresPrograms, settings: Record<string, string
           join(site.folder, 'data'),
           '-p',
           String(site.port),
-          ...toArgs({ listen_addresses: '127.0.0.1', unix_socket_directories: '', ...settings }),
+          ...toArgs({ listen_addresses: '127.0.0.1', unix_socket_directories: '', ...settings, [identitySetting]: identity }),
         ],
         env: site.env,
         cwd: site.folder,
@@ -119,12 +132,13 @@ function machinePlan(programs: PostgresPrograms, settings: Record<string, string
       },
     ],
     url: (site) => `postgres://platform:${password}@127.0.0.1:${site.port}/postgres`,
-    probe: postgresVersion,
+    probe: (url) => postgresVersion(url, identity),
   }
 }
 
 function containerPlan(image: Image, settings: Record<string, string>): Plan {
   const password = randomBytes(12).toString('hex')
+  const identity = randomBytes(12).toString('hex')
   const major = Number(/:(\d+)/.exec(image.name)?.[1] ?? 0) // unknown: what every version knows
   return {
     name: 'postgres',
@@ -143,22 +157,27 @@ function containerPlan(image: Image, settings: Record<string, string>): Plan {
           POSTGRES_PASSWORD: password,
           POSTGRES_INITDB_ARGS: ['--auth=scram-sha-256', '--encoding=UTF8', ...locale(major), '--no-sync'].join(' '),
         },
-        args: ['postgres', ...toArgs(settings)],
+        args: ['postgres', ...toArgs({ ...settings, [identitySetting]: identity })],
       }),
     ],
     url: (site) => `postgres://platform:${password}@127.0.0.1:${site.port}/postgres`,
-    probe: postgresVersion,
+    probe: (url) => postgresVersion(url, identity),
   }
 }
 
-/** Of whatever answers at the address; rejects while nothing does. */
-export async function postgresVersion(url: string): Promise<string> {
+/** Of whatever answers at the address, if it is who it should be; rejects while nothing does. */
+export async function postgresVersion(url: string, identity?: string): Promise<string> {
   const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 5_000, query_timeout: 5_000 })
   client.on('error', () => {})
   try {
     await client.connect()
-    const { rows } = await client.query<{ version: string }>("select current_setting('server_version') as version")
-    return rows[0]?.version.split(' ')[0] ?? ''
+    const { rows } = await client.query<{ version: string; identity: string | null }>(
+      "select current_setting('server_version') as version, current_setting($1, true) as identity",
+      [identitySetting],
+    )
+    const [row] = rows
+    if (row === undefined || (identity !== undefined && row.identity !== identity)) throw new Error('another PostgreSQL answers')
+    return row.version.split(' ')[0] ?? ''
   } finally {
     await client.end().catch(() => {})
   }

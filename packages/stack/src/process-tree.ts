@@ -1,19 +1,20 @@
 import { execFileSync } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { pause } from '@platform/kernel'
 
-interface ProcessRow {
+export interface ProcessRow {
   pid: number
   parent: number
   group: number
+  /** When it began, in the system's own words: together with the pid it names one process for good. */
+  start: string
 }
 
 /**
  * The living processes of a server: its leader, the leader's group and all their descendants, ancestors first. A process group alone is not
  * enough: every PostgreSQL backend leads a session of its own.
  */
-export function processTree(leader: number): number[] {
-  const rows = listProcesses()
+export function processTree(leader: number, rows: readonly ProcessRow[] = listProcesses()): number[] {
   const members = new Set<number>()
   for (const row of rows) if (row.pid === leader || row.group === leader) members.add(row.pid)
   for (let grown = true; grown; ) {
@@ -43,7 +44,7 @@ export async function killTree(leader: number, known: readonly number[] = proces
     const left = [...processTree(leader), ...known.filter(isAlive)]
     if (left.length === 0) return
     for (const pid of left) send(pid, 'SIGKILL')
-    await sleep(10)
+    await pause(10)
   }
 }
 
@@ -57,6 +58,12 @@ export function isAlive(pid: number): boolean {
   return process.platform !== 'linux' || readRow(pid) !== undefined
 }
 
+/** When a living process began; undefined when it is over. */
+export function startOf(pid: number): string | undefined {
+  if (process.platform === 'linux') return readRow(pid)?.start
+  return listProcesses().find((row) => row.pid === pid)?.start
+}
+
 function send(pid: number, signal: NodeJS.Signals): void {
   try {
     process.kill(pid, signal)
@@ -65,7 +72,7 @@ function send(pid: number, signal: NodeJS.Signals): void {
   }
 }
 
-function listProcesses(): ProcessRow[] {
+export function listProcesses(): ProcessRow[] {
   if (process.platform !== 'linux') return listByPs()
   return readdirSync('/proc').flatMap((name) => {
     const row = /^\d+$/.test(name) ? readRow(Number(name)) : undefined
@@ -73,8 +80,9 @@ function listProcesses(): ProcessRow[] {
   })
 }
 
-/** Position after the command in /proc/<pid>/stat. */
+/** Positions after the command in /proc/<pid>/stat. */
 const threadCount = 17
+const startTicks = 19
 
 function readRow(pid: number): ProcessRow | undefined {
   let stat: string
@@ -88,13 +96,17 @@ function readRow(pid: number): ProcessRow | undefined {
   const [state, parent, group] = fields
   // A zombie whose other threads are still ending holds its ports until they have.
   const over = state === 'X' || (state === 'Z' && Number(fields[threadCount]) <= 1)
-  return over ? undefined : { pid, parent: Number(parent), group: Number(group) }
+  return over ? undefined : { pid, parent: Number(parent), group: Number(group), start: fields[startTicks] ?? '' }
 }
 
 function listByPs(): ProcessRow[] {
-  const table = execFileSync('ps', ['-A', '-o', 'pid=,ppid=,pgid=,state='], { encoding: 'utf8' })
+  const table = execFileSync('ps', ['-A', '-o', 'pid=,ppid=,pgid=,state=,lstart='], {
+    encoding: 'utf8',
+    env: { PATH: '/bin:/usr/bin', LC_ALL: 'C' },
+  })
   return table.split('\n').flatMap((line) => {
-    const [pid, parent, group, state] = line.trim().split(/\s+/)
-    return state === undefined || state.startsWith('Z') ? [] : [{ pid: Number(pid), parent: Number(parent), group: Number(group) }]
+    const [pid, parent, group, state, ...start] = line.trim().split(/\s+/)
+    if (state === undefined || state.startsWith('Z')) return []
+    return [{ pid: Number(pid), parent: Number(parent), group: Number(group), start: start.join(' ') }]
   })
 }

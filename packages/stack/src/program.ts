@@ -5,7 +5,7 @@ import type { Container } from './container.ts'
 export interface Program {
   command: string
   args: string[]
-  /** The whole environment, but for the marks by which `findServerProcesses` finds it; nothing else is inherited. */
+  /** The whole environment; nothing is inherited. */
   env: Record<string, string>
   cwd: string
   account?: Account | undefined

@@ -1,4 +1,5 @@
 import { request } from 'node:http'
+import { endpointOf } from './endpoint.ts'
 import { StackError } from './errors.ts'
 
 /** For a server whose management listener is not at its AMQP port plus 10,000 (RabbitMQ's own distance: 5672, 15672). */
@@ -12,12 +13,11 @@ export function managementUrl(amqpUrl: string): string {
 
 /** `path` below `/api/`; answers other than 2xx reject. Keeps no connection: an open one delays the broker's stop by five seconds. */
 export function managementRequest(baseUrl: string, method: string, path: string, body?: unknown): Promise<void> {
-  const { hostname, port, username, password } = new URL(baseUrl)
+  const { username, password } = new URL(baseUrl)
   const text = body === undefined ? '' : JSON.stringify(body)
   return new Promise((resolve, reject) => {
     const outgoing = request({
-      host: hostname,
-      port,
+      ...endpointOf(baseUrl, 80),
       method,
       path: `/api/${path}`,
       auth: `${decodeURIComponent(username)}:${decodeURIComponent(password)}`,

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { unprivilegedAccount } from './account.ts'
-import { amqpVersion } from './amqp-greeting.ts'
+import { amqpGreeting } from './amqp-greeting.ts'
 import { containerProgram } from './container-program.ts'
 import { canInstall, installPackages } from './debian.ts'
 import type { Image } from './engine.ts'
@@ -12,7 +12,7 @@ import { findExecutable } from './locate.ts'
 import { resolveStartOptions, type StartOptions } from './options.ts'
 import { managementRequest, managementUrl } from './rabbitmq-management.ts'
 import type { Plan } from './plan.ts'
-import { borrowServer, type Server } from './server.ts'
+import { borrowServer, environmentUrl, type Server } from './server.ts'
 
 export type RabbitmqOptions = StartOptions
 
@@ -35,9 +35,14 @@ const partingMs = 1_500
 /** A RabbitMQ of one's own, with its own epmd, whose user may do everything. Queues and messages that are durable survive a restart. */
 export async function startRabbitmq(options: RabbitmqOptions = {}): Promise<RabbitmqServer> {
   const resolved = resolveStartOptions(options)
-  const given = resolved.fresh ? undefined : process.env[rabbitmqVariable]
+  const given = environmentUrl(rabbitmqVariable, resolved)
   if (given) {
-    const server = await borrowServer('rabbitmq', rabbitmqVariable, given, amqpVersion, 5672)
+    const askVersion = async (url: string) => (await amqpGreeting(url)).version
+    const server = await borrowServer(
+      given,
+      { name: 'rabbitmq', variable: rabbitmqVariable, protocols: ['amqp:'], defaultPort: 5672, askVersion, asked: {} },
+      resolved,
+    )
     return Object.assign(server, { managementUrl: managementUrl(given) })
   }
   const install = async () => {
@@ -73,12 +78,13 @@ function findPrograms(): RabbitmqPrograms | undefined {
 function machinePlan({ server, epmd }: RabbitmqPrograms): Plan {
   const account = unprivilegedAccount()
   const password = randomBytes(12).toString('hex')
-  const nodeName = `platform-${randomBytes(4).toString('hex')}@localhost`
+  const mark = `platform-${randomBytes(4).toString('hex')}`
   const cookie = randomBytes(12).toString('hex')
   return {
     name: 'rabbitmq',
     origin: `machine (${server})`,
     account,
+    asciiPaths: true, // its management agent takes the paths of its logs for Latin-1
     portOffsets: [managementOffset, epmdOffset, distributionOffset],
     stopSignal: 'SIGTERM',
     partingMs,
@@ -100,7 +106,7 @@ function machinePlan({ server, epmd }: RabbitmqPrograms): Plan {
       }
       const rabbitmq = {
         ...erlang,
-        RABBITMQ_NODENAME: nodeName,
+        RABBITMQ_NODENAME: `${mark}@localhost`,
         RABBITMQ_MNESIA_BASE: join(folder, 'mnesia'),
         RABBITMQ_LOG_BASE: join(folder, 'logs'),
         RABBITMQ_LOGS: '-',
@@ -119,12 +125,13 @@ function machinePlan({ server, epmd }: RabbitmqPrograms): Plan {
       ]
     },
     url: ({ port }) => `amqp://platform:${password}@127.0.0.1:${port}`,
-    probe: rabbitmqVersion,
+    probe: (url) => rabbitmqVersion(url, mark),
   }
 }
 
 function containerPlan(image: Image): Plan {
   const password = randomBytes(12).toString('hex')
+  const mark = `platform-${randomBytes(4).toString('hex')}`
   return {
     name: 'rabbitmq',
     origin: `container (${image.name})`,
@@ -146,17 +153,19 @@ function containerPlan(image: Image): Plan {
           RABBITMQ_DEFAULT_PASS: password,
           RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: noSpinning,
         },
-        options: ['--hostname=platform'], // a part of the node's name, under which it keeps its data
+        options: [`--hostname=${mark}`], // a part of the node's name, under which it keeps its data
         args: ['rabbitmq-server'],
       }),
     ],
     url: ({ port }) => `amqp://platform:${password}@127.0.0.1:${port}`,
-    probe: rabbitmqVersion,
+    probe: (url) => rabbitmqVersion(url, mark),
   }
 }
 
-async function rabbitmqVersion(url: string): Promise<string> {
-  const version = await amqpVersion(url)
+/** A broker is ours when it bears our mark, in the node's name or the host's, and its management listener takes our password. */
+async function rabbitmqVersion(url: string, mark: string): Promise<string> {
+  const { version, clusterName } = await amqpGreeting(url)
+  if (!clusterName.includes(mark)) throw new Error('another broker answers')
   await managementRequest(managementUrl(url), 'GET', 'vhosts/%2F')
   return version
 }

@@ -1,4 +1,5 @@
 import { connect } from 'node:net'
+import { endpointOf } from './endpoint.ts'
 import { StackError } from './errors.ts'
 
 export type RedisReply = string | number | null
@@ -7,13 +8,13 @@ const timeoutMs = 5_000
 
 /** One command over a connection of its own, in the database that the URL names; so that no client library is needed here. */
 export function redisCommand(url: string, ...command: string[]): Promise<RedisReply> {
-  const { hostname, port, username, password, pathname } = new URL(url)
+  const { username, password, pathname } = new URL(url)
   const commands: string[][] = []
   if (password) commands.push(['AUTH', ...(username ? [decodeURIComponent(username)] : []), decodeURIComponent(password)])
   if (pathname.length > 1) commands.push(['SELECT', pathname.slice(1)])
   commands.push(command)
   return new Promise((resolve, reject) => {
-    const socket = connect({ host: hostname, port: Number(port || 6379) })
+    const socket = connect(endpointOf(url, 6379))
     let received = ''
     socket.setTimeout(timeoutMs, () => socket.destroy(new Error(`Redis did not answer ${command[0]} within ${timeoutMs} ms`)))
     socket.once('connect', () => socket.write(commands.map(encode).join('')))
@@ -23,6 +24,7 @@ export function redisCommand(url: string, ...command: string[]): Promise<RedisRe
       if (replies.length < commands.length) return
       const failure = replies.find((reply) => reply instanceof StackError)
       if (failure) reject(failure)
+      else if (replies.slice(0, commands.length - 1).some((reply) => reply !== 'OK')) reject(new Error('what answers is no Redis'))
       else resolve(replies[commands.length - 1] as RedisReply)
       socket.destroy()
     })

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { unprivilegedAccount } from './account.ts'
 import { containerProgram } from './container-program.ts'
 import { canInstall, installPackages } from './debian.ts'
@@ -6,10 +7,10 @@ import { findServer } from './find-server.ts'
 import { images } from './images.ts'
 import { launch } from './launch.ts'
 import { findExecutable } from './locate.ts'
-import { resolveStartOptions, type StartOptions, wrong } from './options.ts'
+import { booleanOption, resolveStartOptions, settingsOption, type StartOptions } from './options.ts'
 import type { Plan } from './plan.ts'
 import { redisCommand } from './redis-wire.ts'
-import { borrowServer, type Server } from './server.ts'
+import { borrowServer, environmentUrl, type Server } from './server.ts'
 
 export interface RedisOptions extends StartOptions {
   /** Whether data survives a restart (an append-only file). Default false: a restarted Redis is empty. */
@@ -20,13 +21,21 @@ export interface RedisOptions extends StartOptions {
 
 export const redisVariable = 'PLATFORM_REDIS_URL'
 
-/** A Redis of one's own with 64 databases and no password. */
+/** A Redis of one's own with 64 databases and a generated password. */
 export async function startRedis(options: RedisOptions = {}): Promise<Server> {
   const resolved = resolveStartOptions(options, ['durable', 'settings'])
-  const { durable = false, settings = {} } = options
-  if (typeof durable !== 'boolean') throw wrong('durable', 'must be a boolean')
-  const given = resolved.fresh ? undefined : process.env[redisVariable]
-  if (given) return borrowServer('redis', redisVariable, given, redisVersion, 6379)
+  const { durable = false } = options
+  booleanOption('durable', durable)
+  const settings = settingsOption(options.settings ?? {}, ['port', 'dir', 'requirepass', 'daemonize'])
+  const given = environmentUrl(redisVariable, resolved)
+  if (given) {
+    const asked = { durable, settings: Object.keys(settings).length > 0 }
+    return borrowServer(
+      given,
+      { name: 'redis', variable: redisVariable, protocols: ['redis:'], defaultPort: 6379, askVersion: redisVersion, asked },
+      resolved,
+    )
+  }
 
   const find = () => findExecutable('redis-server')
   const install = async () => {
@@ -50,29 +59,38 @@ export async function startRedis(options: RedisOptions = {}): Promise<Server> {
 
 const toArgs = (settings: Record<string, string>) => Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value])
 
+/** A Redis that is not ours does not take the password, or takes none at all: both are errors of the probe. */
 function machinePlan(command: string, settings: Record<string, string>): Plan {
   const account = unprivilegedAccount()
+  const password = randomBytes(12).toString('hex')
   return {
     name: 'redis',
     origin: `machine (${command})`,
     account,
     stopSignal: 'SIGTERM',
-    prepare: () => {},
+    prepare(site) {
+      site.write('redis.conf', `requirepass ${password}\n`)
+    },
     programs: ({ folder, port, env }) => [
       {
         command,
-        args: ['--port', String(port), '--dir', folder, ...toArgs({ bind: '127.0.0.1', ...settings })],
+        // By its name alone: the file is in the folder in which the server starts.
+        args: ['redis.conf', '--port', String(port), '--dir', folder, ...toArgs({ bind: '127.0.0.1', ...settings })],
         env,
         cwd: folder,
         account,
       },
     ],
-    url: ({ port }) => `redis://127.0.0.1:${port}`,
+    url: ({ port }) => `redis://:${password}@127.0.0.1:${port}`,
     probe: redisVersion,
   }
 }
 
+/** Through a shell, so that the password stands in no list of processes. */
+const withPassword = 'exec docker-entrypoint.sh redis-server "$@" --requirepass "$PLATFORM_STACK_PASSWORD"'
+
 function containerPlan(image: Image, settings: Record<string, string>): Plan {
+  const password = randomBytes(12).toString('hex')
   return {
     name: 'redis',
     origin: `container (${image.name})`,
@@ -84,16 +102,18 @@ function containerPlan(image: Image, settings: Record<string, string>): Plan {
         image,
         publish: [[site.port, 6379]],
         dataPath: '/data',
-        // Clients come through the container's network: only the port on this machine's loopback interface leads there.
-        args: ['redis-server', '--dir', '/data', ...toArgs({ 'protected-mode': 'no', ...settings })],
+        env: { PLATFORM_STACK_PASSWORD: password },
+        args: ['sh', '-c', withPassword, 'sh', '--dir', '/data', ...toArgs(settings)],
       }),
     ],
-    url: ({ port }) => `redis://127.0.0.1:${port}`,
+    url: ({ port }) => `redis://:${password}@127.0.0.1:${port}`,
     probe: redisVersion,
   }
 }
 
 export async function redisVersion(url: string): Promise<string> {
   const info = await redisCommand(url, 'INFO', 'server')
-  return /redis_version:(\S+)/.exec(String(info))?.[1] ?? ''
+  const version = /redis_version:(\S+)/.exec(String(info))?.[1]
+  if (version === undefined) throw new Error('what answers is no Redis')
+  return version
 }

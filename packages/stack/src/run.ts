@@ -1,20 +1,28 @@
 import { spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { readdirSync, readFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
+import { StackError } from './errors.ts'
 import { findExecutable } from './locate.ts'
-import { isAlive } from './process-tree.ts'
+import { isAlive, listProcesses } from './process-tree.ts'
+import { isSame, livingEntries } from './registry.ts'
 
 /** Names the run to which a server belongs; inherited by every process of the run. */
 export const runVariable = 'PLATFORM_STACK_RUN'
-/** Set for servers and their supervisors only: the process that started them. */
-export const ownerVariable = 'PLATFORM_STACK_OWNER'
-/** The same two, as labels of containers. */
+/** The run and the owner, as labels of containers. */
 export const runLabel = 'platform.stack.run'
 export const ownerLabel = 'platform.stack.owner'
 
 /** The run id in this process's environment; the first call of a run puts one there, so that children inherit it. */
 export function runId(): string {
-  return (process.env[runVariable] ??= randomBytes(6).toString('hex'))
+  return checkedRun((process.env[runVariable] ||= randomBytes(6).toString('hex')))
+}
+
+/** It names a folder. */
+function checkedRun(run: string): string {
+  if (/^[\w-]{1,64}$/.test(run)) return run
+  throw new StackError('ERR_STACK_OPTION', `${runVariable} must be 1 to 64 letters, digits, hyphens and underscores`, {
+    option: runVariable,
+  })
 }
 
 export interface ServerProcess {
@@ -28,9 +36,27 @@ export interface ServerProcess {
   container?: string | undefined
 }
 
-/** Every living server, supervisor and container of a run that this user may look at; where there is no /proc, containers alone. */
+/** Every living process of the servers and supervisors of a run, and its containers. */
 export function findServerProcesses(run: string = runId()): ServerProcess[] {
-  return [...findProcesses(run), ...findContainers(run)]
+  return [...findProcesses(checkedRun(run)), ...findContainers(run)]
+}
+
+function findProcesses(run: string): ServerProcess[] {
+  const rows = listProcesses()
+  const found = new Map<number, ServerProcess>()
+  for (const { processes, owner, command } of livingEntries(run, rows)) {
+    const ownerAlive = isSame(owner, rows)
+    for (const pid of processes) found.set(pid, { pid, owner: owner.pid, ownerAlive, command: commandOf(pid) ?? command })
+  }
+  return [...found.values()]
+}
+
+function commandOf(pid: number): string | undefined {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ').trim() || undefined
+  } catch {
+    return undefined
+  }
 }
 
 function findContainers(run: string): ServerProcess[] {
@@ -47,24 +73,6 @@ function findContainers(run: string): ServerProcess[] {
     const container = path.replace(/^\//, '')
     const command = `container ${container} (${image})`
     return [{ pid: Number(pid), owner: Number(owner), ownerAlive: isAlive(Number(owner)), command, container }]
-  })
-}
-
-function findProcesses(run: string): ServerProcess[] {
-  if (process.platform !== 'linux') return []
-  return readdirSync('/proc').flatMap((name) => {
-    if (!/^\d+$/.test(name)) return []
-    try {
-      const environment = readFileSync(`/proc/${name}/environ`, 'utf8').split('\0')
-      const owner = environment.find((entry) => entry.startsWith(`${ownerVariable}=`))
-      if (owner === undefined || !environment.includes(`${runVariable}=${run}`)) return []
-      const ownerPid = Number(owner.slice(ownerVariable.length + 1))
-      const command = readFileSync(`/proc/${name}/cmdline`, 'utf8').replaceAll('\0', ' ').trim()
-      if (command === '' || ownerPid === Number(name)) return []
-      return [{ pid: Number(name), owner: ownerPid, ownerAlive: isAlive(ownerPid), command }]
-    } catch {
-      return [] // gone meanwhile, or another user's
-    }
   })
 }
 

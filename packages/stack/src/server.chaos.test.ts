@@ -1,5 +1,5 @@
 import { spawn, type ChildProcess } from 'node:child_process'
-import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
@@ -14,12 +14,13 @@ import {
   type Server,
   StackError,
   startConsul,
+  startNginx,
   startPostgres,
   startRabbitmq,
   startRedis,
 } from './index.ts'
 import { embeddedPostgres } from './postgres-programs.ts'
-import { isAlive, processTree } from './process-tree.ts'
+import { isAlive, killTree, processTree } from './process-tree.ts'
 import { redisCommand } from './redis-wire.ts'
 
 const patience = { timeout: 30_000, interval: 50 }
@@ -71,6 +72,45 @@ describe('when the owner dies', () => {
     await expect.poll(() => marked.map(({ pid }) => pid).filter(isAlive), patience).toEqual([])
     await expect.poll(() => readdirSync(place), patience).toEqual([])
     expect(findOrphans().filter(({ owner: pid }) => pid === child.pid)).toEqual([])
+  })
+
+  it('by SIGKILL together with the supervisors, every server is found', { timeout: 60_000 }, async () => {
+    const { child, tell } = owner(`
+      const servers = [await stack.startRedis({ fresh: true }), await stack.startNginx({ config: 'server { listen {{listen}}; }' })]
+      console.log(JSON.stringify(servers.map(({ pid }) => pid)))
+      setInterval(() => {}, 1000)`)
+    const pids = JSON.parse(await tell()) as number[]
+    const ofChild = () => findServerProcesses().filter(({ owner: pid }) => pid === child.pid)
+    const all = ofChild().map(({ pid }) => pid)
+    expect(all).toEqual(expect.arrayContaining(pids))
+    const trees = pids.flatMap((pid) => processTree(pid))
+    const supervisors = all.filter((pid) => !trees.includes(pid))
+    expect(supervisors).toHaveLength(2)
+    for (const pid of [...supervisors, child.pid as number]) process.kill(pid, 'SIGKILL')
+    await expect.poll(() => [...supervisors, child.pid as number].filter(isAlive), patience).toEqual([])
+    const orphans = () => findOrphans().filter(({ owner: pid }) => pid === child.pid)
+    expect(orphans().map(({ pid }) => pid)).toEqual(expect.arrayContaining(pids))
+    for (const pid of pids) await killTree(pid)
+    expect(orphans()).toEqual([])
+  })
+
+  it('by SIGKILL at any of twenty moments, nothing is left', { timeout: 120_000 }, async () => {
+    const seed = Math.floor(Math.random() * 2 ** 31)
+    console.log(`seed ${seed}`)
+    let state = seed
+    const random = () => (state = (Math.imul(state, 48_271) >>> 0) % 2_147_483_647) / 2_147_483_647
+    for (let kill = 0; kill < 20; kill++) {
+      const { child, tell } = owner(`
+        console.log('begun')
+        await Promise.all([stack.startRedis({ fresh: true }), stack.startPostgres({ fresh: true })])
+        setInterval(() => {}, 1000)`)
+      await tell()
+      await sleep(random() * 1_000)
+      child.kill('SIGKILL')
+      const left = () => findServerProcesses().filter(({ owner: pid }) => pid === child.pid)
+      await expect.poll(left, patience).toEqual([])
+    }
+    await expect.poll(() => readdirSync(place), patience).toEqual([])
   })
 
   it('by process.exit in the middle of a start, nothing is left', { timeout: 60_000 }, async () => {
@@ -158,6 +198,54 @@ describe('freeze and thaw', () => {
       expect(() => server.freeze()).toThrow(StackError)
     },
   )
+})
+
+describe('an odd machine', () => {
+  const starts = [
+    startPostgres,
+    startRedis,
+    startRabbitmq,
+    startConsul,
+    (options: { fresh: true }) => startNginx({ ...options, config: 'server { listen {{listen}}; }' }),
+  ]
+
+  it('may have spaces, quotes and letters of any alphabet in its paths', { timeout: 120_000 }, async () => {
+    const odd = join(place, `it's "ä" 映`)
+    mkdirSync(odd)
+    chmodSync(odd, 0o755)
+    vi.stubEnv('TMPDIR', odd)
+    const there: string[] = []
+    for (const start of starts) {
+      await using server = await start({ fresh: true })
+      if (server.logFile?.startsWith(odd)) there.push(server.name)
+    }
+    expect(there).toEqual(['postgres', 'redis', 'consul', 'nginx']) // RabbitMQ has gone elsewhere
+  })
+
+  it('may have a very long path for temporary files', { timeout: 60_000 }, async () => {
+    const long = join(place, 'l'.repeat(100))
+    mkdirSync(long)
+    chmodSync(long, 0o755)
+    vi.stubEnv('TMPDIR', long)
+    await using server = await startNginx({ config: 'server { listen {{listen}}; }' })
+    expect(server.version).toMatch(/^1\./)
+  })
+
+  it('may allow few open files and know no home', { timeout: 120_000 }, async () => {
+    const { tell } = owner(
+      `const servers = await Promise.all([stack.startPostgres, stack.startRedis, stack.startRabbitmq, stack.startConsul].map((start) => start({ fresh: true })))
+       console.log(servers.length)
+       await Promise.all(servers.map((server) => server.stop()))`,
+      ['/bin/sh', '-c', 'ulimit -n 256 && unset HOME XDG_CACHE_HOME && exec "$@"', 'sh'],
+    )
+    expect(await tell()).toBe('4')
+  })
+
+  it('without a folder for temporary files is told so', async () => {
+    vi.stubEnv('TMPDIR', join(place, 'nowhere'))
+    const failing = startRedis({ fresh: true })
+    await expect(failing).rejects.toMatchObject({ code: 'ERR_STACK_SYSTEM' })
+  })
 })
 
 describe('a start that fails', () => {

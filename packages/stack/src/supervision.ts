@@ -1,13 +1,14 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { rmSync } from 'node:fs'
+import { existsSync, mkdirSync, rmSync } from 'node:fs'
 import type { Socket } from 'node:net'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { isContainer, type ContainerProgram, removeContainer, removeVolume } from './container.ts'
-import { StackError } from './errors.ts'
-import { isAlive, killTree } from './process-tree.ts'
+import { onMachine, StackError } from './errors.ts'
+import { isAlive, killTree, startOf } from './process-tree.ts'
 import type { Exit, Program, SupervisorEvent } from './program.ts'
-import { ownerVariable, runId, runVariable } from './run.ts'
+import { enter, type Identity, leave } from './registry.ts'
+import { runId } from './run.ts'
 
 export interface Running {
   readonly pid: number
@@ -34,19 +35,26 @@ interface Entry {
   exited: PromiseWithResolvers<Exit>
 }
 
-/** What every program under a supervisor, and the supervisor itself, finds in its environment, so that it can be found by it. */
-function marks(): Record<string, string> {
-  return { [runVariable]: runId(), [ownerVariable]: String(process.pid) }
-}
-
 /** What servers need of this process's environment. */
 export function serverEnvironment(): Record<string, string> {
   return { PATH: process.env['PATH'] ?? '/usr/bin:/bin', TZ: 'UTC' }
 }
 
-/** `folder` must exist and is removed in the end; `logFile` takes the output of every program. */
+/**
+ * `folder` is made unless it is there, and removed in the end; `logFile` takes the output of every program. A folder that is made here is never
+ * left behind: its supervisor is there first.
+ */
 export function supervise(folder: string, logFile: string): Supervision {
-  const child = startSupervisor(folder, logFile)
+  const run = runId()
+  const isThere = existsSync(folder)
+  const child = startSupervisor(folder, logFile, run)
+  try {
+    if (!isThere) onMachine(`making the folder ${folder}`, () => mkdirSync(folder, { mode: 0o700 }))
+  } catch (error) {
+    child.kill('SIGKILL')
+    if (child.pid !== undefined) leave(run, child.pid)
+    throw error
+  }
   const entries = new Map<number, Entry>()
   let nextId = 1
   let holds = 0
@@ -86,10 +94,12 @@ export function supervise(folder: string, logFile: string): Supervision {
       if (isContainer(entry.program)) await removeContainer(entry.program, () => entry.pid === 0 || !isAlive(entry.pid))
       if (entry.pid > 0) await killTree(entry.pid)
       else entry.started.reject(new StackError('ERR_STACK_STOPPED', 'its supervisor ended'))
+      if (entry.pid > 0) leave(run, entry.pid)
       settle(id, entry, { code: null, signal: 'SIGKILL' })
     }
     await Promise.all([...volumes.values()].map(removeVolume))
     rmSync(folder, { recursive: true, force: true, maxRetries: 5 })
+    if (child.pid !== undefined) leave(run, child.pid)
   }
   const gone = new Promise<void>((resolve) => {
     child.once('exit', () => resolve())
@@ -112,7 +122,7 @@ export function supervise(folder: string, logFile: string): Supervision {
       const entry: Entry = { program, pid: 0, exit: undefined, started: Promise.withResolvers(), exited: Promise.withResolvers() }
       const id = nextId++
       entries.set(id, entry)
-      child.stdin.write(`${JSON.stringify({ id, program: { ...program, env: { ...program.env, ...marks() } } })}\n`)
+      child.stdin.write(`${JSON.stringify({ id, program })}\n`)
       return entry.started.promise
     },
     async end() {
@@ -128,13 +138,15 @@ export function supervise(folder: string, logFile: string): Supervision {
 
 type SupervisorProcess = ChildProcess & { stdin: NonNullable<ChildProcess['stdin']>; stdout: NonNullable<ChildProcess['stdout']> }
 
-function startSupervisor(folder: string, logFile: string): SupervisorProcess {
+function startSupervisor(folder: string, logFile: string, run: string): SupervisorProcess {
   const name = import.meta.url.endsWith('.ts') ? './supervisor.ts' : './supervisor.js'
-  const child = spawn(process.execPath, [fileURLToPath(new URL(name, import.meta.url)), folder, logFile], {
-    detached: true,
-    stdio: ['pipe', 'pipe', 'ignore'],
-    env: { ...serverEnvironment(), ...marks() },
-  })
+  const program = fileURLToPath(new URL(name, import.meta.url))
+  const owner: Identity = { pid: process.pid, start: startOf(process.pid) ?? '' }
+  const args = [program, folder, logFile, run, JSON.stringify(owner)]
+  const child = onMachine('starting a supervisor', () =>
+    spawn(process.execPath, args, { detached: true, stdio: ['pipe', 'pipe', 'ignore'], env: serverEnvironment(), cwd: '/' }),
+  )
   child.stdin.on('error', () => {}) // a supervisor that is gone is noticed by its exit
+  if (child.pid !== undefined) enter(run, { pid: child.pid, start: startOf(child.pid) ?? '', owner, command: args.join(' ') })
   return child
 }
