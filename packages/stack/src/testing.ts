@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { backgroundInterval } from '@platform/kernel'
 import pg from 'pg'
 import { startConsul } from './consul.ts'
 import { StackError } from './errors.ts'
@@ -88,9 +89,9 @@ export async function testRedis(): Promise<TestPlace> {
     const url = new URL(server.url)
     url.pathname = `/${number}`
     await redisCommand(url.href, 'FLUSHDB')
-    const renewal = setInterval(() => {
+    const renewal = backgroundInterval(() => {
       redisCommand(server.url, 'SET', claim, token, 'XX', 'PX', String(claimMs)).catch(() => {})
-    }, claimMs / 4).unref()
+    }, claimMs / 4)
     return place({ url: url.href }, async () => {
       clearInterval(renewal)
       await redisCommand(url.href, 'FLUSHDB')
