@@ -1,4 +1,4 @@
-import { commonSettings, httpSettings } from '@film-store/film-contracts'
+import { accessLogSetting, commonSettings, httpSettings } from '@film-store/film-contracts'
 import { followedSettings, followedSources } from '@film-store/film-contracts/shop'
 import { args, type Config, defineConfig, dotenv, env, secret } from '@platform/config'
 import { z } from 'zod'
@@ -9,6 +9,7 @@ export const settings = defineConfig({
   schema: z.object({
     ...commonSettings,
     ...followedSettings,
+    accessLog: accessLogSetting,
     http: httpSettings
       .extend({
         advertise: z.string().optional().describe('Name or address under which others reach it, when it is not the one it listens on'),

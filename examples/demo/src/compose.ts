@@ -107,6 +107,8 @@ export async function openComposeStore({ signal, onProgress, build = true }: Ope
           await new Promise((next) => setTimeout(next, 50))
         }
       },
+      restart: () => Promise.reject(new Error('containers are not restarted by an edit: `pnpm infra dev` does that')),
+      ended: () => new Promise(() => {}),
       stop: stopServices,
       end: async () => {},
     },

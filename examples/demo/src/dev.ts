@@ -1,48 +1,84 @@
-/** The film store from its sources, staying up: an edit of a service or a library restarts what uses it. */
+/** The film store from its sources, staying up: whatever saves a file of a service or a library, what uses it is started again. */
 import { join } from 'node:path'
 import { styleText } from 'node:util'
-import { followLog } from './follow-log.ts'
-import { type Launcher, packageFolder } from './services.ts'
-import { openStore } from './store.ts'
+import { sourcesOf } from './dev/dependents.ts'
+import { clock, followLog } from './dev/follow-log.ts'
+import { type DevOptions, readDevOptions, usage } from './dev/options.ts'
+import { stablePorts } from './dev/ports.ts'
+import { createRestarts } from './dev/restarts.ts'
+import { watchSources } from './dev/watch-sources.ts'
+import { called, type Launcher, packageFolder } from './services.ts'
+import { openStore, type Store } from './store.ts'
 
 /** Nest reads the types of constructor parameters at run time, which only a compiler writes down. */
 const withDecorators = ['orders-api']
 
 const fromSource: Launcher = (service, program) => {
-  const cwd = packageFolder(service)
-  const watch = program === 'main' ? ['--watch', '--watch-preserve-output'] : []
   const compile = withDecorators.includes(service) ? ['--import', '@swc-node/register/esm-register'] : []
-  return { args: [...watch, '--conditions=@platform/source', ...compile, join('src', `${program}.ts`)], cwd }
+  return { args: ['--conditions=@platform/source', ...compile, join('src', `${program}.ts`)], cwd: packageFolder(service) }
 }
 
-const say = (line: string) => console.log(styleText('dim', `dev │ ${line}`))
-const stop = new AbortController()
-const stopped = new Promise<void>((resolve) => {
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-    process.on(signal, () => {
-      stop.abort(new Error(`stopped by ${signal}`))
-      resolve()
-    })
-  }
-})
+const say = (line: string) => console.log(styleText('dim', `${'dev'.padEnd(20)}│ ${clock(Date.now())} ${line}`))
 
-async function dev(): Promise<void> {
-  const mode = process.argv.includes('--native') ? 'native' : 'embedded'
-  await using store = await openStore({ mode, launcher: fromSource, signal: stop.signal, onProgress: say, onLog: followLog })
-  console.log('')
-  for (const [index, url] of store.catalogUrls.entries()) say(`catalog-api ${index + 1}        ${url}/films?query=matrix`)
-  for (const [index, url] of store.ordersUrls.entries()) say(`orders-api ${index + 1}         ${url}/orders`)
-  for (const { name, instance, adminPort } of store.specs) {
-    say(`${`${name} ${instance}`.padEnd(20)} http://127.0.0.1:${adminPort}/ready and /metrics`)
-  }
-  for (const { name, url } of store.servers) say(`${name.padEnd(20)} ${url}`)
+async function dev({ mode, accessLog }: DevOptions, signal: AbortSignal): Promise<void> {
+  const stopped = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()))
+  await using store = await openStore({
+    mode,
+    launcher: fromSource,
+    signal,
+    accessLog,
+    portOf: stablePorts(say),
+    onProgress: say,
+    onLog: followLog,
+  })
+  await using ends = new AsyncDisposableStack()
+  const restarts = createRestarts(store, say)
+  ends.defer(() => restarts.close())
+  const services = new Set(store.specs.map(({ name }) => name))
+  const sources = sourcesOf(new Map([...services].map((name) => [name, packageFolder(name)])))
+  ends.defer(await watchSources(sources, (change) => restarts.take(change)))
+  restarts.attend()
+  showAddresses(store)
   say('Ctrl-C ends it all')
   await stopped
   say('cleaning up')
 }
 
-try {
-  await dev()
-} catch (error) {
-  if (!stop.signal.aborted) throw error
+/** A URL answers a GET as it stands; what needs more is a command. */
+function showAddresses({ specs, catalogUrls, ordersUrls, servers, adminToken }: Store): void {
+  const show = (name: string, text: string) => say(`${name.padEnd(20)} ${text}`)
+  console.log('')
+  for (const [index, url] of catalogUrls.entries()) show(`catalog-api ${index + 1}`, `${url}/films?query=matrix`)
+  const json = `-H 'content-type: application/json' -H "idempotency-key: $(date +%s%N)"`
+  show('an order', `curl ${json} -d '{"filmId":1,"quantity":1}' ${ordersUrls[0]}/orders`)
+  for (const spec of specs) show(called(spec), `http://127.0.0.1:${spec.adminPort}/ready`)
+  const token = `-H 'authorization: Bearer ${adminToken}'`
+  const admin = `http://127.0.0.1:${specs[0]!.adminPort}`
+  show('metrics', `curl ${token} ${admin}/metrics`)
+  show('log level', `curl -X PUT ${token} -d debug ${admin}/level`)
+  for (const { name, url } of servers) show(name, url)
 }
+
+async function main(): Promise<number> {
+  let options: DevOptions | 'help'
+  try {
+    options = readDevOptions(process.argv.slice(2))
+  } catch (error) {
+    console.error(`${(error as Error).message}\n\n${usage}`)
+    return 2
+  }
+  if (options === 'help') {
+    console.log(usage)
+    return 0
+  }
+  const stop = new AbortController()
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => stop.abort(new Error(`stopped by ${signal}`)))
+  try {
+    await dev(options, stop.signal)
+  } catch (error) {
+    if (!stop.signal.aborted) throw error
+  }
+  return 0
+}
+
+process.exitCode = await main()

@@ -1,5 +1,6 @@
 import { rename, writeFile } from 'node:fs/promises'
 import { parseMetrics, sum } from './metrics.ts'
+import { askAdmin } from './services.ts'
 import type { Store } from './store.ts'
 
 /** What every instance of the store's fronts shows beside its prices. */
@@ -54,11 +55,11 @@ export async function reconfigure(store: Store, filmId: number, signal: AbortSig
   return Math.max(...durations)
 }
 
-async function revisions({ specs }: Store): Promise<number[]> {
+async function revisions({ specs, adminToken }: Store): Promise<number[]> {
   const following = specs.filter(({ name }) => followers.includes(name))
   return Promise.all(
-    following.map(async ({ adminPort }) => {
-      const answer = await fetch(`http://127.0.0.1:${adminPort}/metrics`, { signal: AbortSignal.timeout(5_000) })
+    following.map(async (spec) => {
+      const answer = await askAdmin(spec, '/metrics', adminToken)
       return sum(parseMetrics(await answer.text()), 'platform_config_revision')
     }),
   )

@@ -1,14 +1,15 @@
 import { parseMetrics, type Sample } from './metrics.ts'
+import { askAdmin } from './services.ts'
 import type { Store } from './store.ts'
 
 /** What the metrics page of each instance said at one moment, in the order of `store.specs`; undefined where none came. */
 export type Scrape = readonly (readonly Sample[] | undefined)[]
 
-export function scrape({ specs }: Pick<Store, 'specs'>): Promise<Scrape> {
+export function scrape({ specs, adminToken }: Pick<Store, 'specs' | 'adminToken'>): Promise<Scrape> {
   return Promise.all(
-    specs.map(async ({ adminPort }) => {
+    specs.map(async (spec) => {
       try {
-        const answer = await fetch(`http://127.0.0.1:${adminPort}/metrics`, { signal: AbortSignal.timeout(5_000) })
+        const answer = await askAdmin(spec, '/metrics', adminToken)
         return answer.ok ? parseMetrics(await answer.text()) : undefined
       } catch {
         return undefined

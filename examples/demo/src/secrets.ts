@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import type { Entry } from './books.ts'
+import { askAdmin, called } from './services.ts'
 import type { Store } from './store.ts'
 
 const pages = ['/metrics', '/live', '/ready', '/started', '/level']
@@ -11,10 +12,10 @@ export async function secretsKept(store: Store): Promise<Entry> {
   // Containers keep theirs to themselves until the end.
   const log = await readFile(store.services.logFile, 'utf8').catch(() => undefined)
   if (log !== undefined) outputs.set('the log', log)
-  for (const { name, instance, adminPort } of store.specs) {
+  for (const spec of store.specs) {
     for (const page of pages) {
-      const answer = await fetch(`http://127.0.0.1:${adminPort}${page}`, { signal: AbortSignal.timeout(5_000) }).catch(() => undefined)
-      if (answer) outputs.set(`${page} of ${name} ${instance}`, await answer.text())
+      const answer = await askAdmin(spec, page, store.adminToken).catch(() => undefined)
+      if (answer) outputs.set(`${page} of ${called(spec)}`, await answer.text())
     }
   }
   const shown = [...outputs].filter(([, text]) => canaries.some((canary) => text.includes(canary))).map(([where]) => where)
@@ -25,8 +26,8 @@ export async function secretsKept(store: Store): Promise<Entry> {
   }
 }
 
-function secretsOf({ databases, specs }: Store): string[] {
+function secretsOf({ databases, specs, adminToken = '' }: Store): string[] {
   const urls = [...Object.values(databases), ...specs.flatMap(({ env }) => Object.values(env))].filter((text) => URL.canParse(text))
   const passwords = urls.flatMap((url) => [new URL(url).password, decodeURIComponent(new URL(url).password)])
-  return [...new Set(passwords)].filter((password) => password.length >= 8)
+  return [...new Set([...passwords, adminToken])].filter((password) => password.length >= 8)
 }

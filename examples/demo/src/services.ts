@@ -2,7 +2,7 @@ import { copyFile, mkdtemp } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { type Running, supervise, type Supervision } from '@platform/stack'
+import { type Exit, type Running, supervise, type Supervision } from '@platform/stack'
 
 /** A program of the store: one process of one service. */
 export interface ServiceSpec {
@@ -18,6 +18,10 @@ export interface Services {
   /** Resolves when the service says that it is ready. */
   start(spec: ServiceSpec): Promise<void>
   kill(spec: ServiceSpec): Promise<void>
+  /** Asks it to leave, ends it when it takes long, starts it again; resolves when it is ready, rejects when it ends or the signal aborts. */
+  restart(spec: ServiceSpec, signal: AbortSignal): Promise<void>
+  /** Resolves when the process that runs now has ended; at once when none does. */
+  ended(spec: ServiceSpec): Promise<Exit | undefined>
   /** SIGTERM to all, in the given order; rejects when one does not leave by itself with code 0. */
   stop(order: readonly string[]): Promise<void>
   /** Ends whatever still runs, at once. */
@@ -35,6 +39,8 @@ export const builtCode: Launcher = (service, program) => ({ args: [join(packageF
 
 const readyWithinMs = 60_000
 const leavesWithinMs = 40_000
+/** Whoever waits for an edit to take effect does not wait for the last request of before. */
+const leavesForRestartWithinMs = 5_000
 
 export function packageFolder(service: string): string {
   return dirname(fileURLToPath(import.meta.resolve(`@film-store/${service}/package.json`)))
@@ -62,7 +68,17 @@ export async function createServices(launcher: Launcher): Promise<Services> {
     return keptLogFile
   }
   const failed = (what: string) => new Error(`${what}; the log is in ${keepLog()}`)
-  const called = ({ name, instance }: ServiceSpec) => `${name} ${instance}`
+  const startReady = async (spec: ServiceSpec, signal?: AbortSignal) => {
+    const started = await launch(spec, 'main')
+    running.set(spec, started)
+    const deadline = performance.now() + readyWithinMs
+    while (!(await isReady(spec.adminPort))) {
+      signal?.throwIfAborted()
+      if (started.exit) throw new Error(`${called(spec)} ended while starting (${started.exit.signal ?? `code ${started.exit.code}`})`)
+      if (performance.now() > deadline) throw new Error(`${called(spec)} is not ready after ${readyWithinMs / 1000} s`)
+      await new Promise((resolve) => setTimeout(resolve, 50))
+    }
+  }
 
   return {
     logFile,
@@ -72,15 +88,22 @@ export async function createServices(launcher: Launcher): Promise<Services> {
       if (code !== 0) throw failed(`${called(spec)} could not migrate its database (${signal ?? `code ${code}`})`)
     },
     async start(spec) {
-      const started = await launch(spec, 'main')
-      running.set(spec, started)
-      const deadline = performance.now() + readyWithinMs
-      while (!(await isReady(spec.adminPort))) {
-        if (started.exit) throw failed(`${called(spec)} ended while starting (${started.exit.signal ?? `code ${started.exit.code}`})`)
-        if (performance.now() > deadline) throw failed(`${called(spec)} is not ready after ${readyWithinMs / 1000} s`)
-        await new Promise((resolve) => setTimeout(resolve, 50))
-      }
+      await startReady(spec).catch((error: Error) => {
+        throw failed(error.message)
+      })
     },
+    async restart(spec, signal) {
+      const before = running.get(spec)
+      if (before && !before.exit) {
+        process.kill(before.pid, 'SIGTERM')
+        await Promise.race([before.exited, late(leavesForRestartWithinMs)])
+        if (!before.exit) process.kill(before.pid, 'SIGKILL')
+        await before.exited
+      }
+      signal.throwIfAborted()
+      await startReady(spec, signal)
+    },
+    ended: (spec) => running.get(spec)?.exited ?? Promise.resolve(undefined),
     async kill(spec) {
       const { pid, exited } = running.get(spec)!
       process.kill(pid, 'SIGKILL')
@@ -94,7 +117,7 @@ export async function createServices(launcher: Launcher): Promise<Services> {
         await Promise.all(
           leaving.map(async ([spec, { pid, exited, exit }]) => {
             if (!exit) process.kill(pid, 'SIGTERM')
-            const { code, signal } = await Promise.race([exited, late()])
+            const { code, signal } = await Promise.race([exited, late(leavesWithinMs)])
             if (code !== 0) unclean.push(`${called(spec)} left with ${signal ?? `code ${code}`}`)
             running.delete(spec)
           }),
@@ -110,6 +133,14 @@ export async function createServices(launcher: Launcher): Promise<Services> {
   }
 }
 
+export const called = ({ name, instance }: Pick<ServiceSpec, 'name' | 'instance'>): string => `${name} ${instance}`
+
+/** A page of the admin listener, as those may see it who have its token. */
+export function askAdmin({ adminPort }: Pick<ServiceSpec, 'adminPort'>, path: string, token: string | undefined): Promise<Response> {
+  const headers = token === undefined ? {} : { authorization: `Bearer ${token}` }
+  return fetch(`http://127.0.0.1:${adminPort}${path}`, { headers, signal: AbortSignal.timeout(5_000) })
+}
+
 /** Whether the instance whose probes are at this port takes work. */
 export async function isReady(adminPort: number): Promise<boolean> {
   try {
@@ -121,8 +152,8 @@ export async function isReady(adminPort: number): Promise<boolean> {
   }
 }
 
-function late(): Promise<{ code: null; signal: string }> {
+function late(ms: number): Promise<{ code: null; signal: string }> {
   return new Promise((resolve) => {
-    setTimeout(() => resolve({ code: null, signal: `no exit within ${leavesWithinMs / 1000} s` }), leavesWithinMs).unref()
+    setTimeout(() => resolve({ code: null, signal: `no exit within ${ms / 1000} s` }), ms).unref()
   })
 }

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { dirname, join } from 'node:path'
 import { freePort, type Server, startConsul, startPostgres, startRabbitmq, startRedis } from '@platform/stack'
 import { openComposeStore } from './compose.ts'
@@ -14,6 +15,8 @@ export interface Store {
   readonly databases: Readonly<Record<'catalog' | 'orders' | 'fulfilment', string>>
   readonly services: Services
   readonly specs: readonly ServiceSpec[]
+  /** Opens the admin listeners of all services; absent where they have none and nothing can be changed. */
+  readonly adminToken?: string
   readonly catalogUrls: readonly string[]
   readonly ordersUrls: readonly string[]
   /** Changes a setting of the shop where its instances follow it. */
@@ -36,6 +39,10 @@ export interface Opening {
   readonly signal?: AbortSignal
   /** Compose mode: whether the images are brought up to date first. Default true. */
   readonly build?: boolean
+  /** Whether the services log every request. Default false. */
+  readonly accessLog?: boolean
+  /** The port for a server or a service, by its name. Default: a free one. */
+  portOf?(user: string): Promise<number>
   onProgress(line: string): void
   /** Told where the services write their log; returns what ends the following. */
   onLog?(file: string): () => void
@@ -47,12 +54,19 @@ export function openStore(opening: Opening): Promise<Store> {
 }
 
 /** Starts servers, migrates, starts services; whatever was started is ended again when a later step fails or the signal aborts. */
-async function openProcesses({ mode, launcher, signal, onProgress, onLog }: Opening): Promise<Store> {
+async function openProcesses({ mode, launcher, signal, accessLog = false, portOf, onProgress, onLog }: Opening): Promise<Store> {
   await using opened = new AsyncDisposableStack()
-  const options = { fresh: true, onProgress, ...(signal && { signal }) }
+  const options = async (name: string) => ({
+    fresh: true,
+    onProgress,
+    ...(signal && { signal }),
+    ...(portOf && { port: await portOf(name) }),
+  })
   const starting = [
-    startPostgres({ ...options, source: mode === 'native' ? 'machine' : 'embedded' }),
-    ...(mode === 'native' ? [startRedis(options), startRabbitmq(options), startConsul(options)] : []),
+    startPostgres({ ...(await options('postgres')), source: mode === 'native' ? 'machine' : 'embedded' }),
+    ...(mode === 'native'
+      ? [startRedis(await options('redis')), startRabbitmq(await options('rabbitmq')), startConsul(await options('consul'))]
+      : []),
   ]
   for (const outcome of await Promise.allSettled(starting)) {
     if (outcome.status === 'fulfilled') opened.use(outcome.value)
@@ -73,7 +87,12 @@ async function openProcesses({ mode, launcher, signal, onProgress, onLog }: Open
     consul: consul?.url,
     settingsFile: join(dirname(services.logFile), 'shop.json'),
   }
-  const { specs, catalogUrls, ordersUrls } = await describeServices(databases, urls)
+  const adminToken = randomBytes(24).toString('hex')
+  const { specs, catalogUrls, ordersUrls } = await describeServices(databases, urls, {
+    adminToken,
+    accessLog,
+    portOf: portOf ?? drawPorts(),
+  })
 
   signal?.throwIfAborted()
   const first = (name: string) => specs.find((spec) => spec.name === name)!
@@ -94,6 +113,7 @@ async function openProcesses({ mode, launcher, signal, onProgress, onLog }: Open
     databases,
     services,
     specs,
+    adminToken,
     catalogUrls,
     ordersUrls,
     setShop: consul ? shopInConsul(consul.url) : shopFile(urls.settingsFile),
@@ -110,17 +130,20 @@ async function describeServices(
     consul,
     settingsFile,
   }: { queue: { driver: string; url: string }; redis: string | undefined; consul: string | undefined; settingsFile: string },
+  { adminToken, accessLog, portOf }: { adminToken: string; accessLog: boolean; portOf(user: string): Promise<number> },
 ): Promise<{ specs: ServiceSpec[]; catalogUrls: string[]; ordersUrls: string[] }> {
-  const ports = await drawPorts(9)
   const url = (port: number) => `http://127.0.0.1:${port}`
   const common = (prefix: string, instance: number, adminPort: number, db: string) => ({
     [`${prefix}_INSTANCE`]: String(instance),
     [`${prefix}_ADMIN_PORT`]: String(adminPort),
+    [`${prefix}_ADMIN_TOKEN`]: adminToken,
     [`${prefix}_DB_URL`]: db,
     [`${prefix}_QUEUE_DRIVER`]: queue.driver,
     [`${prefix}_QUEUE_URL`]: queue.url,
   })
-  const [c1, c2, ca1, ca2, o1, o2, oa1, oa2, w] = ports as [number, number, number, number, number, number, number, number, number]
+  const [c1, c2, ca1, ca2] = await ports(portOf, 'catalog-api 1', 'catalog-api 2', 'catalog-api 1 admin', 'catalog-api 2 admin')
+  const [o1, o2, oa1, oa2] = await ports(portOf, 'orders-api 1', 'orders-api 2', 'orders-api 1 admin', 'orders-api 2 admin')
+  const w = await portOf('fulfilment-worker 1 admin')
   const catalogUrls = [url(c1), url(c2)]
   const catalog = (instance: number, port: number, adminPort: number): ServiceSpec => ({
     name: 'catalog-api',
@@ -129,6 +152,7 @@ async function describeServices(
     env: {
       ...common('CATALOG', instance, adminPort, databases.catalog),
       CATALOG_HTTP_PORT: String(port),
+      CATALOG_ACCESS_LOG: String(accessLog),
       ...(redis && { CATALOG_CACHE_REDIS_URL: redis }),
       ...(consul ? { CATALOG_CONSUL_URL: consul } : { CATALOG_SETTINGS_FILE: settingsFile }),
     },
@@ -140,6 +164,7 @@ async function describeServices(
     env: {
       ...common('ORDERS', instance, adminPort, databases.orders),
       ORDERS_HTTP_PORT: String(port),
+      ORDERS_ACCESS_LOG: String(accessLog),
       ...(consul ? { ORDERS_CONSUL_URL: consul } : { ORDERS_CATALOG_URLS: catalogUrls.join(','), ORDERS_SETTINGS_FILE: settingsFile }),
     },
   })
@@ -156,9 +181,21 @@ async function describeServices(
   }
 }
 
+async function ports(portOf: (user: string) => Promise<number>, ...users: [string, string, string, string]) {
+  const found: number[] = []
+  for (const user of users) found.push(await portOf(user))
+  return found as [number, number, number, number]
+}
+
 /** Ports that differ from each other: a drawn port is not taken until its service listens. */
-async function drawPorts(count: number): Promise<number[]> {
-  const ports = new Set<number>()
-  while (ports.size < count) ports.add(await freePort())
-  return [...ports]
+function drawPorts(): () => Promise<number> {
+  const drawn = new Set<number>()
+  return async () => {
+    for (;;) {
+      const port = await freePort()
+      if (drawn.has(port)) continue
+      drawn.add(port)
+      return port
+    }
+  }
 }

@@ -1,3 +1,4 @@
+export { accessLog } from './access-log.ts'
 export { type CleaningReport, cleanFilms, type Film, type RawFilm, readFilms } from './films.ts'
-export { commonSettings, httpSettings, queueDriver } from './infrastructure.ts'
+export { accessLogSetting, commonSettings, httpSettings, queueDriver } from './infrastructure.ts'
 export { orderFulfilled, orderPlaced, orderRejected, stockChanged } from './messages.ts'

@@ -16,6 +16,9 @@ export const commonSettings = {
     .object({
       host: z.string().default('127.0.0.1').describe('Address of probes and metrics'),
       port: z.int().min(0).max(65_535).describe('Port of probes and metrics'),
+      token: secret(z.string())
+        .optional()
+        .describe('What opens metrics and log level; without it metrics are open and nothing can be changed'),
     })
     .meta(atStart),
   db: z
@@ -32,6 +35,9 @@ export const commonSettings = {
     .meta(atStart),
   sampling: z.number().min(0).max(1).default(0.1).describe('Share of traces that are recorded').meta(atStart),
 }
+
+/** For services that take requests. */
+export const accessLogSetting = z.boolean().default(false).describe('Whether every request is logged').meta(atStart)
 
 /** The port and address on which a service takes requests. */
 export const httpSettings = z

@@ -1,28 +1,13 @@
-import { orderPlaced, queueDriver } from '@film-store/film-contracts'
-import { createDbPool } from '@platform/db-pool'
-import { createHealth } from '@platform/health'
-import { createLogger } from '@platform/logger'
-import { createBroker, createInbox, createOutbox } from '@platform/queue'
+/** Takes the stock for every order that was placed, in the order of placing, film by film. */
+import { orderPlaced } from '@film-store/film-contracts'
 import { component, createService } from '@platform/service'
-import { startTelemetry } from '@platform/telemetry'
 import { loadSettings } from './config.ts'
 import { fulfil } from './fulfil.ts'
+import { connect } from './infrastructure.ts'
 
 const config = await loadSettings()
 const { current } = config
-
-const logger = createLogger({ name: 'fulfilment-worker', level: current.logLevel, redact: { values: () => config.secrets() } })
-const telemetry = startTelemetry({ service: 'fulfilment-worker', instance: current.instance, sampling: { ratio: current.sampling } })
-const db = createDbPool({ url: current.db.url.reveal(), maxSize: current.db.maxSize, applicationName: 'fulfilment-worker', logger })
-const broker = createBroker({
-  driver: queueDriver(current.queue),
-  service: 'fulfilment-worker',
-  inbound: [telemetry.inbound],
-  outbound: [telemetry.outbound],
-  logger,
-})
-const outbox = createOutbox({ db, broker })
-const inbox = createInbox({ db })
+const { logger, telemetry, db, broker, outbox, inbox } = connect(config)
 
 const orders = broker.consumer(
   orderPlaced,
@@ -38,13 +23,12 @@ await createService({
   components: {
     config,
     telemetry,
-    db,
+    db: component(db, { check: 'shared' }),
     broker,
     outbox: component(outbox, { needs: ['db', 'broker'] }),
     orders: component(orders, { needs: ['db', 'broker', 'outbox'] }),
   },
-  health: createHealth({ checks: { db: { run: (options) => db.check!(options), kind: 'shared' } }, logger }),
   gracePeriodMs: current.gracePeriod,
-  admin: { ...current.admin, metrics: (request) => telemetry.metrics(request) },
+  admin: current.admin,
   logger,
 }).run()

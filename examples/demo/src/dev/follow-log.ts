@@ -43,9 +43,18 @@ function render(line: string, colourOf: (name: string) => (typeof colours)[numbe
   } catch {
     return line
   }
-  const { time: _time, level, name, pid: _pid, hostname: _hostname, msg, ...facts } = entry
+  const { time, level, name, instance, pid: _pid, hostname: _hostname, msg, ...facts } = entry
   const label = levels[level as number] ?? String(level)
   const text = Object.keys(facts).length > 0 ? `${String(msg)} ${styleText('dim', JSON.stringify(facts))}` : String(msg)
   const painted = (level as number) >= 50 ? styleText('red', label) : (level as number) >= 40 ? styleText('yellow', label) : label
-  return `${styleText(colourOf(String(name)), String(name).padEnd(18))}│ ${painted} ${text}`
+  const who = typeof instance === 'string' ? `${String(name)} ${instance}` : String(name)
+  return `${styleText(colourOf(who), who.padEnd(20))}│ ${styleText('dim', clock(time))} ${painted} ${text}`
+}
+
+/** The time of day, here. */
+export function clock(time: unknown): string {
+  const at = new Date(time as string | number)
+  if (Number.isNaN(at.getTime())) return '--:--:--.---'
+  const two = (value: number) => String(value).padStart(2, '0')
+  return `${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}.${String(at.getMilliseconds()).padStart(3, '0')}`
 }

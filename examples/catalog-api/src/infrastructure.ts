@@ -1,0 +1,46 @@
+/** What the catalog connects to. */
+import { accessLog, queueDriver } from '@film-store/film-contracts'
+import { createCache } from '@platform/cache'
+import { memory } from '@platform/cache/memory'
+import { postgresBus } from '@platform/cache/postgres'
+import { redis, redisBus } from '@platform/cache/redis'
+import { type Config, pinnedHook } from '@platform/config'
+import { createDbPool } from '@platform/db-pool'
+import { createDiscovery } from '@platform/discovery'
+import { consul } from '@platform/discovery/consul'
+import { staticInstances } from '@platform/discovery/static'
+import { createLogger, logContextHook } from '@platform/logger'
+import { createBroker } from '@platform/queue'
+import { deadlineHook } from '@platform/resilience'
+import type { InboundHook } from '@platform/service/http'
+import { startTelemetry } from '@platform/telemetry'
+import type { Settings } from './config.ts'
+
+const name = 'catalog-api'
+
+export function connect(config: Config<Settings>) {
+  const { current } = config
+  const { instance } = current
+  const logger = createLogger({ name, level: current.logLevel, redact: { values: () => config.secrets() } }).child({ instance })
+  const telemetry = startTelemetry({ service: name, instance, sampling: { ratio: current.sampling } })
+  const db = createDbPool({ url: current.db.url.reveal(), maxSize: current.db.maxSize, applicationName: name, logger })
+  const redisUrl = current.cache.redisUrl?.reveal()
+  const cache = createCache({
+    namespace: 'catalog',
+    l1: memory({ maxBytes: 64e6 }),
+    ...(redisUrl ? { l2: redis({ url: redisUrl }), bus: redisBus({ url: redisUrl }) } : { bus: postgresBus({ db }) }),
+    intents: { db },
+    ttlMs: current.cache.ttlMs,
+    logger,
+  })
+  const broker = createBroker({ driver: queueDriver(current.queue), service: name, inbound: [telemetry.inbound], logger })
+  const discovery = createDiscovery({ registry: current.consulUrl ? consul({ url: current.consulUrl }) : staticInstances({}), logger })
+  const inbound: InboundHook[] = [
+    telemetry.inbound,
+    logContextHook,
+    ...(current.accessLog ? [accessLog(logger)] : []),
+    deadlineHook,
+    pinnedHook(config),
+  ]
+  return { logger, telemetry, db, cache, broker, discovery, inbound }
+}

@@ -1,0 +1,26 @@
+/** What fulfilment connects to. */
+import { queueDriver } from '@film-store/film-contracts'
+import type { Config } from '@platform/config'
+import { createDbPool } from '@platform/db-pool'
+import { createLogger } from '@platform/logger'
+import { createBroker, createInbox, createOutbox } from '@platform/queue'
+import { startTelemetry } from '@platform/telemetry'
+import type { Settings } from './config.ts'
+
+const name = 'fulfilment-worker'
+
+export function connect(config: Config<Settings>) {
+  const { current } = config
+  const { instance } = current
+  const logger = createLogger({ name, level: current.logLevel, redact: { values: () => config.secrets() } }).child({ instance })
+  const telemetry = startTelemetry({ service: name, instance, sampling: { ratio: current.sampling } })
+  const db = createDbPool({ url: current.db.url.reveal(), maxSize: current.db.maxSize, applicationName: name, logger })
+  const broker = createBroker({
+    driver: queueDriver(current.queue),
+    service: name,
+    inbound: [telemetry.inbound],
+    outbound: [telemetry.outbound],
+    logger,
+  })
+  return { logger, telemetry, db, broker, outbox: createOutbox({ db, broker }), inbox: createInbox({ db }) }
+}
