@@ -1,12 +1,12 @@
 import { execFile } from 'node:child_process'
-import { cpSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import type { Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import { runServer } from 'verdaccio'
-import { root } from './pinned-node.ts'
+import { bin, root } from './pinned-node.ts'
 
 const execute = promisify(execFile)
 
@@ -33,8 +33,8 @@ export interface LocalRegistry extends AsyncDisposable {
 }
 
 /**
- * Versions and publishes every public package to a Verdaccio of its own, from a copy of the repository: the working tree stays as it is.
- * Only loopback reaches the registry, since anyone may publish to it. Expects built packages.
+ * Builds, versions and publishes every public package to a Verdaccio of its own, from a copy of the repository: the working tree stays as
+ * it is, and nothing travels that an earlier build left in it. Only loopback reaches the registry, since anyone may publish to it.
  */
 export async function publishLocally(options: { port?: number; onProgress?(line: string): void } = {}): Promise<LocalRegistry> {
   const { port = 0, onProgress = () => {} } = options
@@ -50,7 +50,8 @@ export async function publishLocally(options: { port?: number; onProgress?(line:
   await copyRepository(copy)
   const environment = releaseEnvironment(folder, url)
   await execute('pnpm', ['install', '--offline', '--frozen-lockfile', '--ignore-scripts'], { cwd: copy, env: environment })
-  await execute(join(root, 'node_modules/.bin/changeset'), ['version'], { cwd: copy, env: environment })
+  await buildPackages(copy, environment)
+  await execute(bin('changeset'), ['version'], { cwd: copy, env: environment })
   onProgress('versions are drawn from the changesets')
 
   const packages: PublishedPackage[] = []
@@ -75,19 +76,29 @@ export async function publishLocally(options: { port?: number; onProgress?(line:
   return { url, packages, [Symbol.asyncDispose]: () => owned.disposeAsync() }
 }
 
-/** What git tracks or would track, and what the build made of it, as a repository of its own: changesets asks git. */
+/** What git tracks or would track, as a repository of its own: changesets asks git. */
 async function copyRepository(target: string): Promise<void> {
   const { stdout } = await execute('git', ['ls-files', '-z', '--cached', '--others', '--exclude-standard'], { cwd: root, maxBuffer: 64e6 })
-  const files = [...stdout.split('\0').filter(Boolean), ...globSync('packages/*/dist', { cwd: root })]
-  for (const file of files) {
+  for (const file of stdout.split('\0').filter((name) => name && existsSync(join(root, name)))) {
     mkdirSync(dirname(join(target, file)), { recursive: true })
-    cpSync(join(root, file), join(target, file), { recursive: true, errorOnExist: false, force: true })
+    cpSync(join(root, file), join(target, file))
   }
   const git = (...args: string[]) =>
     execute('git', ['-c', 'user.name=release', '-c', 'user.email=release@localhost', ...args], { cwd: target })
   await git('init', '--quiet', '--initial-branch', 'main')
   await git('add', '--all')
   await git('commit', '--quiet', '--no-verify', '--message', 'Copy for a local release')
+}
+
+/** Takes what this repository has built of the same sources from turbo's cache. */
+async function buildPackages(copy: string, env: NodeJS.ProcessEnv): Promise<void> {
+  const { stdout } = await execute('git', ['rev-parse', '--path-format=absolute', '--git-common-dir'], { cwd: root })
+  const cache = join(dirname(stdout.trim()), '.turbo/cache')
+  await execute(bin('turbo'), ['run', 'build', '--filter=./packages/*', '--cache-dir', cache], {
+    cwd: copy,
+    env: { ...env, TURBO_TELEMETRY_DISABLED: '1' },
+    maxBuffer: 64e6,
+  })
 }
 
 /** A token that Verdaccio does not look at, kept outside of the repository. */

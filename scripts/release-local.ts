@@ -1,9 +1,8 @@
 /** Publishes all packages to a registry on this machine and keeps it running, so that a project can install them. `--port 0` draws a port. */
 import { parseArgs } from 'node:util'
 import { publishLocally } from './local-registry.ts'
-import { bin, requirePinnedNode } from './pinned-node.ts'
+import { requirePinnedNode } from './pinned-node.ts'
 import { portTaken } from './port-holder.ts'
-import { command } from './step.ts'
 
 requirePinnedNode()
 
@@ -23,12 +22,8 @@ function portOption(): number {
 }
 
 const port = portOption()
-// Before the build, which takes its time.
 const taken = await portTaken(port)
 if (taken) refuse(`${taken}; end it, or name another port`)
-const built = await command(bin('turbo'), ['run', 'build', '--filter=./packages/*', '--output-logs=errors-only'])()
-if (built.failed > 0) process.exit(1)
-
 await using registry = await publishLocally({ port, onProgress: (line) => console.log(line) })
 console.log(`\nInstall them in a project of your own, with this line in its .npmrc:\n\n  @platform:registry=${registry.url}\n`)
 console.log('Ctrl-C ends the registry; nothing of it stays.')

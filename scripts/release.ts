@@ -11,4 +11,5 @@ if (repositoryUrl() === undefined) {
   )
   process.exit(1)
 }
-process.exitCode = (await run(bin('turbo'), ['run', 'build', '--filter=./packages/*'])) || (await run(bin('changeset'), ['publish']))
+process.exitCode =
+  (await run(bin('turbo'), ['run', 'build', '--force', '--filter=./packages/*'])) || (await run(bin('changeset'), ['publish']))
