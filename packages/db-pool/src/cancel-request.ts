@@ -13,22 +13,29 @@ const cancelCode = 80_877_102
 const sslCode = 80_877_103
 
 /**
- * Asks the server, on a socket of its own, to end what this connection runs. Resolves when the server has closed that socket: the
- * request is then delivered and cannot hit a later statement. Never rejects; whoever waits for the statement's end sees a failure there.
+ * Asks the server, on a socket of its own, to end what this connection runs. True when nothing is on its way any more: the server has
+ * closed that socket, or the request was never sent. False when it was sent and may still arrive, at whatever runs then. Never rejects;
+ * whoever waits for the statement's end sees a failure there.
  */
-export function sendCancelRequest(client: pg.Client, timeoutMs: number): Promise<void> {
+export function sendCancelRequest(client: pg.Client, timeoutMs: number): Promise<boolean> {
   const { processID, secretKey, sslNegotiation } = client as unknown as Target
-  if (processID === null || secretKey === null) return Promise.resolve()
+  if (processID === null || secretKey === null) return Promise.resolve(true)
   return new Promise((resolve) => {
     const socket = connect(client)
     const timer = setTimeout(() => socket.destroy(), timeoutMs)
+    let sent = false
+    let confirmed = false
     socket.on('error', () => {})
     socket.once('close', () => {
       clearTimeout(timer)
-      resolve()
+      resolve(!sent || confirmed)
     })
     const send = (stream: net.Socket): void => {
+      sent = true
       stream.on('error', () => socket.destroy())
+      stream.once('end', () => {
+        confirmed = true
+      })
       // The server answers by closing; without a reader the end would go unnoticed.
       stream.resume()
       stream.end(request(cancelCode, processID, secretKey))

@@ -1,6 +1,6 @@
+import { settlesWithin } from '@platform/kernel'
 import pg from 'pg'
 import { type Credential, type ResolvedDbPoolOptions, reveal } from './options.ts'
-import { settlesWithin } from './timing.ts'
 
 /**
  * One new connection to the server within `connectTimeoutMs`. `made` runs in the very moment the server is ready, so that no event of
@@ -56,11 +56,17 @@ export async function connectClient<T>(
 }
 
 function createClient(options: ResolvedDbPoolOptions, password: string | undefined): pg.Client {
+  // A pooler knows few start parameters and refuses the others.
+  const limits =
+    options.pooler === 'none'
+      ? { statement_timeout: options.statementTimeoutMs, idle_in_transaction_session_timeout: options.idleInTransactionTimeoutMs }
+      : {}
   const client = new pg.Client({
     connectionString: options.url,
     keepAlive: true,
-    statement_timeout: options.statementTimeoutMs,
-    idle_in_transaction_session_timeout: options.idleInTransactionTimeoutMs,
+    // The system's default is two hours.
+    keepAliveInitialDelayMillis: 10_000,
+    ...limits,
     ...(options.applicationName === undefined ? {} : { application_name: options.applicationName }),
   })
   // After the construction, since a password in the URL would win over the option.

@@ -1,5 +1,6 @@
+import { durationOption, knownOptions } from '@platform/kernel'
 import type { Connection, DbPoolStats, Queryable, QueryOptions, QueryResult, Transaction, TransactionOptions } from './connection.ts'
-import { DbPoolError } from './errors.ts'
+import { withHeldConnection } from './held-connection.ts'
 import { runAndRelease, runOnSession } from './held-query.ts'
 import { createInstruments } from './instrumentation.ts'
 import { Listener } from './listener.ts'
@@ -15,8 +16,7 @@ import {
 import { ConnectionPool } from './pool.ts'
 import { ReplicaSet } from './replicas.ts'
 import { rotateCredential } from './rotation.ts'
-import type { Session } from './session.ts'
-import { raceAbort } from './timing.ts'
+import { traceBefore } from './session.ts'
 import { runTransaction } from './transaction.ts'
 
 export interface DbPool extends Queryable {
@@ -41,7 +41,7 @@ export interface DbPool extends Queryable {
   check(options?: Cancellable): Promise<void | { status: 'warn'; message: string }>
   /** Resolves when nothing is in use and nobody waits. */
   drain(options?: Cancellable): Promise<void>
-  /** Refuses new work, waits for what runs, cuts it after `timeoutMs` (default 10000). */
+  /** Refuses new work, waits for what runs, cuts it after `timeoutMs` (default 10000). A later call with less time shortens it. */
   close(options?: { timeoutMs?: number }): Promise<void>
   [Symbol.asyncDispose](): Promise<void>
 }
@@ -94,22 +94,11 @@ class PgDbPool implements DbPool {
   }
 
   transaction<T>(work: (tx: Transaction) => Promise<T>, options?: TransactionOptions): Promise<T> {
-    return runTransaction(this.#pool, work, options)
+    return runTransaction(this.#pool, work, options, traceBefore(this.transaction))
   }
 
-  async withConnection<T>(work: (connection: Connection) => Promise<T>, options?: Cancellable): Promise<T> {
-    const signal = options?.signal
-    const session = await this.#pool.acquire(signal)
-    const connection = new HeldConnection(this.#pool, session)
-    try {
-      return await raceAbort(work(connection), signal)
-    } catch (error) {
-      if (signal?.aborted) session.cancelAll(error, this.#pool.options.cancelTimeoutMs)
-      throw error
-    } finally {
-      connection.release()
-      this.#pool.release(session)
-    }
+  withConnection<T>(work: (connection: Connection) => Promise<T>, options?: Cancellable): Promise<T> {
+    return withHeldConnection(this.#pool, work, { signal: options?.signal, trace: traceBefore(this.withConnection) })
   }
 
   listen(channel: string, onMessage: (payload: string) => void, onGap?: () => void, options?: Cancellable): Promise<() => Promise<void>> {
@@ -140,8 +129,12 @@ class PgDbPool implements DbPool {
     return this.#pool.drained(options?.signal)
   }
 
-  close({ timeoutMs = 10_000 }: { timeoutMs?: number } = {}): Promise<void> {
-    this.#closing ??= this.#close(timeoutMs)
+  close(options: { timeoutMs?: number } = {}): Promise<void> {
+    knownOptions(invalid, 'close', options, ['timeoutMs'])
+    const timeoutMs = durationOption(invalid, 'timeoutMs', options.timeoutMs ?? 10_000, 0)
+    const pools = [this.#pool, ...this.replica.pools]
+    const closed = pools.map((pool) => pool.close(timeoutMs))
+    this.#closing ??= this.#close(pools, closed)
     return this.#closing
   }
 
@@ -149,9 +142,8 @@ class PgDbPool implements DbPool {
     return this.close()
   }
 
-  async #close(timeoutMs: number): Promise<void> {
-    const pools = [this.#pool, ...this.replica.pools]
-    await Promise.all([this.#listener.close(), ...pools.map((pool) => pool.close(timeoutMs))])
+  async #close(pools: readonly ConnectionPool[], closed: readonly Promise<void>[]): Promise<void> {
+    await Promise.all([this.#listener.close(), ...closed])
     for (const pool of pools) pool.instruments.close()
   }
 }
@@ -162,32 +154,4 @@ function createPool(options: ResolvedDbPoolOptions): ConnectionPool {
     createInstruments(options.name, options.maxSize, () => pool.stats()),
   )
   return pool
-}
-
-class HeldConnection implements Connection {
-  readonly #pool: ConnectionPool
-  readonly #session: Session
-  #released = false
-
-  constructor(pool: ConnectionPool, session: Session) {
-    this.#pool = pool
-    this.#session = session
-  }
-
-  get transactionStatus(): 'I' | 'T' | 'E' {
-    return this.#session.status
-  }
-
-  async query<R extends object = Record<string, unknown>>(
-    text: string,
-    values?: readonly unknown[],
-    options?: QueryOptions,
-  ): Promise<QueryResult<R>> {
-    if (this.#released) throw new DbPoolError('ERR_DB_POOL_RELEASED', 'the connection was used after its release')
-    return runOnSession<R>(this.#pool, this.#session, text, values, options?.signal)
-  }
-
-  release(): void {
-    this.#released = true
-  }
 }

@@ -3,10 +3,10 @@ const brand = Symbol.for('@platform/db-pool.error')
 /** Every code, and whether the same call may simply be made again: the server has certainly done nothing. */
 const codes = {
   /** An option is missing, of the wrong kind, out of range or unknown. `option` names it. */
-  ERR_DB_POOL_INVALID_OPTION: { retryable: false },
+  ERR_DB_POOL_OPTION: { retryable: false },
   /** No connection came free in time. `waitedMs`, `inUse`, `waiting` and `holders` say why; `cause` is the last failed attempt to connect. */
   ERR_DB_POOL_ACQUIRE_TIMEOUT: { retryable: true },
-  /** The server refuses these credentials or has no such database. `cause` is its answer. */
+  /** The server refuses for good: the credential, the database, a start parameter. `cause` is its answer. */
   ERR_DB_POOL_CONNECT: { retryable: false },
   /** The connection died while the statement ran: whether it took effect is unknown. */
   ERR_DB_POOL_CONNECTION_LOST: { retryable: false },
@@ -20,8 +20,10 @@ const codes = {
   ERR_DB_POOL_TX_ABORTED: { retryable: false },
   /** A transaction was used after it had ended. */
   ERR_DB_POOL_TX_ENDED: { retryable: false },
-  /** A second savepoint was opened beside one that is still open. */
+  /** A transaction was used beside a savepoint that is still open in it. */
   ERR_DB_POOL_TX_BUSY: { retryable: false },
+  /** A statement that begins or ends a transaction, inside `db.transaction`, which does that itself. */
+  ERR_DB_POOL_TX_CONTROL: { retryable: false },
   /** `afterCommit` on a connection that is not ours or has no open transaction. */
   ERR_DB_POOL_NO_AFTER_COMMIT: { retryable: false },
   /** A connection was used, or released again, after its release. */
@@ -34,6 +36,12 @@ const codes = {
   ERR_DB_POOL_MIGRATION_ORDER: { retryable: false },
   /** An applied file is gone although later ones are there. `file` names it. */
   ERR_DB_POOL_MIGRATION_MISSING: { retryable: false },
+  /** Another process migrates and did not end in time, or a file let go of the lock. */
+  ERR_DB_POOL_MIGRATION_LOCKED: { retryable: true },
+  /** An earlier try left an invalid index. `file` names the file that builds it. */
+  ERR_DB_POOL_MIGRATION_INDEX: { retryable: false },
+  /** Not through a pooler that gives each transaction another connection. */
+  ERR_DB_POOL_POOLER: { retryable: false },
   /** A file failed and was rolled back. `file` names it, `cause` is the server's error. */
   ERR_DB_POOL_MIGRATION_FAILED: { retryable: false },
 } as const
@@ -43,8 +51,12 @@ export type DbPoolErrorCode = keyof typeof codes
 /** One who holds a connection while others wait. */
 export interface Holder {
   readonly heldMs: number
+  /** Its server process, as in `pg_stat_activity`; 0 when unknown. */
+  readonly pid: number
   /** First word of its latest statement. */
   readonly operation: string
+  /** Where it was borrowed; of calls that hold a connection for one statement nothing is kept. */
+  readonly stack?: string
 }
 
 export interface DbPoolErrorFacts {
@@ -106,6 +118,18 @@ export function endsAllConnections(error: unknown): boolean {
   const code = sqlState(error)
   // Without SQLSTATE the socket itself broke. 25P03 and 57P05 are the server's own timeouts for one idle session, XX a fault of one backend.
   return code === undefined || code.startsWith('08') || code === '57P01' || code === '57P02' || code === '57P03'
+}
+
+/** The server refuses to let us in for a reason that waiting does not mend: credential, database, right to connect, start parameter. */
+export function refusesForGood(error: unknown): boolean {
+  const code = sqlState(error)
+  if (code === undefined) return false
+  // PgBouncer gives 08P01 to nearly everything; only this one is for good.
+  return /^(28|3D|42|22)/.test(code) || (code === '08P01' && refusesParameter(error))
+}
+
+export function refusesParameter(error: unknown): boolean {
+  return error instanceof Error && error.message.includes('startup parameter')
 }
 
 /** The transaction lost against another one and may be run again as a whole. */

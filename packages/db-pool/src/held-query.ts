@@ -1,7 +1,7 @@
 import type { QueryResult } from './connection.ts'
 import type { ConnectionPool } from './pool.ts'
 import { type Done, lastResult, type Session } from './session.ts'
-import { statementOf } from './statement.ts'
+import { statementOf } from './sql/statement.ts'
 
 /** A statement on a connection that somebody holds. An abort rejects at once and cancels on the server; the connection stays with its holder. */
 export async function runOnSession<R extends object>(

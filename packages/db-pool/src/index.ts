@@ -13,4 +13,13 @@ export { DbPoolError, type DbPoolErrorCode, type Holder } from './errors.ts'
 export type { Cancellable, Credential, DbPoolOptions, LoggerLike, SecretLike } from './options.ts'
 export { type EntityManagerLike, type EntityManagerTransaction, fromEntityManager, toTypeOrmDriver } from './interop/typeorm.ts'
 export { toPgPool } from './interop/pg-pool.ts'
-export { type MigrateOptions, type MigrateResult, migrate } from './migrations/migrate.ts'
+export {
+  baselineMigrations,
+  checkMigrations,
+  type MigrateOptions,
+  type MigrateResult,
+  type MigrationDirectory,
+  type MigrationStatus,
+  migrate,
+  migrationStatus,
+} from './migrations/migrate.ts'

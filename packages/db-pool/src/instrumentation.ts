@@ -12,6 +12,7 @@ export const metricNames = {
   createTime: 'db.client.connection.create_time',
   waitTime: 'db.client.connection.wait_time',
   useTime: 'db.client.connection.use_time',
+  leftovers: 'platform.db_pool.leftovers',
 } as const
 
 export const attributeNames = {
@@ -20,6 +21,7 @@ export const attributeNames = {
   system: 'db.system.name',
   operation: 'db.operation.name',
   errorType: 'error.type',
+  leftover: 'platform.db_pool.leftover',
 } as const
 
 export const spanName = 'db.query'
@@ -37,6 +39,8 @@ export interface Instruments {
   useTime(ms: number): void
   createTime(ms: number): void
   timeout(): void
+  /** A connection came back with something of its borrower: `statement`, `transaction` or `session`. */
+  leftover(kind: string): void
   operation(name: string): Operation
   close(): void
 }
@@ -52,6 +56,7 @@ export function createInstruments(poolName: string, maxSize: number, stats: () =
   const createTime = seconds(metricNames.createTime)
   const timeouts = meter.createCounter(metricNames.timeouts, { unit: '{timeout}' })
 
+  const leftovers = meter.createCounter(metricNames.leftovers, { unit: '{connection}' })
   const count = meter.createObservableUpDownCounter(metricNames.connectionCount, { unit: '{connection}' })
   const max = meter.createObservableUpDownCounter(metricNames.connectionMax, { unit: '{connection}' })
   const pending = meter.createObservableUpDownCounter(metricNames.pendingRequests, { unit: '{request}' })
@@ -80,6 +85,7 @@ export function createInstruments(poolName: string, maxSize: number, stats: () =
     useTime: (ms) => useTime.record(ms / 1_000, pool),
     createTime: (ms) => createTime.record(ms / 1_000, pool),
     timeout: () => timeouts.add(1, pool),
+    leftover: (kind) => leftovers.add(1, { ...pool, [attributeNames.leftover]: kind }),
     operation(name) {
       const facts = attributesOf(name)
       const span = tracer.startSpan(spanName, { kind: SpanKind.CLIENT, attributes: facts })

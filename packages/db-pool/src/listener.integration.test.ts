@@ -79,6 +79,7 @@ describe('listen', () => {
       await db.listen('rough', () => {
         throw new Error('mine')
       }),
+      await db.listen('rough', () => Promise.reject(new Error('mine, later')) as unknown as void),
       await db.listen('rough', (payload) => seen.push(payload)),
     ]
     await db.query(`notify rough, 'x'`)
@@ -88,7 +89,7 @@ describe('listen', () => {
   })
 
   it('refuses names that the server would cut, and ends with the signal', async () => {
-    await expect(db.listen('é'.repeat(32), () => {})).rejects.toMatchObject({ code: 'ERR_DB_POOL_INVALID_OPTION', option: 'channel' })
+    await expect(db.listen('é'.repeat(32), () => {})).rejects.toMatchObject({ code: 'ERR_DB_POOL_OPTION', option: 'channel' })
     const reason = new Error('no longer')
     await expect(db.listen('x', () => {}, undefined, { signal: AbortSignal.abort(reason) })).rejects.toBe(reason)
   })

@@ -1,8 +1,8 @@
+import { backgroundTimeout, backoffMs, guarded, orAborted, pause, settlesWithin, withDeadline } from '@platform/kernel'
 import pg from 'pg'
 import { DbPoolError, sqlState } from './errors.ts'
 import { type Cancellable, invalid } from './options.ts'
 import type { ConnectionPool } from './pool.ts'
-import { delay, jitteredBackoffMs, raceAbort, settlesWithin } from './timing.ts'
 
 interface Subscriber {
   readonly onMessage: (payload: string) => void
@@ -40,6 +40,7 @@ export class Listener {
   ): Promise<() => Promise<void>> {
     // The server cuts longer names silently, and the notification would then carry another name.
     if (channel === '' || Buffer.byteLength(channel) > 63 || channel.includes('\0')) throw invalid('channel', 'must have 1 to 63 bytes')
+    this.#pool.needsSession('channels')
     options?.signal?.throwIfAborted()
     const subscriber: Subscriber = { onMessage, onGap, live: false }
     const subscribers = this.#wanted.get(channel) ?? new Set()
@@ -52,26 +53,27 @@ export class Listener {
       while (this.#active.has(channel) && !this.#wanted.has(channel) && this.#loop !== undefined) await this.#subscribed.promise
     }
     this.#wake()
-    const { signal: timeout, clear } = timer(this.#pool.options.acquireTimeoutMs)
-    const signal = options?.signal === undefined ? timeout : AbortSignal.any([timeout, options.signal])
-    try {
-      while (!this.#active.has(channel)) {
-        if (this.#stop.signal.aborted) throw this.#stop.signal.reason
-        await raceAbort(this.#subscribed.promise, signal)
-      }
-    } catch (error) {
-      await raceAbort(unsubscribe(), signal).catch(() => {})
-      if (error !== timeout.reason) throw error
-      const { acquireTimeoutMs } = this.#pool.options
-      throw new DbPoolError('ERR_DB_POOL_ACQUIRE_TIMEOUT', `no connection to listen on within ${acquireTimeoutMs} ms`, {
+    const { acquireTimeoutMs } = this.#pool.options
+    const tooLate = (): DbPoolError =>
+      new DbPoolError('ERR_DB_POOL_ACQUIRE_TIMEOUT', `no connection to listen on within ${acquireTimeoutMs} ms`, {
         cause: this.#lastError,
         waitedMs: acquireTimeoutMs,
       })
-    } finally {
-      clear()
+    try {
+      await withDeadline(acquireTimeoutMs, tooLate, (signal) => this.#untilActive(channel, signal), options?.signal)
+    } catch (error) {
+      void unsubscribe()
+      throw error
     }
     subscriber.live = true
     return unsubscribe
+  }
+
+  async #untilActive(channel: string, signal: AbortSignal): Promise<void> {
+    while (!this.#active.has(channel)) {
+      if (this.#stop.signal.aborted) throw this.#stop.signal.reason
+      await orAborted(this.#subscribed.promise, signal)
+    }
   }
 
   async close(): Promise<void> {
@@ -118,11 +120,14 @@ export class Listener {
         this.#lastError = error
         if (!signal.aborted) this.#pool.logger.warn({ err: error, sqlState: sqlState(error) }, 'listening was interrupted')
       } finally {
+        // What it still says belongs to nobody: whoever listens from now on is served by the next one.
+        client?.removeAllListeners('notification')
         this.#active.clear()
+        this.#announce()
         if (client !== undefined) await endClient(client)
       }
       if (this.#wanted.size === 0 || signal.aborted) return
-      await delay(jitteredBackoffMs(attempt, reconnect.initialDelayMs, reconnect.maxDelayMs), signal).catch(() => {})
+      await pause(backoffMs(attempt + 1, reconnect.initialDelayMs, reconnect.maxDelayMs), signal).catch(() => {})
     }
   }
 
@@ -147,7 +152,7 @@ export class Listener {
       this.#announce()
       const timer = Promise.withResolvers<void>()
       const dueMs = Math.max(0, lastCheck + this.#pool.options.keepaliveIntervalMs - performance.now())
-      const handle = setTimeout(() => timer.resolve(), dueMs).unref()
+      const handle = backgroundTimeout(() => timer.resolve(), dueMs)
       await Promise.race([this.#changed.promise, timer.promise])
       clearTimeout(handle)
       if (state.lost !== undefined) throw state.lost
@@ -175,22 +180,13 @@ export class Listener {
     }
   }
 
-  #call(run: () => void): void {
-    try {
-      run()
-    } catch (error) {
-      this.#pool.logger.error({ err: error }, 'a listener threw')
-    }
+  /** It may be asynchronous: a rejection is told as well. */
+  #call(run: () => void | Promise<void>): void {
+    void guarded(run, (error) => this.#pool.logger.error({ err: error }, 'a listener failed'))
   }
 }
 
 async function endClient(client: pg.Client): Promise<void> {
   const ended = client.end()
   if (!(await settlesWithin(ended, 1_000))) client.connection.stream.destroy()
-}
-
-function timer(timeoutMs: number): { signal: AbortSignal; clear(): void } {
-  const controller = new AbortController()
-  const handle = setTimeout(() => controller.abort(new Error('timed out')), timeoutMs)
-  return { signal: controller.signal, clear: () => clearTimeout(handle) }
 }

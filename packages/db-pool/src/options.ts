@@ -1,3 +1,5 @@
+import { choiceOption, durationOption, functionOption, guarded, integerOption, knownOptions } from '@platform/kernel'
+import type { Queryable } from './connection.ts'
 import { DbPoolError } from './errors.ts'
 
 /** pino's call signature. */
@@ -45,6 +47,24 @@ export interface DbPoolOptions {
   cancelTimeoutMs?: number | undefined
   /** How often the connection of `listen` is checked, ms, at least 10. Default 30000. */
   keepaliveIntervalMs?: number | undefined
+  /** Connections kept open and free where that is possible, 0 to `maxSize`. Default 0. */
+  minIdle?: number | undefined
+  /** Whoever holds a connection for longer is told to the log with the place where it was borrowed, once, ms; 0 is never. Default 10000. */
+  leakDetectionThresholdMs?: number | undefined
+  /**
+   * When a session is reset before the next borrower gets it: `when-needed` is unless each statement provably left nothing; `always` is for
+   * databases whose triggers, views or operators change the session. Default `when-needed`.
+   */
+  sessionReset?: 'when-needed' | 'always' | undefined
+  /**
+   * What stands between here and the server. `transaction`: PgBouncer or its kind in transaction mode; no start parameter is sent that it
+   * refuses, `listen` and `migrate` are refused, sessions hold nothing. Default `none`.
+   */
+  pooler?: 'none' | 'transaction' | undefined
+  /** How many processes use the server as this one does: together their pools should fit. Default 1. */
+  instances?: number | undefined
+  /** Prepares a session: runs on each new connection and after each reset, before anybody gets it. */
+  onConnect?: ((connection: Queryable) => Promise<void> | void) | undefined
   /** `application_name` on the server. */
   applicationName?: string | undefined
   logger?: LoggerLike | undefined
@@ -66,30 +86,38 @@ export interface ResolvedDbPoolOptions {
   readonly maxLifetimeMs: number
   readonly cancelTimeoutMs: number
   readonly keepaliveIntervalMs: number
+  readonly minIdle: number
+  readonly instances: number
+  readonly leakDetectionThresholdMs: number
+  readonly sessionReset: 'when-needed' | 'always'
+  readonly pooler: 'none' | 'transaction'
+  readonly onConnect: DbPoolOptions['onConnect']
   readonly applicationName: string | undefined
   readonly logger: LoggerLike
 }
 
-const numbers = {
-  maxSize: { default: 10, min: 1, max: 10_000 },
-  acquireTimeoutMs: { default: 5_000, min: 1, max: 2 ** 31 - 1 },
-  connectTimeoutMs: { default: 5_000, min: 1, max: 2 ** 31 - 1 },
-  statementTimeoutMs: { default: 30_000, min: 0, max: 2 ** 31 - 1 },
-  idleInTransactionTimeoutMs: { default: 30_000, min: 0, max: 2 ** 31 - 1 },
-  idleTimeoutMs: { default: 300_000, min: 1, max: 2 ** 31 - 1 },
-  maxLifetimeMs: { default: 1_800_000, min: 1, max: 2 ** 31 - 1 },
-  cancelTimeoutMs: { default: 5_000, min: 1, max: 2 ** 31 - 1 },
-  keepaliveIntervalMs: { default: 30_000, min: 10, max: 2 ** 31 - 1 },
+const defaults = {
+  maxSize: 10,
+  minIdle: 0,
+  instances: 1,
+  acquireTimeoutMs: 5_000,
+  connectTimeoutMs: 5_000,
+  statementTimeoutMs: 30_000,
+  idleInTransactionTimeoutMs: 30_000,
+  idleTimeoutMs: 300_000,
+  maxLifetimeMs: 1_800_000,
+  cancelTimeoutMs: 5_000,
+  keepaliveIntervalMs: 30_000,
+  leakDetectionThresholdMs: 10_000,
 } as const
 
-const known = new Set([...Object.keys(numbers), 'url', 'replicas', 'password', 'name', 'applicationName', 'logger'])
+const known = [...Object.keys(defaults), 'url', 'replicas', 'password', 'name', 'applicationName', 'sessionReset', 'onConnect', 'logger']
 
 export const noopLogger: LoggerLike = { debug: ignore, info: ignore, warn: ignore, error: ignore }
 function ignore(): void {}
 
 export function resolveOptions(options: DbPoolOptions): ResolvedDbPoolOptions {
-  if (typeof options !== 'object' || options === null) throw invalid('options', 'must be an object')
-  for (const key of Object.keys(options)) if (!known.has(key)) throw invalid(key, 'is not an option')
+  knownOptions(invalid, '', options, known)
   const url = parseUrl('url', options.url)
   const { replicas = [] } = options
   if (!Array.isArray(replicas)) throw invalid('replicas', 'must be a list of URLs')
@@ -99,21 +127,46 @@ export function resolveOptions(options: DbPoolOptions): ResolvedDbPoolOptions {
     if (options[key] !== undefined && (typeof options[key] !== 'string' || options[key] === ''))
       throw invalid(key, 'must be a text that is not empty')
   }
-  if (options.logger !== undefined && typeof options.logger?.warn !== 'function')
+  const { logger } = options
+  if (logger !== undefined && (['debug', 'info', 'warn', 'error'] as const).some((level) => typeof logger?.[level] !== 'function'))
     throw invalid('logger', 'must have debug, info, warn and error')
-  const resolved = Object.fromEntries(
-    Object.entries(numbers).map(([key, range]) => [key, inRange(key, options[key as keyof typeof numbers], range)]),
-  ) as Record<keyof typeof numbers, number>
+  const maxSize = integerOption(invalid, 'maxSize', options.maxSize ?? defaults.maxSize, 1, 10_000)
+  const ms = (key: Exclude<keyof typeof defaults, 'maxSize' | 'minIdle' | 'instances'>, min: number): number =>
+    durationOption(invalid, key, options[key] ?? defaults[key], min)
   return {
-    ...resolved,
+    maxSize,
+    minIdle: integerOption(invalid, 'minIdle', options.minIdle ?? defaults.minIdle, 0, maxSize),
+    instances: integerOption(invalid, 'instances', options.instances ?? defaults.instances, 1, 100_000),
+    acquireTimeoutMs: ms('acquireTimeoutMs', 1),
+    connectTimeoutMs: ms('connectTimeoutMs', 1),
+    statementTimeoutMs: ms('statementTimeoutMs', 0),
+    idleInTransactionTimeoutMs: ms('idleInTransactionTimeoutMs', 0),
+    idleTimeoutMs: ms('idleTimeoutMs', 1),
+    maxLifetimeMs: ms('maxLifetimeMs', 1),
+    cancelTimeoutMs: ms('cancelTimeoutMs', 1),
+    keepaliveIntervalMs: ms('keepaliveIntervalMs', 10),
+    leakDetectionThresholdMs: ms('leakDetectionThresholdMs', 0),
+    sessionReset: choiceOption(invalid, 'sessionReset', options.sessionReset ?? 'when-needed', ['when-needed', 'always']),
+    pooler: choiceOption(invalid, 'pooler', options.pooler ?? 'none', ['none', 'transaction']),
+    onConnect: functionOption(invalid, 'onConnect', options.onConnect),
     url: options.url,
     replicas: [...replicas],
     isReplica: false,
     password: options.password,
     name: options.name ?? `${url.hostname || 'localhost'}:${url.port || 5432}${url.pathname}`,
     applicationName: options.applicationName,
-    logger: options.logger ?? noopLogger,
+    logger: guardedLogger(logger ?? noopLogger),
   }
+}
+
+/** A logger that throws must not end what it tells of. */
+function guardedLogger(logger: LoggerLike): LoggerLike {
+  const level =
+    (name: keyof LoggerLike): LoggerLike[keyof LoggerLike] =>
+    (fields, message) => {
+      guarded(() => logger[name](fields, message))
+    }
+  return { debug: level('debug'), info: level('info'), warn: level('warn'), error: level('error') }
 }
 
 export function checkCredential(option: string, credential: unknown): void {
@@ -133,7 +186,18 @@ export function replicaOptions(options: ResolvedDbPoolOptions, replica: string, 
   const url = new URL(replica)
   const given = url.searchParams.get('options')
   url.searchParams.set('options', `${given === null ? '' : `${given} `}-c default_transaction_read_only=on`)
-  return { ...options, url: url.href, replicas: [], isReplica: true, name: `${options.name} replica ${index + 1}` }
+  // A caller must still have the time to go elsewhere.
+  const connectTimeoutMs = Math.min(options.connectTimeoutMs, Math.max(1, Math.floor(options.acquireTimeoutMs / 4)))
+  return {
+    ...options,
+    url: url.href,
+    replicas: [],
+    isReplica: true,
+    connectTimeoutMs,
+    minIdle: 0,
+    instances: 1,
+    name: `${options.name} replica ${index + 1}`,
+  }
 }
 
 function parseUrl(option: string, url: unknown): URL {
@@ -143,14 +207,6 @@ function parseUrl(option: string, url: unknown): URL {
   return parsed
 }
 
-function inRange(option: string, value: unknown, range: { default: number; min: number; max: number }): number {
-  if (value === undefined) return range.default
-  if (typeof value !== 'number' || !Number.isInteger(value) || value < range.min || value > range.max) {
-    throw invalid(option, `must be a whole number from ${range.min} to ${range.max}`)
-  }
-  return value
-}
-
 export function invalid(option: string, problem: string): DbPoolError {
-  return new DbPoolError('ERR_DB_POOL_INVALID_OPTION', `${option} ${problem}`, { option })
+  return new DbPoolError('ERR_DB_POOL_OPTION', `${option} ${problem}`, { option })
 }

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { faultProxy, startPostgres } from '@platform/stack'
 import pg from 'pg'
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
@@ -149,7 +150,7 @@ describe('backends that are terminated', () => {
     expect((await db.query('select * from effects')).rows).toEqual([])
   })
 
-  it('during COMMIT leave the caller with an error that says: unknown', async () => {
+  it('during COMMIT leave the caller with what the server says of it', async () => {
     const db = open({ maxSize: 2, applicationName: 'committing' })
     await asAdmin(`create or replace function nap() returns trigger language plpgsql as 'begin perform pg_sleep(60); return null; end'`)
     await asAdmin('create table if not exists slow (id int)')
@@ -159,7 +160,98 @@ describe('backends that are terminated', () => {
       async () => (await asAdmin(`select 1 from pg_stat_activity where application_name = 'committing' and query = 'commit'`)).rowCount,
     )
     await asAdmin(`select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'committing'`)
+    expect(await committing).toMatchObject({
+      code: 'ERR_DB_POOL_CONNECTION_LOST',
+      message: expect.stringContaining('nothing was committed'),
+    })
+    await asAdmin('drop table slow')
+  })
+})
+
+describe('a COMMIT whose answer is lost', () => {
+  const committed = async (id: number) => (await asAdmin('select 1 from outcomes where id = $1', [id])).rowCount
+
+  it('is looked up by an ordinary role: it took effect, and its work is done once', async () => {
+    await asAdmin(`drop table if exists outcomes; create table outcomes (id int); drop role if exists plain; create role plain login password 'p'; grant all on outcomes to plain;
+      create or replace function nap() returns trigger language plpgsql as 'begin perform pg_sleep(0.5); return null; end';
+      create constraint trigger nap after insert on outcomes deferrable initially deferred for each row execute function nap()`)
+    const proxy = await proxied()
+    const url = Object.assign(new URL(proxy.url), { username: 'plain', password: 'p' }).href
+    const db = open({ url, maxSize: 2, statementTimeoutMs: 2_000, cancelTimeoutMs: 500 })
+    await db.query('select 1')
+    let done = 0
+    const committing = db.transaction(async (tx) => {
+      tx.afterCommit(() => {
+        done++
+      })
+      await tx.query('insert into outcomes values (1)')
+    })
+    await until(async () => (await asAdmin(`select 1 from pg_stat_activity where query = 'commit' and state = 'active'`)).rowCount)
+    proxy.cut()
+    proxy.restore()
+    await committing
+    expect([done, await committed(1)]).toEqual([1, 1])
+  })
+
+  it('for as long as the server is away is unknown', async () => {
+    const db = open({ maxSize: 2, acquireTimeoutMs: 500 })
+    const committing = db.transaction((tx) => tx.query('insert into outcomes values (2)')).catch((error: unknown) => error)
+    await until(async () => (await asAdmin(`select 1 from pg_stat_activity where query = 'commit' and state = 'active'`)).rowCount)
+    await server.kill()
     expect(await committing).toMatchObject({ code: 'ERR_DB_POOL_COMMIT_UNKNOWN' })
+    await server.restart()
+  })
+
+  it('is unknown after a crash, which may give the number of the transaction to another', async () => {
+    const db = open({ maxSize: 2, acquireTimeoutMs: 20_000 })
+    const committing = db.transaction((tx) => tx.query('insert into outcomes values (3)')).catch((error: unknown) => error)
+    await until(async () => (await asAdmin(`select 1 from pg_stat_activity where query = 'commit' and state = 'active'`)).rowCount)
+    await server.kill()
+    await server.restart()
+    expect(await committing).toMatchObject({ code: 'ERR_DB_POOL_COMMIT_UNKNOWN' })
+    expect(await committed(3)).toBe(0)
+  })
+})
+
+describe('a statement that nobody waits for any more', () => {
+  const running = async (name: string) =>
+    (await asAdmin(`select 1 from pg_stat_activity where application_name = $1 and state = 'active'`, [name])).rowCount ?? 0
+
+  it('never makes more server processes than maxSize, whether its cancel helps or not', async () => {
+    await asAdmin(`create or replace function stubborn() returns void language plpgsql as $$ begin
+      for i in 1..400 loop begin perform pg_sleep(0.1); exception when query_canceled then null; end; end loop; end $$`)
+    const db = open({ maxSize: 3, cancelTimeoutMs: 200, applicationName: 'stubborn', acquireTimeoutMs: 20_000 })
+    let most = 0
+    for (let round = 0; round < 6; round++) {
+      await db.withConnection(async (connection) => {
+        void connection.query(round % 2 === 0 ? 'select stubborn()' : 'select pg_sleep(60)').catch(() => {})
+      })
+      most = Math.max(most, await running('stubborn'))
+    }
+    await db.drain()
+    await until(async () => (await running('stubborn')) === 0)
+    expect(most).toBeLessThanOrEqual(3)
+  })
+
+  it('costs its connection when its cancel may still arrive', async () => {
+    const db = open({ maxSize: 1, cancelTimeoutMs: 500, acquireTimeoutMs: 20_000 })
+    const { rows } = await db.query<{ pid: number }>('select pg_backend_pid() as pid')
+    const postmaster = Number(readFileSync(`/proc/${rows[0]?.pid}/stat`, 'utf8').split(' ')[3])
+    const leaving = new AbortController()
+    try {
+      const aborted = db.query('select pg_sleep(0.3)', [], { signal: leaving.signal }).catch(() => {})
+      await until(() => running(''))
+      // Takes no new connection.
+      process.kill(postmaster, 'SIGSTOP')
+      leaving.abort()
+      await aborted
+      const next = db.query('select pg_sleep(1)')
+      await until(() => db.stats().open === 0)
+      process.kill(postmaster, 'SIGCONT')
+      expect((await next).rowCount).toBe(1)
+    } finally {
+      process.kill(postmaster, 'SIGCONT')
+    }
   })
 })
 
@@ -176,6 +268,45 @@ describe('a network that falls silent', () => {
     proxy.restore()
     expect(await Promise.all(held)).toHaveLength(2)
     await db.query('select 1')
+  })
+
+  it.for(['a statement', 'a COMMIT'] as const)('in the middle of %s costs the connection, not the caller nor the slot', async (kind) => {
+    await asAdmin('drop table if exists outcomes; create table outcomes (id int)')
+    const proxy = await proxied()
+    const db = open({
+      url: proxy.url,
+      maxSize: 1,
+      statementTimeoutMs: 500,
+      cancelTimeoutMs: 300,
+      connectTimeoutMs: 1_000,
+      acquireTimeoutMs: 10_000,
+    })
+    await db.query('select 1')
+    const call =
+      kind === 'a statement'
+        ? db.query('select pg_sleep(0.1)')
+        : db.transaction(async (tx) => {
+            await tx.query('insert into outcomes values (1)')
+            proxy.silence()
+          })
+    const failed = call.catch((error: unknown) => error)
+    if (kind === 'a statement') proxy.silence()
+    const since = performance.now()
+    const error = await failed
+    // 500 + 300 ms, and a question of 1 s that goes without an answer; a COMMIT is looked up for as long as a caller waits for a connection.
+    expect(performance.now() - since).toBeLessThan(30_000)
+    expect(error).toMatchObject({ code: kind === 'a statement' ? 'ERR_DB_POOL_CONNECTION_LOST' : 'ERR_DB_POOL_COMMIT_UNKNOWN' })
+    proxy.restore()
+    expect((await db.query('select 1')).rowCount).toBe(1)
+  })
+
+  it('is not suspected of a statement that raised its own limit', async () => {
+    const db = open({ maxSize: 1, statementTimeoutMs: 100, cancelTimeoutMs: 100 })
+    const { rowCount } = await db.transaction(async (tx) => {
+      await tx.query('set local statement_timeout = 0')
+      return tx.query('select pg_sleep(2)')
+    })
+    expect(rowCount).toBe(1)
   })
 
   it('does not keep a caller with a signal, and gives the connection up', async () => {

@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events'
 import { testPostgres } from '@platform/stack/testing'
 import pg from 'pg'
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
@@ -56,6 +57,16 @@ describe('a query', () => {
     }
     await expect(db.query('select 1', 'no array' as never)).rejects.toThrow('must be an array')
     for (const wrong of [undefined, null, 5, {}]) await expect(db.query(wrong as never)).rejects.toBeInstanceOf(Error)
+    expect(await backend(db)).toBe(pid)
+  })
+
+  it('that its borrower did not wait for is cancelled, and the connection stays', async () => {
+    const db = open({ maxSize: 1 })
+    const pid = await backend(db)
+    const forgotten = await db.withConnection(async (connection) => [
+      connection.query('select pg_sleep(60)').catch((error: unknown) => error),
+    ])
+    expect(await forgotten[0]).toMatchObject({ code: 'ERR_DB_POOL_RELEASED' })
     expect(await backend(db)).toBe(pid)
   })
 
@@ -122,7 +133,14 @@ describe('waiting', () => {
     await until(() => db.stats().inUse === 1)
     const error = await db.query('select 1').catch((thrown: unknown) => thrown)
     expect(error).toMatchObject({ code: 'ERR_DB_POOL_ACQUIRE_TIMEOUT', inUse: 1, waiting: 0, retryable: true })
-    expect((error as { holders: unknown[] }).holders).toEqual([{ heldMs: expect.any(Number), operation: 'UPDATE' }])
+    expect((error as { holders: unknown[] }).holders).toEqual([
+      {
+        heldMs: expect.any(Number),
+        pid: expect.any(Number),
+        operation: 'UPDATE',
+        stack: expect.stringContaining('pool.integration.test.ts'),
+      },
+    ])
     held.resolve()
     await holder
     await db.query('select 1')
@@ -242,10 +260,64 @@ describe('a connection that comes back', () => {
     expect(await backend(db)).toBe(pid)
   })
 
-  it('is clean after a setting changed where no text shows it', async () => {
+  it.for([
+    ['a setting', "perform set_config('work_mem', '5MB', false)"],
+    ['a setting of its own kind', "perform set_config('app.tenant', 'mine', false)"],
+    ['LISTEN', "execute 'listen films'"],
+    ['a lock', 'perform pg_advisory_lock(4711)'],
+    ['a temporary table that hides one', 'create temp table stock (film text)'],
+    ['a cursor', "execute 'declare c cursor with hold for select 1'"],
+    ['PREPARE', "execute 'prepare p as select 1'"],
+    ['a sequence', "perform nextval('numbers')"],
+    ['a role', "execute 'set role pg_monitor'"],
+  ] as const)('is clean after %s made inside a function', async ([what, body]) => {
     const db = open({ maxSize: 1 })
-    await db.query(`do $$ begin execute 'set' || ' timezone to ''Asia/Tokyo'''; end $$`)
-    expect((await db.query('show timezone')).rows).not.toEqual([{ TimeZone: 'Asia/Tokyo' }])
+    await admin.query(`create table if not exists stock (film text); create sequence if not exists numbers;
+      create or replace function leak() returns void language plpgsql as $$ begin ${body}; end $$`)
+    const facts = `select current_setting('work_mem') as work_mem, coalesce(current_setting('app.tenant', true), '') as tenant, current_user as role,
+      (select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid())::int as locks,
+      (select count(*) from pg_listening_channels())::int as channels, to_regclass('pg_temp.stock') as hidden,
+      (select count(*) from pg_cursors where is_holdable)::int as cursors,
+      (select count(*) from pg_prepared_statements where from_sql)::int as prepared`
+    const before = (await db.query(facts)).rows
+    const pid = await backend(db)
+    await db.query('select leak()')
+    expect((await db.query(facts)).rows).toEqual(before)
+    await expect(db.query('select lastval()')).rejects.toMatchObject({ code: '55000' })
+    // What no reset removes costs the connection, everything else does not.
+    expect((await backend(db)) === pid).toBe(what !== 'PREPARE')
+  })
+
+  it('is clean after what no text shows, where every session is reset', async () => {
+    const db = open({ maxSize: 1, sessionReset: 'always' })
+    await admin.query(`create table if not exists triggered (a int);
+      create or replace function on_write() returns trigger language plpgsql as $$ begin perform set_config('app.tenant', 'mine', false); return new; end $$;
+      create or replace trigger on_write before insert on triggered for each row execute function on_write()`)
+    await db.query('insert into triggered values (1)')
+    expect((await db.query("select current_setting('app.tenant', true) as tenant")).rows).toEqual([{ tenant: '' }])
+  })
+
+  it('is told of once, with the place where it was borrowed', async () => {
+    const warnings: { leftover?: string; borrowedAt?: string }[] = []
+    const ignore = (): void => {}
+    const logger = { debug: ignore, info: ignore, warn: (fields: object) => warnings.push(fields), error: ignore }
+    const db = open({ maxSize: 1, logger })
+    const borrow = () => db.withConnection((connection) => connection.query('set work_mem to 1000'))
+    for (let round = 0; round < 3; round++) await borrow()
+    await db.withConnection((connection) => connection.query('begin'))
+    await db.query('select 1')
+    expect(warnings.map(({ leftover }) => leftover)).toEqual(['session', 'transaction'])
+    expect(warnings[0]?.borrowedAt).toContain('pool.integration.test.ts')
+  })
+
+  it('was prepared by onConnect, and is prepared again after a reset', async () => {
+    const db = open({ maxSize: 1, onConnect: async (connection) => void (await connection.query("set app.tenant to 'house'")) })
+    const tenant = async () => (await db.query("select current_setting('app.tenant') as tenant")).rows
+    expect(await tenant()).toEqual([{ tenant: 'house' }])
+    await db.query("set app.tenant to 'other'")
+    expect(await tenant()).toEqual([{ tenant: 'house' }])
+    const failing = open({ maxSize: 1, acquireTimeoutMs: 300, onConnect: (connection) => connection.query('no sql').then(() => {}) })
+    await expect(failing.query('select 1')).rejects.toMatchObject({ code: 'ERR_DB_POOL_CONNECT', cause: { code: '42601' } })
   })
 
   it('is replaced when the server reports an internal error', async () => {
@@ -330,6 +402,18 @@ describe('close', () => {
     }
   })
 
+  it('is shortened by a second call with less time', async () => {
+    const db = open()
+    const running = db.query('select pg_sleep(60)').catch((error: unknown) => error)
+    await until(() => db.stats().inUse === 1)
+    const since = performance.now()
+    const first = db.close({ timeoutMs: 50_000 })
+    expect(db.close({ timeoutMs: 20 })).toBe(first)
+    await first
+    expect(performance.now() - since).toBeLessThan(20_000)
+    expect(await running).toMatchObject({ code: 'ERR_DB_POOL_CLOSED' })
+  })
+
   it('of a pool that was never used is immediate, and await using works', async () => {
     const unused = createDbPool({ url: 'postgres://nobody@127.0.0.1:1/x' })
     await unused.close()
@@ -337,6 +421,39 @@ describe('close', () => {
     await using db = createDbPool({ url: database.url })
     await db.ready()
   })
+})
+
+describe('drain', () => {
+  it('leaves no listener on its signal, whether it ends or is aborted', async () => {
+    const db = open({ maxSize: 2 })
+    const { signal } = new AbortController()
+    const work = Promise.all(Array.from({ length: 20 }, () => db.query('select pg_sleep(0.002)')))
+    await db.drain({ signal })
+    await work
+    expect(getEventListeners(signal, 'abort')).toEqual([])
+    const running = db.query('select pg_sleep(0.3)')
+    const leaving = new AbortController()
+    const drained = db.drain({ signal: leaving.signal })
+    leaving.abort(new Error('enough'))
+    await expect(drained).rejects.toThrow('enough')
+    await running
+  })
+})
+
+describe('many callers', () => {
+  it('100,000 wait, half of them leave, the rest are served', async () => {
+    const db = open({ maxSize: 2, acquireTimeoutMs: 100_000 })
+    const leaving: AbortController[] = []
+    const calls = Array.from({ length: 100_000 }, (_, index) => {
+      const controller = new AbortController()
+      if (index % 2 === 0) leaving.push(controller)
+      return db.withConnection(async () => index, { signal: controller.signal }).catch(() => -1)
+    })
+    expect(db.stats().waiting).toBe(100_000)
+    for (const controller of leaving) controller.abort()
+    const served = await Promise.all(calls)
+    expect(served.filter((index) => index >= 0)).toHaveLength(50_000)
+  }, 60_000)
 })
 
 describe('check', () => {
@@ -362,9 +479,12 @@ describe('options', () => {
     ['applicationName', { applicationName: '' }],
     ['logger', { logger: {} }],
     ['poolSize', { poolSize: 5 }],
+    ['minIdle', { minIdle: 11 }],
+    ['sessionReset', { sessionReset: 'never' }],
+    ['onConnect', { onConnect: 'set x to y' }],
   ] as const)('a wrong %s throws and is named', ([option, wrong]) => {
     expect(() => createDbPool({ url: database.url, ...wrong } as unknown as DbPoolOptions)).toThrow(
-      expect.objectContaining({ code: 'ERR_DB_POOL_INVALID_OPTION', option }),
+      expect.objectContaining({ code: 'ERR_DB_POOL_OPTION', option }),
     )
   })
 

@@ -1,20 +1,22 @@
 import type pg from 'pg'
-import type { DbPoolStats } from './connection.ts'
+import { backgroundInterval, settlesWithin } from '@platform/kernel'
+import { acquireTimeout } from './acquire-timeout.ts'
+import { Backends } from './backends.ts'
+import { Acquaintance } from './acquaintance.ts'
 import { connectClient } from './connect.ts'
-import { DbPoolError, endsAllConnections, type Holder, sqlState } from './errors.ts'
+import type { DbPoolStats } from './connection.ts'
+import { DbPoolError, endsAllConnections, sqlState } from './errors.ts'
 import type { Instruments } from './instrumentation.ts'
+import { Opening } from './opening.ts'
 import type { Credential, LoggerLike, ResolvedDbPoolOptions } from './options.ts'
-import { Session } from './session.ts'
-import { resetSession } from './statement.ts'
-import { jitteredBackoffMs, settlesWithin } from './timing.ts'
+import { clean, isClean, leftoverOf, prepare } from './return.ts'
+import { Session, type Trace } from './session.ts'
+import { Upkeep } from './upkeep.ts'
 import { type Waiter, WaiterQueue } from './waiters.ts'
 
-/** A connection that idled for longer is asked whether it lives before somebody gets it, and must answer within the other. */
+/** A connection that idled for longer is asked whether it lives before somebody gets it. */
 const trustIdleMs = 1_000
 const checkTimeoutMs = 2_000
-/** Undoing what a borrower left behind may take this long. */
-const cleanTimeoutMs = 5_000
-const reconnect = { initialDelayMs: 50, maxDelayMs: 1_000 }
 
 /**
  * The engine. Callers wait only on the queue; connections are opened beside it, as many as there are callers without a supply, and
@@ -27,36 +29,49 @@ export class ConnectionPool {
   readonly options: ResolvedDbPoolOptions
   readonly instruments: Instruments
   readonly logger: LoggerLike
+  readonly backends: Backends
   credential: Credential | undefined
   epoch = 0
 
   readonly #sessions = new Set<Session>()
   /** Last in, first out: what is used stays warm, the rest ages out. */
   readonly #idle: Session[] = []
-  readonly #opening = new Set<AbortController>()
-  readonly #attempts = new Set<Promise<void>>()
   readonly #ending = new Set<Promise<void>>()
   readonly #waiters: WaiterQueue
+  readonly #opening: Opening<Session>
+  readonly #upkeep: Upkeep
+  readonly #acquaintance: Acquaintance
+  readonly #checkTimeoutMs: number
   #whenFree: (() => void)[] = []
   #checking = 0
-  #sweep: NodeJS.Timeout | undefined
-  #retry: NodeJS.Timeout | undefined
-  /** Slow start: after a failed attempt one connection at a time, then 2, 4, 8. */
-  #openLimit = Number.POSITIVE_INFINITY
-  #failedAttempts = 0
-  #connectError: unknown
+  #returning = 0
+  #refusal: DbPoolError | undefined
+  #timer: NodeJS.Timeout | undefined
   #closing: Promise<void> | undefined
+  #hurry: PromiseWithResolvers<void> = Promise.withResolvers<void>()
 
   constructor(options: ResolvedDbPoolOptions, instruments: Instruments) {
     this.options = options
     this.instruments = instruments
     this.logger = options.logger
     this.credential = options.password
+    this.#checkTimeoutMs = Math.min(checkTimeoutMs, Math.max(50, options.acquireTimeoutMs / 4))
+    const aside = options.applicationName === undefined ? options : { ...options, applicationName: `${options.applicationName} aside` }
+    this.backends = new Backends(() => connectClient(aside, this.credential), options.connectTimeoutMs)
     this.#waiters = new WaiterQueue(
       options.acquireTimeoutMs,
       (waiter) => this.#timedOut(waiter),
       () => this.#freed(),
     )
+    this.#opening = new Opening<Session>(options.isReplica, {
+      connect: (signal) => this.#connectSession(signal),
+      opened: (session) => this.#opened(session),
+      failed: (error, refusal) => this.#openFailed(error, refusal),
+      again: () => this.#pump(),
+      asksAgain: () => typeof this.credential === 'function',
+    })
+    this.#upkeep = new Upkeep(this, this.#sessions)
+    this.#acquaintance = new Acquaintance(options)
   }
 
   get closed(): boolean {
@@ -69,24 +84,24 @@ export class ConnectionPool {
   }
 
   /** A connection that needs no waiting, or undefined. */
-  take(): Session | undefined {
+  take(trace?: Trace): Session | undefined {
     if (this.#closing !== undefined) throw closedError()
     const session = this.#idle.at(-1)
-    if (session === undefined || this.#waiters.size > 0) return undefined
+    if (session === undefined || this.#waiters.size > 0 || session.place.in !== 'idle') return undefined
     const now = performance.now()
-    if (now - session.idleSince > trustIdleMs) return undefined
+    if (now - session.place.since > trustIdleMs) return undefined
     this.#idle.pop()
-    session.takenAt = now
+    session.place = { in: 'use', since: now, trace }
     this.instruments.waitTime(0)
     return session
   }
 
   /** Waits for a connection. An aborted caller leaves the queue at once; a connection already on its way to it goes to the next. */
-  async wait(signal?: AbortSignal): Promise<Session> {
+  async wait(signal?: AbortSignal, trace?: Trace): Promise<Session> {
     if (this.#closing !== undefined) throw closedError()
     if (signal?.aborted) throw signal.reason
     const since = performance.now()
-    const waiting = this.#waiters.push(signal)
+    const waiting = this.#waiters.push(signal, trace)
     this.#pump()
     const session = await waiting
     if (signal?.aborted) {
@@ -97,53 +112,47 @@ export class ConnectionPool {
     return session
   }
 
-  acquire(signal?: AbortSignal): Promise<Session> {
+  /** `trace`: where it is borrowed, for those who hold it for longer than a statement. */
+  acquire(signal?: AbortSignal, trace?: Trace): Promise<Session> {
     if (signal?.aborted) return Promise.reject(signal.reason)
-    const session = this.take()
-    return session === undefined ? this.wait(signal) : Promise.resolve(session)
+    const session = this.take(trace)
+    return session === undefined ? this.wait(signal, trace) : Promise.resolve(session)
   }
 
   /** The one way back. What the borrower left behind is undone first; what cannot be undone costs the connection. */
   release(session: Session): void {
-    if (session.failure === undefined && session.quiet && session.status === 'I' && session.residue === 'none') this.#handOver(session)
+    if (isClean(session) && this.options.sessionReset === 'when-needed') this.#handOver(session)
     else void this.restore(session)
   }
 
-  /** `release` for those who want to know when the session is clean again. */
+  /** `release` for those who want to know when the session is clean again. `expected`: what is left is the pool's own doing. */
   async restore(session: Session, { expected = false }: { expected?: boolean } = {}): Promise<void> {
-    if (session.failure === undefined && !(await session.settle(this.options.cancelTimeoutMs))) {
-      this.logger.warn(
-        { waitedMs: this.options.cancelTimeoutMs },
-        'a statement did not end in time after its borrower had left: the connection is destroyed',
-      )
-      return this.destroy(session, true)
-    }
     if (session.failure !== undefined) return this.destroy(session)
-    if (session.status !== 'I') {
-      if (!expected) this.logger.warn({ operation: session.operation }, 'a connection came back inside a transaction: rolled back')
-      if (!(await this.#clean(session, 'rollback'))) return this.destroy(session, true)
-    }
-    if (session.residue === 'discard') return this.destroy(session)
-    if (session.residue === 'reset') {
-      if (!(await this.#clean(session, resetSession))) return this.destroy(session, true)
-      session.residue = 'none'
-    }
-    this.#handOver(session)
+    if (!expected) this.#tellLeftover(session)
+    if (this.options.sessionReset === 'always') session.suspect('possible')
+    // A reset is one round trip: whoever waits has its connection on the way. To end a statement may take longer.
+    const soon = session.quiet ? 1 : 0
+    this.#returning += soon
+    const cleaned = await clean(session, this.options)
+    this.#returning -= soon
+    if (cleaned) this.#handOver(session)
+    else this.destroy(session, !session.quiet)
+    this.#pump()
   }
 
-  /** Takes a connection out for good. */
+  /** Takes a connection out for good; `cut` without a goodbye. */
   destroy(session: Session, cut = false): void {
     const index = this.#idle.indexOf(session)
     if (index >= 0) this.#idle.splice(index, 1)
-    else if (this.#sessions.has(session)) this.instruments.useTime(performance.now() - session.takenAt)
+    else if (session.place.in === 'use') this.instruments.useTime(performance.now() - session.place.since)
     this.#discard(session, cut)
   }
 
   #discard(session: Session, cut = false): void {
     if (!this.#sessions.delete(session)) return
-    session.hooks?.drop()
+    session.place = { in: 'gone' }
     const reason = new DbPoolError('ERR_DB_POOL_RELEASED', 'the connection was destroyed')
-    this.#track(cut || session.failure !== undefined ? session.kill(reason) : session.end())
+    this.#track(session, cut || session.failure !== undefined ? session.kill(reason) : session.end())
     this.#freed()
     this.#pump()
   }
@@ -154,54 +163,98 @@ export class ConnectionPool {
     for (const session of this.#idle.splice(0)) this.#discard(session)
   }
 
-  /** A connection outside the pool: for `listen` and for trying a new credential. The caller ends the client, or hands it to `adopt`. */
+  /** From now on new connections prove themselves by this. */
+  useCredential(credential: Credential): void {
+    this.credential = credential
+    this.#refusal = undefined
+    this.#opening.restart()
+    this.startEpoch()
+  }
+
+  /** A connection outside the pool: for `listen`, for questions about others and for trying a new credential. */
   connect(credential: Credential | undefined, signal?: AbortSignal): Promise<pg.Client> {
     return connectClient(this.options, credential, signal)
   }
 
+  /** Throws behind a pooler: `what` needs a connection of its own for longer than a transaction. */
+  needsSession(what: string): void {
+    if (this.options.pooler === 'none') return
+    throw new DbPoolError(
+      'ERR_DB_POOL_POOLER',
+      `${what} need a session of their own, which a pooler in transaction mode does not give: connect past it`,
+    )
+  }
+
   /** Takes over a connection opened elsewhere when there is room. */
   adopt(client: pg.Client): void {
-    const session = this.#newSession(client)
-    if (this.#full() || this.#closing !== undefined) this.#track(session.end())
+    const session = this.#newSession(client, this.epoch)
+    if (this.#full() || this.#closing !== undefined || this.options.onConnect !== undefined) this.#track(session, session.end())
     else this.#opened(session)
   }
 
-  async drained(signal?: AbortSignal): Promise<void> {
-    while (this.stats().inUse > 0 || this.#waiters.size > 0) {
-      signal?.throwIfAborted()
-      await new Promise<void>((resolve, reject) => {
-        this.#whenFree.push(resolve)
-        signal?.addEventListener('abort', () => reject(signal.reason), { once: true })
-      })
-    }
+  drained(signal?: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const leave = (): void => {
+        this.#whenFree = this.#whenFree.filter((each) => each !== look)
+        signal?.removeEventListener('abort', onAbort)
+      }
+      const onAbort = (): void => {
+        leave()
+        reject(signal?.reason)
+      }
+      const look = (): void => {
+        if (this.stats().inUse > 0 || this.#waiters.size > 0) return
+        leave()
+        resolve()
+      }
+      if (signal?.aborted) return reject(signal.reason)
+      this.#whenFree.push(look)
+      signal?.addEventListener('abort', onAbort, { once: true })
+      look()
+    })
   }
 
+  /** A later, shorter call shortens the time. */
   close(timeoutMs: number): Promise<void> {
-    this.#closing ??= this.#close(timeoutMs)
+    const timer = setTimeout(() => this.#hurry.resolve(), timeoutMs)
+    this.#closing ??= this.#close()
+    void this.#closing.finally(() => clearTimeout(timer))
     return this.#closing
   }
 
-  async #close(timeoutMs: number): Promise<void> {
+  async #close(): Promise<void> {
     // Let `closed` be true before anything below is seen.
     await Promise.resolve()
     this.#waiters.rejectAll(closedError)
-    clearInterval(this.#sweep)
-    clearTimeout(this.#retry)
-    for (const attempt of this.#opening) attempt.abort(closedError())
+    clearInterval(this.#timer)
+    const opened = this.#opening.close(closedError())
     for (const session of this.#idle.splice(0)) this.#discard(session)
-    if (!(await settlesWithin(this.drained(), timeoutMs))) {
+    const drained = new AbortController()
+    const done = this.drained(drained.signal).then(
+      () => true,
+      () => false,
+    )
+    if (!(await Promise.race([done, this.#hurry.promise.then(() => false)]))) {
       this.logger.warn(this.stats(), 'connections still in use at the end of the time to close: cut')
     }
-    await Promise.all(this.#attempts)
+    drained.abort()
+    await opened
     // What is left: those in use, and those that are just being asked whether they live.
     for (const session of this.#sessions) {
       this.#sessions.delete(session)
-      this.#track(session.kill(closedError()))
+      session.cancelAll(closedError(), 500)
+      this.#track(
+        session,
+        session.settle(500).then(() => session.kill(closedError())),
+      )
     }
     while (this.#ending.size > 0) await Promise.all(this.#ending)
   }
 
-  #track(ended: Promise<void>): void {
+  /** The place of a connection is taken until its socket is closed, and when it was cut at work, until its server process has ended. */
+  #track(session: Session, closed: Promise<void>): void {
+    const ended =
+      session.cutAtWork && this.options.pooler === 'none' ? Promise.all([closed, this.backends.end(session)]).then(() => {}) : closed
     this.#ending.add(ended)
     void ended.then(() => {
       this.#ending.delete(ended)
@@ -216,28 +269,28 @@ export class ConnectionPool {
   /** Connections on their way to the queue: as many as there are callers. */
   #pump(): void {
     if (this.#closing !== undefined) return
-    while (this.#waiters.size > this.#checking + this.#opening.size) {
+    while (this.#waiters.size > this.#checking + this.#returning + this.#opening.size) {
       const session = this.#idle.pop()
       if (session !== undefined) {
-        if (performance.now() - session.idleSince <= trustIdleMs) this.#give(session)
+        if (session.place.in === 'idle' && performance.now() - session.place.since <= trustIdleMs) this.#give(session)
         else void this.#check(session)
-      } else if (!this.#full() && this.#retry === undefined && this.#opening.size < this.#openLimit) {
-        const attempt = this.#open()
-        this.#attempts.add(attempt)
-        void attempt.then(() => this.#attempts.delete(attempt))
+      } else if (!this.#full() && this.#opening.mayOpen) {
+        this.#opening.open()
       } else {
-        return
+        break
       }
     }
+    this.#refuse()
   }
 
   #give(session: Session): void {
+    const since = performance.now()
     const waiter = this.#waiters.shift()
     if (waiter === undefined) {
-      session.idleSince = performance.now()
+      session.place = { in: 'idle', since }
       this.#idle.push(session)
     } else {
-      session.takenAt = performance.now()
+      session.place = { in: 'use', since, trace: waiter.trace }
       waiter.resolve(session)
     }
   }
@@ -245,25 +298,25 @@ export class ConnectionPool {
   #handOver(session: Session): void {
     if (!this.#sessions.has(session)) return
     const now = performance.now()
-    this.instruments.useTime(now - session.takenAt)
+    if (session.place.in === 'use') this.instruments.useTime(now - session.place.since)
     if (this.#closing !== undefined || session.epoch < this.epoch || session.expiresAt <= now) return this.#discard(session)
     this.#give(session)
     this.#freed()
   }
 
   #freed(): void {
-    if (this.#whenFree.length > 0) for (const resolve of this.#whenFree.splice(0)) resolve()
+    if (this.#whenFree.length > 0) for (const look of this.#whenFree.slice()) look()
   }
 
   async #check(session: Session): Promise<void> {
     this.#checking++
+    session.place = { in: 'check' }
     const alive = session.query('select 1').then(
       () => true,
       () => false,
     )
-    const answered = await settlesWithin(alive, checkTimeoutMs)
+    const answered = await settlesWithin(alive, this.#checkTimeoutMs)
     this.#checking--
-    session.takenAt = performance.now()
     if (answered && (await alive) && session.failure === undefined) {
       this.#handOver(session)
     } else {
@@ -274,109 +327,84 @@ export class ConnectionPool {
     this.#pump()
   }
 
-  async #clean(session: Session, text: string): Promise<boolean> {
-    const cleaned = session.query(text).then(
-      () => true,
-      () => false,
-    )
-    return (await settlesWithin(cleaned, cleanTimeoutMs)) && (await cleaned)
-  }
-
-  async #open(): Promise<void> {
-    const attempt = new AbortController()
-    this.#opening.add(attempt)
+  async #connectSession(signal: AbortSignal): Promise<Session> {
     const { epoch } = this
     const since = performance.now()
+    const session = await connectClient(this.options, this.credential, signal, (client) => this.#newSession(client, epoch))
+    await this.#acquaintance.make(session)
+    await this.#prepared(session)
+    this.instruments.createTime(performance.now() - since)
+    return session
+  }
+
+  async #prepared(session: Session): Promise<Session> {
     try {
-      const session = await connectClient(this.options, this.credential, attempt.signal, (client) => this.#newSession(client, epoch))
-      this.#opening.delete(attempt)
-      this.instruments.createTime(performance.now() - since)
-      this.#failedAttempts = 0
-      this.#connectError = undefined
-      if (Number.isFinite(this.#openLimit)) this.#openLimit = this.#openLimit >= 8 ? Number.POSITIVE_INFINITY : this.#openLimit * 2
-      this.#opened(session)
+      await prepare(session, this.options)
+      return session
     } catch (error) {
-      this.#opening.delete(attempt)
-      if (this.#closing === undefined) this.#openFailed(error)
+      await session.kill(new DbPoolError('ERR_DB_POOL_RELEASED', 'the connection could not be prepared', { cause: error }))
+      throw error
     }
   }
 
   #opened(session: Session): void {
+    this.#refusal = undefined
     this.#sessions.add(session)
-    this.#sweep ??= setInterval(() => this.#retire(), Math.min(30_000, Math.max(20, this.options.idleTimeoutMs / 4))).unref()
+    this.#timer ??= backgroundInterval(() => this.#lookAfter(), this.#upkeep.intervalMs)
     if (session.failure !== undefined) this.destroy(session)
     else this.#handOver(session)
     this.#pump()
   }
 
-  #openFailed(error: unknown): void {
-    this.#connectError = error
-    this.#openLimit = 1
-    this.#failedAttempts++
-    const code = sqlState(error)
-    const refused = code !== undefined && (code.startsWith('28') || code.startsWith('3D'))
-    // A function may have given a password that was just replaced: it is asked once more.
-    const final = refused && this.#failedAttempts >= (typeof this.credential === 'function' ? 2 : 1)
-    if (final || this.options.isReplica) {
-      this.#waiters.rejectAll(
-        () =>
-          new DbPoolError('ERR_DB_POOL_CONNECT', refused ? 'the server refuses the connection' : 'the replica cannot be reached', {
-            cause: error,
-          }),
-      )
-    }
-    this.logger.warn({ err: error, attempt: this.#failedAttempts }, 'could not connect to the database')
-    if (this.#retry !== undefined) return
-    const delayMs = jitteredBackoffMs(this.#failedAttempts, reconnect.initialDelayMs, reconnect.maxDelayMs)
-    this.#retry = setTimeout(() => {
-      this.#retry = undefined
-      this.#pump()
-    }, delayMs)
+  #openFailed(error: unknown, refusal: DbPoolError | undefined): void {
+    this.logger.warn({ err: error, sqlState: sqlState(error) }, 'could not connect to the database')
+    this.#refusal = refusal
+    this.#refuse()
   }
 
-  #newSession(client: pg.Client, epoch = this.epoch): Session {
-    const now = performance.now()
+  /** Callers that a live connection can serve wait for it; without one there is nothing to wait for. */
+  #refuse(): void {
+    const refusal = this.#refusal
+    if (refusal === undefined || this.#sessions.size > 0 || this.#opening.size > 0 || this.#waiters.size === 0) return
+    this.#refusal = undefined
+    this.#waiters.rejectAll(() => new DbPoolError(refusal.code, refusal.message, { cause: refusal.cause }))
+  }
+
+  #newSession(client: pg.Client, epoch: number): Session {
+    const openedAt = performance.now()
     const lifetimeMs = this.options.maxLifetimeMs * (0.8 + Math.random() * 0.4)
-    return new Session(client, { epoch, expiresAt: now + lifetimeMs, takenAt: now }, (session, error) => this.#lost(session, error))
+    return new Session(client, { epoch, openedAt, expiresAt: openedAt + lifetimeMs }, (session, error) => this.#lost(session, error))
   }
 
   /** The server or the network ended a connection that we wanted to keep. */
   #lost(session: Session, error: Error): void {
     if (this.#closing === undefined) this.logger.warn({ err: error, sqlState: sqlState(error) }, 'a connection was lost')
-    if (this.#idle.includes(session)) this.destroy(session)
+    if (session.place.in === 'idle') this.destroy(session)
     if (endsAllConnections(error) && session.epoch === this.epoch) this.startEpoch()
   }
 
-  #retire(): void {
-    const now = performance.now()
-    const stale = this.#idle.filter(
-      ({ idleSince, expiresAt, epoch }) => idleSince + this.options.idleTimeoutMs <= now || expiresAt <= now || epoch < this.epoch,
-    )
-    for (const session of stale) this.destroy(session)
-    if (this.#sessions.size === 0) {
-      clearInterval(this.#sweep)
-      this.#sweep = undefined
-    }
+  #lookAfter(): void {
+    this.#upkeep.look()
+    for (const session of this.#idle.filter((each) => this.#upkeep.isStale(each))) this.destroy(session)
+    while (!this.#full() && this.#opening.mayOpen && this.#idle.length + this.#opening.size < this.options.minIdle) this.#opening.open()
+    if (this.#sessions.size > 0 || this.options.minIdle > 0) return
+    clearInterval(this.#timer)
+    this.#timer = undefined
+  }
+
+  #tellLeftover(session: Session): void {
+    const leftover = leftoverOf(session)
+    if (leftover === undefined) return
+    this.instruments.leftover(leftover)
+    this.#upkeep.tellLeftover(session, leftover)
   }
 
   #timedOut(waiter: Waiter): void {
     this.instruments.timeout()
-    const now = performance.now()
-    const { open, inUse, waiting } = this.stats()
-    const idle = new Set(this.#idle)
-    const holders: Holder[] = [...this.#sessions]
-      .filter((session) => !idle.has(session))
-      .map((session) => ({ heldMs: Math.round(now - session.takenAt), operation: session.operation }))
-      .sort((a, b) => b.heldMs - a.heldMs)
-    const oldest = holders[0] === undefined ? '' : `, the oldest for ${holders[0].heldMs} ms (${holders[0].operation || 'nothing run yet'})`
-    const connecting = this.#connectError === undefined ? '' : '; connecting fails, see cause'
-    waiter.reject(
-      new DbPoolError(
-        'ERR_DB_POOL_ACQUIRE_TIMEOUT',
-        `no connection within ${this.options.acquireTimeoutMs} ms: ${inUse} in use of ${open} open, at most ${this.options.maxSize}${oldest}; ${waiting} more waiting${connecting}`,
-        { cause: this.#connectError, waitedMs: Math.round(now - waiter.since), inUse, waiting, holders },
-      ),
-    )
+    const { acquireTimeoutMs, maxSize } = this.options
+    const waitedMs = performance.now() - waiter.since
+    const { lastError: connectError } = this.#opening
+    waiter.reject(acquireTimeout({ waitedMs, acquireTimeoutMs, maxSize, stats: this.stats(), sessions: this.#sessions, connectError }))
   }
 }
 

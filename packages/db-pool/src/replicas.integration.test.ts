@@ -1,5 +1,6 @@
+import { faultProxy } from '@platform/stack'
 import { testPostgres } from '@platform/stack/testing'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { createDbPool, type DbPool, type DbPoolOptions } from './index.ts'
 
 // Databases that differ by name stand in for servers that follow: what is tested is where a read goes.
@@ -36,6 +37,32 @@ describe('replica', () => {
     await using none = open([])
     expect(await asked(none)).toBe(nameOf(writer.url))
   })
+
+  it('passes over one that is silent, refuses, or loses against its recovery', async () => {
+    const second = replicas[1]?.url ?? ''
+    const proxy = await faultProxy(second)
+    await using db = open([proxy.url], { acquireTimeoutMs: 2_000, statementTimeoutMs: 500, cancelTimeoutMs: 300 })
+    proxy.silence()
+    expect(await asked(db)).toBe(nameOf(writer.url))
+    // It rests: nobody waits for it again.
+    const since = performance.now()
+    expect(await Promise.all(Array.from({ length: 20 }, () => asked(db)))).toEqual(Array(20).fill(nameOf(writer.url)))
+    expect(performance.now() - since).toBeLessThan(2_000)
+    proxy.restore()
+    await vi.waitFor(async () => expect(await asked(db)).toBe(nameOf(second)), { timeout: 30_000, interval: 100 })
+    // In the middle of a statement.
+    const reading = db.replica.query<{ name: string }>('select current_database() as name, pg_sleep(0.2)')
+    setTimeout(() => proxy.silence(), 100)
+    expect((await reading).rows[0]?.name).toBe(nameOf(writer.url))
+    await proxy.close()
+    for (const state of ['40001', '57P01', '53300']) {
+      await using conflicting = open([second])
+      const text = `do $$ begin if current_database() = '${nameOf(second)}' then raise sqlstate '${state}'; end if; end $$`
+      await conflicting.replica.query(text)
+    }
+    await using own = open([second])
+    await expect(own.replica.query('select 1 / 0')).rejects.toMatchObject({ code: '22012' })
+  }, 60_000)
 
   it('is read-only on replicas and on the writer', async () => {
     const url = new URL(replicas[0]?.url ?? '')

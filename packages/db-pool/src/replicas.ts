@@ -1,20 +1,21 @@
+import { backgroundTimeout } from '@platform/kernel'
 import type { Queryable, QueryOptions, QueryResult } from './connection.ts'
-import { DbPoolError } from './errors.ts'
+import { DbPoolError, sqlState } from './errors.ts'
 import { runAndRelease, runOnSession } from './held-query.ts'
 import type { ConnectionPool } from './pool.ts'
 import { runTransaction } from './transaction.ts'
 
-/** A replica that could not be reached is left alone for so long. */
+/** A replica that failed is left alone for so long, then tried in the background: no caller waits for it again. */
 const restMs = 2_000
 
 /**
- * Reads that may be a little old. Replicas take turns; one that cannot be reached is passed over, and the writer answers when none is
- * left. Read-only everywhere, on the writer too, so that a program finds out at once and not on the day of a failover.
+ * Reads that may be a little old. Replicas take turns; one that cannot answer is passed over, and the writer answers when none is left.
+ * Read-only everywhere, on the writer too, so that a program finds out at once and not on the day of a failover.
  */
 export class ReplicaSet implements Queryable {
   readonly pools: readonly ConnectionPool[]
   readonly #writer: ConnectionPool
-  readonly #restingUntil = new Map<ConnectionPool, number>()
+  readonly #resting = new Map<ConnectionPool, NodeJS.Timeout | undefined>()
   #turn = 0
 
   constructor(writer: ConnectionPool, pools: readonly ConnectionPool[]) {
@@ -31,17 +32,56 @@ export class ReplicaSet implements Queryable {
     const first = this.#turn++
     for (let tried = 0; tried < this.pools.length; tried++) {
       const pool = this.pools[(first + tried) % this.pools.length] as ConnectionPool
-      if ((this.#restingUntil.get(pool) ?? 0) > performance.now()) continue
+      if (this.#resting.has(pool)) continue
       try {
         return await queryOn<R>(pool, text, values, signal)
       } catch (error) {
-        // Only what certainly did nothing goes elsewhere. One that is merely busy does not: the writer would drown with it.
-        if (!DbPoolError.isInstance(error) || error.code !== 'ERR_DB_POOL_CONNECT') throw error
-        this.#restingUntil.set(pool, performance.now() + restMs)
+        const fault = replicaFault(error, pool.options.maxSize)
+        if (signal?.aborted || fault === 'none') throw error
+        if (fault === 'replica') this.#rest(pool)
       }
     }
     return runTransaction(this.#writer, (tx) => tx.query<R>(text, values), { readOnly: true, signal })
   }
+
+  close(): void {
+    for (const timer of this.#resting.values()) clearTimeout(timer)
+  }
+
+  #rest(pool: ConnectionPool): void {
+    if (this.#resting.has(pool) || pool.closed) return
+    this.#resting.set(
+      pool,
+      backgroundTimeout(() => void this.#tryAgain(pool), restMs),
+    )
+  }
+
+  async #tryAgain(pool: ConnectionPool): Promise<void> {
+    const back = await queryOn(pool, 'select 1', undefined, undefined).then(
+      () => true,
+      () => false,
+    )
+    this.#resting.delete(pool)
+    if (!back) this.#rest(pool)
+  }
+}
+
+/**
+ * Whose fault it is. A read has done nothing, so it may be asked elsewhere, unless the statement itself is at fault, or the replica is
+ * merely busy: the writer would drown with it. A conflict with recovery is the statement's bad luck on a replica that is well.
+ */
+function replicaFault(error: unknown, maxSize: number): 'none' | 'statement' | 'replica' {
+  if (DbPoolError.isInstance(error)) {
+    if (error.code === 'ERR_DB_POOL_CONNECT' || error.code === 'ERR_DB_POOL_CONNECTION_LOST') return 'replica'
+    // Nobody holds them, and still none was to be had.
+    return error.code === 'ERR_DB_POOL_ACQUIRE_TIMEOUT' && (error.holders?.length ?? 0) < maxSize ? 'replica' : 'none'
+  }
+  const code = sqlState(error)
+  if (code === undefined) return 'none'
+  if (code === '40001' || code === '40P01') return 'statement'
+  return code === '53300' || code.startsWith('08') || code.startsWith('57P') || code.startsWith('58') || code.startsWith('XX')
+    ? 'replica'
+    : 'none'
 }
 
 async function queryOn<R extends object>(

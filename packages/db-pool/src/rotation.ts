@@ -17,8 +17,7 @@ export async function rotateCredential(pool: ConnectionPool, replicas: readonly 
   }
   // A replica that has not yet heard of the new password cannot be reached until it has; its reads go elsewhere.
   for (const each of [pool, ...replicas]) {
-    each.credential = credential
-    each.startEpoch()
+    each.useCredential(credential)
   }
   pool.adopt(client)
 }

@@ -1,22 +1,63 @@
-import type pg from 'pg'
+import pg from 'pg'
+import { settlesWithin } from '@platform/kernel'
 import { sendCancelRequest } from './cancel-request.ts'
-import type { CommitHooks } from './commit-hooks.ts'
+import { CommitHooks } from './commit-hooks.ts'
 import type { QueryResult } from './connection.ts'
 import { DbPoolError, endsConnection } from './errors.ts'
-import { type Residue, statementOf } from './statement.ts'
-import { settlesWithin } from './timing.ts'
+import { type Residue, type Statement, statementOf } from './sql/statement.ts'
 
 /** What `pg` takes: a text, its config object, or something that submits itself (a cursor). */
 export type QueryConfig = string | ({ text?: string; submit?: unknown } & object)
 export type Done = (error: unknown, result?: QueryResult | QueryResult[]) => void
+export type TransactionStatus = 'I' | 'T' | 'E'
 
 interface Job {
   readonly config: QueryConfig
   readonly values: readonly unknown[] | undefined
   readonly done: Done
+  /** A text whose answer comes first, sent in the same packet. */
+  readonly ahead?: { readonly text: string; readonly done: Done } | undefined
 }
 
+interface Running {
+  readonly is: 'running'
+  readonly job: Job
+  readonly since: number
+  readonly statement: Statement | undefined
+  readonly statusBefore: TransactionStatus
+  /** Its error; ReadyForQuery, and with it the transaction status, is still to come. */
+  error?: unknown
+  /** Why the pool ends it, for whoever still waits. */
+  interruption?: unknown
+}
+
+/** `cancelling`: the server is ready, but a CancelRequest on its way could hit what is sent next. */
+type State = { readonly is: 'ready' } | Running | { readonly is: 'cancelling' } | { readonly is: 'lost'; readonly reason: Error }
+
+const ready: State = { is: 'ready' }
+const cancelling: State = { is: 'cancelling' }
+
+/** Where a connection was borrowed. */
+export interface Trace {
+  readonly stack?: string
+}
+
+/** The place that called `entry`, which is one of ours. */
+export function traceBefore(entry: (...facts: never[]) => unknown): Trace {
+  const trace: Trace = {}
+  Error.captureStackTrace(trace, entry)
+  return trace
+}
+
+/** Where the pool has the connection. */
+export type Place =
+  | { readonly in: 'idle'; readonly since: number }
+  | { readonly in: 'check' }
+  | { readonly in: 'use'; readonly since: number; readonly trace: Trace | undefined; told?: true }
+  | { readonly in: 'gone' }
+
 type SubmitQuery = (config: unknown, values?: unknown, done?: (error: Error | null, result: QueryResult) => void) => unknown
+const residues: readonly Residue[] = ['none', 'possible', 'certain', 'lasting']
 
 /**
  * One server connection. It sends one statement at a time and knows when the server is ready for the next one, which is later than
@@ -25,92 +66,128 @@ type SubmitQuery = (config: unknown, values?: unknown, done?: (error: Error | nu
 export class Session {
   readonly client: pg.Client
   readonly epoch: number
+  readonly openedAt: number
   readonly expiresAt: number
-  takenAt = 0
-  idleSince = 0
+  place: Place
+  /** Number of the server process; behind a pooler not the one that the connection was told. */
+  pid: number
+  /** See commit-outcome.ts; undefined where the server does not say. */
+  serverLife: string | undefined
   operation = ''
   residue: Residue = 'none'
-  /** Why the connection is unusable; undefined while it is well. */
-  failure: Error | undefined
-  hooks: CommitHooks | undefined
-  /** The transaction status when the latest statement was sent. */
-  statusBefore: 'I' | 'T' | 'E' = 'I'
 
   readonly #onLoss: (session: Session, error: Error) => void
   readonly #queue: Job[] = []
   readonly #whenQuiet: (() => void)[] = []
   readonly #ended: Promise<void>
-  #busy = false
-  /** Whose statement is, or was last, on the server. */
-  #running: Done | undefined
-  #reportFailure: (() => void) | undefined
-  #cancelling: Promise<void> | undefined
+  #state: State = ready
+  #cancel: Promise<void> | undefined
   #onStatementEnd: (() => void) | undefined
+  #hooks: CommitHooks | undefined
+  #cutAtWork = false
+  #committing = false
 
   constructor(
     client: pg.Client,
-    facts: { epoch: number; expiresAt: number; takenAt: number },
+    facts: { epoch: number; openedAt: number; expiresAt: number },
     onLoss: (session: Session, error: Error) => void,
   ) {
     this.client = client
+    this.pid = (client as unknown as { processID: number | null }).processID ?? 0
     this.epoch = facts.epoch
+    this.openedAt = facts.openedAt
     this.expiresAt = facts.expiresAt
-    this.takenAt = facts.takenAt
-    this.idleSince = facts.takenAt
+    this.place = { in: 'use', since: facts.openedAt, trace: undefined }
     this.#onLoss = onLoss
     this.#ended = new Promise((resolve) => {
       client.once('end', () => {
-        this.#fail(new Error('the server closed the connection'))
+        this.#lose(new Error('the server closed the connection'))
         resolve()
       })
     })
-    client.on('error', (error: Error) => this.#fail(error))
+    client.on('error', (error: Error) => this.#lose(error))
     client.on('drain', () => {
-      this.#busy = false
-      this.#report()
-      this.#onStatementEnd?.()
-      this.#pump()
+      if (this.#state.is === 'running') this.#finish(this.#state)
     })
     // The server reports some settings when they change, whoever changed them (a function, a DO block).
-    client.connection.on('parameterStatus', () => {
-      if (this.residue === 'none') this.residue = 'reset'
-    })
+    client.connection.on('parameterStatus', () => this.suspect('possible'))
   }
 
-  get status(): 'I' | 'T' | 'E' {
+  get status(): TransactionStatus {
     return this.client.getTransactionStatus() ?? 'I'
   }
 
   get quiet(): boolean {
-    return !this.#busy && this.#queue.length === 0 && this.#cancelling === undefined
+    return this.#state.is === 'ready' && this.#queue.length === 0
+  }
+
+  /** Why the connection is unusable; undefined while it is well. */
+  get failure(): Error | undefined {
+    return this.#state.is === 'lost' ? this.#state.reason : undefined
+  }
+
+  /** Since when the server owes an answer. */
+  get runningSince(): number | undefined {
+    return this.#state.is === 'running' ? this.#state.since : undefined
+  }
+
+  /** A statement may go on at the server although its connection is gone. */
+  get cutAtWork(): boolean {
+    return this.#cutAtWork
+  }
+
+  /** It was lost while COMMIT ran, which is not to be stopped. */
+  get committing(): boolean {
+    return this.#committing
+  }
+
+  get hooks(): CommitHooks {
+    this.#hooks ??= new CommitHooks()
+    return this.#hooks
+  }
+
+  get hasHooks(): boolean {
+    return this.#hooks !== undefined
+  }
+
+  /** The session may now hold something of its borrower. */
+  suspect(residue: Residue): void {
+    if (residues.indexOf(residue) > residues.indexOf(this.residue)) this.residue = residue
   }
 
   /** `done` is called once, when the server is ready for the next statement or the connection is lost. */
-  run(config: QueryConfig, values: readonly unknown[] | undefined, done: Done): void {
-    if (this.failure !== undefined) {
-      const { failure } = this
-      process.nextTick(() => done(failure))
-    } else if (this.#busy || this.#cancelling !== undefined) {
-      this.#queue.push({ config, values, done })
+  run(config: QueryConfig, values: readonly unknown[] | undefined, done: Done, ahead?: Job['ahead']): void {
+    const job: Job = { config, values, done, ahead }
+    if (this.#state.is === 'ready') {
+      this.#send(job)
+    } else if (this.#state.is === 'lost') {
+      const { reason } = this.#state
+      process.nextTick(() => done(reason))
     } else {
-      this.#send(config, values, done)
+      this.#queue.push(job)
     }
   }
 
   /** One statement, as a promise, with the pool's errors. */
-  query<R extends object>(text: string, values?: readonly unknown[]): Promise<QueryResult<R>> {
+  query<R extends object>(text: string, values?: readonly unknown[], ahead?: Job['ahead']): Promise<QueryResult<R>> {
     return new Promise((resolve, reject) => {
-      this.run(text, values, (error, result) => {
-        if (error === undefined) resolve(lastResult<R>(result))
-        else reject(this.explain(error))
-      })
+      this.run(
+        text,
+        values,
+        (error, result) => {
+          if (error === undefined) resolve(lastResult<R>(result))
+          else reject(this.explain(error))
+        },
+        ahead,
+      )
     })
   }
 
   /** A bare loss of the socket becomes an error with a code; what the server said stays as it is. */
   explain(error: unknown): unknown {
-    if (this.failure === undefined || !(error instanceof Error) || 'severity' in error || DbPoolError.isInstance(error)) return error
-    if (DbPoolError.isInstance(this.failure)) return this.failure
+    const { failure } = this
+    if (failure === undefined || !(error instanceof Error) || 'severity' in error || DbPoolError.isInstance(error)) return error
+    if (DbPoolError.isInstance(failure)) return failure
     return new DbPoolError('ERR_DB_POOL_CONNECTION_LOST', 'the connection was lost while a statement ran', { cause: error })
   }
 
@@ -118,48 +195,61 @@ export class Session {
   cancel(done: Done, reason: unknown, timeoutMs: number): void {
     const index = this.#queue.findIndex((job) => job.done === done)
     if (index >= 0) for (const job of this.#queue.splice(index, 1)) job.done(reason)
-    else if (this.#running === done) this.#cancelRunning(timeoutMs)
+    else if (this.#state.is === 'running' && this.#state.job.done === done) this.#cancelRunning(timeoutMs)
   }
 
-  /** Ends all of them. */
+  /** Ends all of them; whoever waits for one gets the reason. */
   cancelAll(reason: unknown, timeoutMs: number): void {
     for (const job of this.#queue.splice(0)) job.done(reason)
+    if (this.#state.is === 'running') this.#state.interruption = reason
+    this.#cancelRunning(timeoutMs)
+  }
+
+  /** A statement that takes too long, where the server has not been told its limit. */
+  cancelOverdue(timeoutMs: number): void {
     this.#cancelRunning(timeoutMs)
   }
 
   #cancelRunning(timeoutMs: number): void {
-    if (!this.#busy || this.failure !== undefined || this.#cancelling !== undefined) return
-    this.#cancelling = this.#requestCancel(timeoutMs).finally(() => {
-      this.#cancelling = undefined
-      this.#pump()
+    if (this.#state.is !== 'running' || this.#cancel !== undefined) return
+    this.#cancel = this.#requestCancel(timeoutMs).then((arrived) => {
+      this.#cancel = undefined
+      if (!arrived) {
+        this.#lose(new DbPoolError('ERR_DB_POOL_CONNECTION_LOST', 'a cancel request may still be on its way: the connection is given up'))
+        this.#cut()
+      } else if (this.#state.is === 'cancelling') {
+        this.#state = ready
+        this.#pump()
+      }
     })
   }
 
   /**
    * A CancelRequest may overtake its statement on the way and find nothing to cancel, so it is repeated until the statement has ended.
-   * Meanwhile nothing else is sent that it could hit.
+   * Meanwhile nothing else is sent that it could hit. False when one was sent and the server did not confirm it.
    */
-  async #requestCancel(timeoutMs: number): Promise<void> {
+  async #requestCancel(timeoutMs: number): Promise<boolean> {
     const deadline = performance.now() + timeoutMs
-    for (let pauseMs = 20; this.#busy && this.failure === undefined && performance.now() < deadline; pauseMs = Math.min(pauseMs * 2, 500)) {
-      await sendCancelRequest(this.client, timeoutMs)
-      if (!this.#busy) return
+    for (let pauseMs = 20; this.#state.is === 'running' && performance.now() < deadline; pauseMs = Math.min(pauseMs * 2, 500)) {
+      if (!(await sendCancelRequest(this.client, timeoutMs))) return false
+      if (this.runningSince === undefined) return true
       const ended = new Promise<void>((resolve) => {
         this.#onStatementEnd = resolve
       })
       await settlesWithin(ended, pauseMs)
     }
+    return true
   }
 
   /** True when the server is ready for the next statement and no CancelRequest is on its way; false when that took longer than allowed. */
   async settle(timeoutMs: number): Promise<boolean> {
-    if (this.quiet || this.failure !== undefined) return true
+    if (this.quiet || this.#state.is === 'lost') return true
     return settlesWithin(new Promise<void>((resolve) => this.#whenQuiet.push(resolve)), timeoutMs)
   }
 
   /** Says goodbye to the server; resolves when the socket is closed. */
   async end(): Promise<void> {
-    this.failure ??= new DbPoolError('ERR_DB_POOL_RELEASED', 'the connection was closed by the pool')
+    this.#give(new DbPoolError('ERR_DB_POOL_RELEASED', 'the connection was closed by the pool'))
     this.client.end().catch(() => {})
     if (await settlesWithin(this.#ended, 1_000)) return
     this.#cut()
@@ -168,7 +258,7 @@ export class Session {
 
   /** Ends it without a goodbye: running statements fail with `reason`. */
   async kill(reason: Error): Promise<void> {
-    this.failure ??= reason
+    this.#give(reason)
     this.#cut()
     await settlesWithin(this.#ended, 1_000)
   }
@@ -178,71 +268,111 @@ export class Session {
     this.client.end().catch(() => {})
   }
 
-  #send(config: QueryConfig, values: readonly unknown[] | undefined, done: Done): void {
-    this.#busy = true
-    this.#running = done
-    this.statusBefore = this.status
+  #send(job: Job): void {
+    const { config, values, ahead } = job
     const text = typeof config === 'string' ? config : config?.text
-    if (text !== undefined) {
-      const statement = statementOf(text)
-      this.operation = statement.operation
-      if (statement.residue !== 'none' && this.residue !== 'discard') this.residue = statement.residue
-    }
+    const statement = typeof text === 'string' ? statementOf(text) : undefined
+    const running: Running = { is: 'running', job, since: performance.now(), statement, statusBefore: this.status }
+    this.#state = running
+    if (statement !== undefined) this.operation = statement.operation
+    // Without a text nobody knows what it does.
+    const residue = statement?.residue ?? 'possible'
+    if (residue !== 'none') this.suspect(residue)
     const query = this.client.query.bind(this.client) as SubmitQuery
-    try {
-      if (typeof config === 'object' && typeof config?.submit === 'function') {
-        query(config)
-        return
+    const answered = (error: Error | null | undefined, result?: QueryResult): void => {
+      if (this.#state !== running) return
+      if (error) {
+        running.error = error
+        if (endsConnection(error)) this.suspect('lasting')
+      } else {
+        // `pg` calls back after ReadyForQuery, so the next statement may go out right here. After an error of its own (a value that
+        // cannot be sent) it calls a second time, without an error.
+        this.#finish(running, result)
       }
-      query(config, values, (error, result) => {
-        if (error === null || error === undefined) {
-          // `pg` calls back after ReadyForQuery, so the next statement may go out right here.
-          this.#busy = false
-          // After an error of its own (a value that cannot be sent) it calls a second time, without an error.
-          if (this.#reportFailure === undefined) done(undefined, result)
-          else this.#report()
-          this.#onStatementEnd?.()
-          this.#pump()
-        } else if (this.failure !== undefined) {
-          done(error)
-        } else {
-          // ReadyForQuery, and with it the transaction status, is still to come.
-          if (endsConnection(error)) this.residue = 'discard'
-          this.#reportFailure = () => done(error)
-        }
-      })
+    }
+    try {
+      if (typeof config === 'object' && typeof config?.submit === 'function') query(config)
+      else if (ahead !== undefined && typeof config === 'string') sendBoth(query, ahead, config, answered)
+      else query(config, values, answered)
     } catch (error) {
-      this.#busy = false
-      done(error)
-      this.#pump()
+      running.error = error
+      this.#finish(running)
     }
   }
 
-  /** The server is ready and no CancelRequest can hit what is sent now. */
+  /** The server is ready for the next statement. */
+  #finish(running: Running, result?: QueryResult | QueryResult[]): void {
+    this.#state = this.#cancel === undefined ? ready : cancelling
+    const { error, job, statement, interruption } = running
+    this.#hooks?.observe(statement?.controls ?? [], error === undefined ? result : undefined, running.statusBefore, this.status)
+    if (error === undefined) job.done(undefined, result)
+    else job.done(interruption ?? error)
+    this.#onStatementEnd?.()
+    this.#pump()
+  }
+
+  /** Nothing runs and no CancelRequest can hit what is sent now. */
   #pump(): void {
-    if (this.#busy || this.#cancelling !== undefined || this.failure !== undefined) return
+    if (this.#state.is !== 'ready') return
     const job = this.#queue.shift()
-    if (job !== undefined) this.#send(job.config, job.values, job.done)
+    if (job !== undefined) this.#send(job)
     else for (const resolve of this.#whenQuiet.splice(0)) resolve()
   }
 
-  #report(): void {
-    const report = this.#reportFailure
-    this.#reportFailure = undefined
-    report?.()
+  /** The server or the network took it away. */
+  #lose(error: Error): void {
+    if (this.#state.is === 'lost') return
+    const state = this.#state
+    this.#state = { is: 'lost', reason: error }
+    this.#onLoss(this, error)
+    this.#settleAll(state, error)
   }
 
-  #fail(error: Error): void {
-    if (this.failure === undefined) {
-      this.failure = error
-      this.#onLoss(this, error)
-    }
-    this.#busy = false
-    this.#report()
+  /** We give it away. */
+  #give(reason: Error): void {
+    if (this.#state.is === 'lost') return
+    const state = this.#state
+    this.#state = { is: 'lost', reason }
+    this.#settleAll(state, reason)
+  }
+
+  #settleAll(state: State, error: Error): void {
+    this.#hooks?.drop()
+    // What the server itself ended is not at work any more.
+    this.#cutAtWork = state.is === 'running' && !('severity' in error)
+    this.#committing = state.is === 'running' && state.statement?.controls.at(-1)?.verb === 'commit'
+    if (state.is === 'running') state.job.done(state.interruption ?? state.error ?? error)
     this.#onStatementEnd?.()
-    for (const job of this.#queue.splice(0)) job.done(this.failure)
+    for (const job of this.#queue.splice(0)) job.done(error)
     for (const resolve of this.#whenQuiet.splice(0)) resolve()
   }
+}
+
+/** Two texts in one packet, answered one after the other: `pg` is given the second when the first is answered, and finds it sent. */
+function sendBoth(
+  query: SubmitQuery,
+  ahead: NonNullable<Job['ahead']>,
+  text: string,
+  done: (error: Error | null, result: QueryResult) => void,
+): void {
+  const second = Object.assign(new pg.Query(text), { callback: done, submit: () => null })
+  const first = Object.assign(new pg.Query(ahead.text), {
+    callback(error: Error | null, result: QueryResult) {
+      query(second)
+      if (error) ahead.done(error)
+      else ahead.done(undefined, result)
+    },
+    submit(connection: pg.Connection) {
+      const { stream } = connection
+      stream.cork()
+      const { query: send } = connection as unknown as { query(text: string): void }
+      send.call(connection, ahead.text)
+      send.call(connection, text)
+      stream.uncork()
+      return null
+    },
+  })
+  query(first)
 }
 
 export function lastResult<R extends object>(result: QueryResult | QueryResult[] | undefined): QueryResult<R> {

@@ -1,5 +1,5 @@
 import { testPostgres } from '@platform/stack/testing'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { createDbPool, type DbPool, type Transaction } from './index.ts'
 
 let database: Awaited<ReturnType<typeof testPostgres>>
@@ -260,5 +260,95 @@ describe('a savepoint', () => {
       await open
     })
     expect(await stockOf(1)).toBe(9)
+  })
+})
+
+describe('beside an open savepoint', () => {
+  it('nothing is sent on the transaction, which would be undone with the savepoint', async () => {
+    const opened = Promise.withResolvers<void>()
+    const go = Promise.withResolvers<void>()
+    await db.transaction(async (tx) => {
+      const optional = tx
+        .transaction(async (savepoint) => {
+          await take(savepoint, 1)
+          opened.resolve()
+          await go.promise
+          throw new Error('the optional part fails')
+        })
+        .catch(() => {})
+      await opened.promise
+      await expect(take(tx, 2)).rejects.toMatchObject({ code: 'ERR_DB_POOL_TX_BUSY' })
+      go.resolve()
+      await optional
+      await take(tx, 2)
+    })
+    expect([await stockOf(1), await stockOf(2)]).toEqual([10, 9])
+  })
+
+  it('what the transaction wants done after its commit is kept', async () => {
+    const seen: string[] = []
+    await db.transaction(async (tx) => {
+      await tx
+        .transaction(async (savepoint) => {
+          tx.afterCommit(() => void seen.push('of the transaction'))
+          savepoint.afterCommit(() => void seen.push('of the savepoint'))
+          await savepoint.query('savepoint "by Hand"; savepoint x')
+          savepoint.afterCommit(() => void seen.push('of x'))
+          await savepoint.query('rollback to savepoint "by Hand"')
+          throw new Error('no')
+        })
+        .catch(() => {})
+    })
+    expect(seen).toEqual(['of the transaction'])
+  })
+})
+
+describe('a transaction that its own work ends', () => {
+  it.for(['commit', 'ROLLBACK', '/* x */ abort work', 'select 1; end', 'begin', "prepare transaction 'x'"])(
+    'is refused: %s',
+    async (text) => {
+      const after = vi.fn<() => void>()
+      await expect(
+        db.transaction(async (tx) => {
+          await take(tx, 1)
+          tx.afterCommit(after)
+          await tx.query(text)
+        }),
+      ).rejects.toMatchObject({ code: 'ERR_DB_POOL_TX_CONTROL' })
+      expect(await stockOf(1)).toBe(10)
+      expect(after).not.toHaveBeenCalled()
+    },
+  )
+
+  it('where no text shows it is found at COMMIT, and nothing runs after it', async () => {
+    const after = vi.fn<() => void>()
+    // With a literal that the scanner cannot be sure of, the server sees a statement that the text hides.
+    const hidden = 'set local standard_conforming_strings = off'
+    await expect(
+      db.transaction(async (tx) => {
+        tx.afterCommit(after)
+        await tx.query(hidden)
+        await tx.query("select '\\'' ; rollback; -- '")
+      }),
+    ).rejects.toMatchObject({ code: 'ERR_DB_POOL_TX_CONTROL' })
+    expect(after).not.toHaveBeenCalled()
+  })
+})
+
+describe('a failure beside statements that still run', () => {
+  it('tells at once, and cancels them', async () => {
+    const since = performance.now()
+    const failure = new Error('mine')
+    await expect(
+      db.transaction(async (tx) => {
+        await take(tx, 1)
+        const running = tx.query('select pg_sleep(60)')
+        const queued = take(tx, 2)
+        await Promise.all([running, queued, Promise.reject(failure)])
+      }),
+    ).rejects.toBe(failure)
+    expect(performance.now() - since).toBeLessThan(10_000)
+    expect([await stockOf(1), await stockOf(2)]).toEqual([10, 10])
+    expect(db.stats()).toMatchObject({ open: 1, inUse: 0 })
   })
 })

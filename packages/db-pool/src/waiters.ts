@@ -1,4 +1,4 @@
-import type { Session } from './session.ts'
+import type { Session, Trace } from './session.ts'
 
 /** One caller in the queue. */
 export interface Waiter {
@@ -6,6 +6,8 @@ export interface Waiter {
   reject(reason: unknown): void
   readonly since: number
   readonly signal: AbortSignal | undefined
+  /** Where it waits. */
+  readonly trace: Trace | undefined
   onAbort: (() => void) | undefined
   previous: Waiter | undefined
   next: Waiter | undefined
@@ -31,13 +33,14 @@ export class WaiterQueue {
     this.#onLeft = onLeft
   }
 
-  push(signal: AbortSignal | undefined): Promise<Session> {
+  push(signal: AbortSignal | undefined, trace?: Trace): Promise<Session> {
     return new Promise((resolve, reject) => {
       const waiter: Waiter = {
         resolve,
         reject,
         since: performance.now(),
         signal,
+        trace,
         onAbort: undefined,
         previous: this.#tail,
         next: undefined,

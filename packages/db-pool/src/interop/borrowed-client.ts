@@ -1,12 +1,11 @@
 import { AsyncResource } from 'node:async_hooks'
 import { EventEmitter } from 'node:events'
 import pg from 'pg'
-import { CommitHooks, runAfterCommit } from '../commit-hooks.ts'
-import type { QueryResult } from '../connection.ts'
+import { runAfterCommit } from '../commit-hooks.ts'
 import { DbPoolError, endsConnection, sqlState } from '../errors.ts'
 import type { ConnectionPool } from '../pool.ts'
 import type { QueryConfig, Session } from '../session.ts'
-import { statementOf } from '../statement.ts'
+import { statementOf } from '../sql/statement.ts'
 
 export type Callback = (error: unknown, result?: unknown) => void
 
@@ -65,7 +64,7 @@ export class BorrowedClient extends EventEmitter {
 
   /** The parser stays with the connection, so the connection does not go to others. */
   setTypeParser(...facts: Parameters<pg.Client['setTypeParser']>): void {
-    this.#session.residue = 'discard'
+    this.#session.suspect('lasting')
     this.#session.client.setTypeParser(...facts)
   }
 
@@ -86,7 +85,6 @@ export class BorrowedClient extends EventEmitter {
   afterCommit(run: () => void | Promise<void>): void {
     this.#mustBeHeld()
     if (this.#session.status === 'I') throw new DbPoolError('ERR_DB_POOL_NO_AFTER_COMMIT', 'no transaction is open on this connection')
-    this.#session.hooks ??= new CommitHooks()
     this.#session.hooks.add(run)
   }
 
@@ -106,7 +104,7 @@ export class BorrowedClient extends EventEmitter {
       const result = await new Promise<unknown>((resolve, reject) => {
         this.#session.run(config, values, (error, answer) => {
           if (error !== undefined) return reject(error)
-          if (this.#session.hooks !== undefined && answer !== undefined) this.#observe(text, answer)
+          if (this.#session.hasHooks) this.#runCommitted()
           resolve(answer)
         })
       })
@@ -119,11 +117,9 @@ export class BorrowedClient extends EventEmitter {
     }
   }
 
-  #observe(text: string, answer: QueryResult | QueryResult[]): void {
-    for (const { command } of Array.isArray(answer) ? answer : [answer]) {
-      const runs = this.#session.hooks?.observe(text, command, this.#session.statusBefore, this.#session.status) ?? []
-      void runAfterCommit(runs, (error) => this.#pool.logger.error({ err: error }, 'work after a commit failed'))
-    }
+  #runCommitted(): void {
+    const runs = this.#session.hooks.takeCommitted()
+    void runAfterCommit(runs, (error) => this.#pool.logger.error({ err: error }, 'work after a commit failed'))
   }
 
   #mustBeHeld(): void {
@@ -133,7 +129,7 @@ export class BorrowedClient extends EventEmitter {
   #release(error: unknown): void {
     if (this.#released) throw new DbPoolError('ERR_DB_POOL_RELEASED', 'the client was released twice')
     this.#released = true
-    this.#session.hooks?.drop()
+    if (this.#session.hasHooks) this.#session.hooks.drop()
     for (const [event, listener] of this.#forwards.splice(0)) this.#session.client.off(event, listener)
     // Callers pass the error of a statement here although the connection is well: that is no reason to lose it.
     const wellDespite =

@@ -3,7 +3,7 @@ import type { EventEmitter } from 'node:events'
 import pg from 'pg'
 import { type DbPool, engineOf } from '../db-pool.ts'
 import type { ConnectionPool } from '../pool.ts'
-import type { QueryConfig } from '../session.ts'
+import { type QueryConfig, type Trace, traceBefore } from '../session.ts'
 import { BorrowedClient, type Callback, settle } from './borrowed-client.ts'
 
 type ConnectCallback = (error: unknown, client: BorrowedClient | undefined, done: (error?: unknown) => void) => void
@@ -40,7 +40,7 @@ export class EnginePool extends PoolBase {
   }
 
   connect(callback?: ConnectCallback): Promise<BorrowedClient> | undefined {
-    const borrowing = this.#borrow()
+    const borrowing = this.#borrow(traceBefore(this.connect))
     if (callback === undefined) return borrowing
     const done = AsyncResource.bind(callback)
     borrowing.then(
@@ -58,9 +58,9 @@ export class EnginePool extends PoolBase {
     return settle(this.#end(), callback)
   }
 
-  async #borrow(): Promise<BorrowedClient> {
+  async #borrow(trace?: Trace): Promise<BorrowedClient> {
     if (this.#state.ending) throw new Error('Cannot use a pool after calling end on the pool')
-    const session = await this.#engine.acquire()
+    const session = await this.#engine.acquire(undefined, trace)
     const client = new BorrowedClient(this.#engine, session, (returned, error) => this.#returned(returned, error))
     this.#borrowed.add(client)
     this.emit('acquire', client)

@@ -81,7 +81,7 @@ describe('toTypeOrmDriver', () => {
 
   it('refuses a DataSource that also says where to connect', async () => {
     const doubled = new DataSource({ type: 'postgres', driver: toTypeOrmDriver(db), url: database.url })
-    await expect(doubled.initialize()).rejects.toMatchObject({ code: 'ERR_DB_POOL_INVALID_OPTION' })
+    await expect(doubled.initialize()).rejects.toMatchObject({ code: 'ERR_DB_POOL_OPTION' })
   })
 })
 
