@@ -16,7 +16,7 @@ const { logger, telemetry, db, cache, broker, discovery, inbound } = connect(con
 const films = createFilms({ db, cache })
 const app = buildApp({ films, shop: await openShop(config), inbound, logger })
 await app.ready()
-const http = httpServer(app.server, { port: current.http.port, host: current.http.host })
+const http = httpServer(app.server, { port: current.http.port, host: current.http.host, minDrainMs: current.http.minDrainMs })
 
 const applyStock = ({ body }: { body: Parameters<typeof films.applyStock>[0] }) => films.applyStock(body)
 /** Every instance drops its pages at once … */

@@ -153,6 +153,8 @@ async function describeServices(
       ...common('CATALOG', instance, adminPort, databases.catalog),
       CATALOG_HTTP_PORT: String(port),
       CATALOG_ACCESS_LOG: String(accessLog),
+      // Nobody stands between the shopper and the services.
+      CATALOG_HTTP_MIN_DRAIN_MS: '0',
       ...(redis && { CATALOG_CACHE_REDIS_URL: redis }),
       ...(consul ? { CATALOG_CONSUL_URL: consul } : { CATALOG_SETTINGS_FILE: settingsFile }),
     },
@@ -165,6 +167,7 @@ async function describeServices(
       ...common('ORDERS', instance, adminPort, databases.orders),
       ORDERS_HTTP_PORT: String(port),
       ORDERS_ACCESS_LOG: String(accessLog),
+      ORDERS_HTTP_MIN_DRAIN_MS: '0',
       ...(consul ? { ORDERS_CONSUL_URL: consul } : { ORDERS_CATALOG_URLS: catalogUrls.join(','), ORDERS_SETTINGS_FILE: settingsFile }),
     },
   })

@@ -44,6 +44,7 @@ export const httpSettings = z
   .object({
     host: z.string().default('127.0.0.1').describe('Address to listen on'),
     port: z.int().min(0).max(65_535).describe('Port to listen on'),
+    minDrainMs: duration().default(5_000).describe('How long to go on listening after SIGTERM: until the last balancer knows'),
   })
   .meta(atStart)
 

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -198,6 +199,71 @@ describe('checks', () => {
     expect(signal?.aborted).toBe(true)
     expect(runs).toBe(1)
     await expect(one.ready()).rejects.toMatchObject({ code: 'ERR_HEALTH_CLOSED' })
+  })
+})
+
+describe('checks and the process they live in', () => {
+  it('at most `maxConcurrent` run at the same time, all get their turn, and a hung one gives its place up at its timeout', async () => {
+    let inFlight = 0
+    let most = 0
+    const brief = async (): Promise<void> => {
+      most = Math.max(most, ++inFlight)
+      await new Promise((resolve) => setTimeout(resolve, 5))
+      inFlight -= 1
+    }
+    const names = Array.from({ length: 20 }, (_, index) => `c${index}`)
+    const made = createHealth({
+      maxConcurrent: 2,
+      checks: {
+        hung: { kind: 'optional', timeoutMs: 20, run: () => new Promise(() => {}) },
+        ...Object.fromEntries(names.map((name) => [name, { kind: 'critical' as const, run: brief }])),
+      },
+    })
+    open.push(made)
+    await made.ready()
+    expect(most).toBeLessThanOrEqual(2)
+    expect(made.stats().pass).toBeGreaterThanOrEqual(20)
+  })
+
+  it('a stall of the process is not taken for a timeout of the dependency', async () => {
+    let answer = () => {}
+    const one = health({
+      db: { kind: 'critical', intervalMs: 60_000, timeoutMs: 50, run: () => new Promise((resolve) => (answer = resolve)) },
+    })
+    await new Promise((resolve) => setTimeout(resolve, 5))
+    setTimeout(() => answer(), 60)
+    const from = performance.now()
+    while (performance.now() - from < 300);
+    await one.ready()
+    expect(one.readiness().checks['db']).toMatchObject({ status: 'pass' })
+  })
+
+  it('a logger that throws stops nothing', async () => {
+    const broken = () => {
+      throw new Error('closed stream')
+    }
+    let runs = 0
+    const run = () => (++runs % 2 === 0 ? Promise.resolve() : Promise.reject(new Error('down')))
+    const one = health({ db: { ...fast, kind: 'critical', run } }, { debug: broken, info: broken, warn: broken, error: broken })
+    one.setState('ready')
+    await until(() => expect(runs).toBeGreaterThan(4))
+  })
+
+  it('who awaits ready() holds the process; checks alone do not', () => {
+    const program = (wait: string) => `
+      import { createHealth } from ${JSON.stringify(new URL('index.ts', import.meta.url).href)}
+      let asked = 0
+      const run = async () => { if (++asked < 3) throw new Error('down') }
+      const health = createHealth({ checks: { db: { kind: 'critical', intervalMs: 50, run } } })
+      ${wait}
+      console.log('waited')`
+    const ending = (wait: string) => {
+      const args = ['--conditions=@platform/source', '--input-type=module', '-e', program(wait)]
+      const { status, stdout } = spawnSync(process.execPath, args, { encoding: 'utf8', timeout: 20_000, cwd: import.meta.dirname })
+      return [status, stdout]
+    }
+    expect(ending('await health.ready(); await health.close()')).toEqual([0, 'waited\n'])
+    expect(ending('')).toEqual([0, 'waited\n'])
   })
 })
 

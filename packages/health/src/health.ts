@@ -1,10 +1,12 @@
 import type { RequestListener } from 'node:http'
 import type { CheckReport, Report, Status } from './check.ts'
-import { type CheckLoop, startCheckLoop } from './check-loop.ts'
+import { guarded, longestTimerMs, settlesWithin } from '@platform/kernel'
+import { CheckLoop } from './check-loop.ts'
 import { HealthError } from './errors.ts'
 import { fetchHandler, nodeHandler } from './http.ts'
 import { observeChecks } from './instrumentation.ts'
 import { type HealthOptions, resolveOptions } from './options.ts'
+import { createSlots } from './slots.ts'
 
 export type HealthState = 'starting' | 'ready' | 'draining' | 'stopped'
 
@@ -25,6 +27,8 @@ export interface Health {
   ready(options?: { signal?: AbortSignal }): Promise<void>
   /** Rejects with ERR_HEALTH_NOT_READY when readiness fails, resolves to a warning when it warns. */
   check(options?: { signal?: AbortSignal }): Promise<void | { status: 'warn'; message: string }>
+  /** Calls back after every change of a check's status or of the state, with the names of the critical checks that fail. Returns the way to end it. */
+  onChange(listener: (change: { readonly state: HealthState; readonly failing: readonly string[] }) => void): () => void
   stats(): { state: HealthState; pass: number; warn: number; fail: number }
   close(options?: { timeoutMs?: number }): Promise<void>
   [Symbol.asyncDispose](): Promise<void>
@@ -33,9 +37,15 @@ export interface Health {
 const order: readonly HealthState[] = ['starting', 'ready', 'draining', 'stopped']
 
 export function createHealth(options: HealthOptions): Health {
-  const { checks, logger } = resolveOptions(options)
+  const { checks, logger, maxConcurrent } = resolveOptions(options)
   const waiters = new Set<() => void>()
-  const loops: CheckLoop[] = checks.map((check) => startCheckLoop(check, logger, () => waiters.forEach((wake) => wake())))
+  const slots = createSlots(maxConcurrent)
+  const observers = new Set<(change: { state: HealthState; failing: readonly string[] }) => void>()
+  const changed = (): void => {
+    waiters.forEach((wake) => wake())
+    for (const observer of observers) guarded(() => observer({ state, failing: failing(reports()) }))
+  }
+  const loops = checks.map((check) => new CheckLoop(check, { logger, slots, changed }))
   const unobserve = observeChecks(() => loops.map((loop) => [loop.check.name, loop.report().status] as const))
   let state: HealthState = 'starting'
   let started = false
@@ -64,7 +74,10 @@ export function createHealth(options: HealthOptions): Health {
 
   function ready({ signal }: { signal?: AbortSignal } = {}): Promise<void> {
     return new Promise((resolve, reject) => {
+      // The checks let the process end; who waits for them does not.
+      const hold = setInterval(() => {}, longestTimerMs)
       const finish = (settle: () => void) => {
+        clearInterval(hold)
         waiters.delete(look)
         signal?.removeEventListener('abort', aborted)
         settle()
@@ -74,8 +87,8 @@ export function createHealth(options: HealthOptions): Health {
         if (closing) finish(() => reject(new HealthError('ERR_HEALTH_CLOSED', 'health was closed')))
         else if (failing(reports()).length === 0) finish(resolve)
       }
-      if (signal?.aborted) return reject(signal.reason)
-      signal?.addEventListener('abort', aborted)
+      if (signal?.aborted) return aborted()
+      signal?.addEventListener('abort', aborted, { once: true })
       waiters.add(look)
       look()
     })
@@ -84,12 +97,7 @@ export function createHealth(options: HealthOptions): Health {
   function close({ timeoutMs = 1_000 }: { timeoutMs?: number } = {}): Promise<void> {
     closing ??= (async () => {
       unobserve()
-      let timer: NodeJS.Timeout | undefined
-      const late = new Promise<void>((resolve) => {
-        timer = setTimeout(resolve, timeoutMs)
-      })
-      await Promise.race([Promise.all(loops.map((loop) => loop.stop())), late])
-      clearTimeout(timer)
+      await settlesWithin(Promise.all(loops.map((loop) => loop.stop())), timeoutMs)
     })()
     waiters.forEach((wake) => wake())
     return closing
@@ -102,12 +110,19 @@ export function createHealth(options: HealthOptions): Health {
     setState(next) {
       if (!order.includes(next)) throw new HealthError('ERR_HEALTH_OPTION', `setState: state must be one of ${order.join(', ')}`)
       if (order.indexOf(next) <= order.indexOf(state)) return
-      logger?.debug({ from: state, to: next }, 'health state changed')
+      logger.debug({ from: state, to: next }, 'health state changed')
       state = next
       for (const loop of loops) loop.setDamping(state === 'ready')
-      if (state !== 'ready') return
-      started = true
-      for (const loop of loops) if (loop.report().status !== 'pass') loop.runNow()
+      if (state === 'ready') {
+        started = true
+        for (const loop of loops) if (loop.report().status !== 'pass') loop.runNow()
+      }
+      changed()
+    },
+    onChange(listener) {
+      const own: typeof listener = (change) => listener(change)
+      observers.add(own)
+      return () => observers.delete(own)
     },
     ready,
     async check() {

@@ -1,3 +1,4 @@
+import { choiceOption, durationOption, functionOption, guarded, integerOption, knownOptions } from '@platform/kernel'
 import type { Check, CheckKind, CheckRun } from './check.ts'
 import { HealthError } from './errors.ts'
 
@@ -14,6 +15,8 @@ export interface HealthOptions {
   checks: Readonly<Record<string, Check>>
   /** Told about every change of a check's status, with the raw cause. Default: nobody. */
   logger?: LoggerLike | undefined
+  /** Checks that run at the same time; the others wait for their turn. A run past its `timeoutMs` counts no more. Default 8; at least 1. */
+  maxConcurrent?: number | undefined
 }
 
 export interface ResolvedCheck {
@@ -28,54 +31,49 @@ export interface ResolvedCheck {
 
 export interface ResolvedHealthOptions {
   readonly checks: readonly ResolvedCheck[]
-  readonly logger: LoggerLike | undefined
+  /** The user's, guarded. */
+  readonly logger: LoggerLike
+  readonly maxConcurrent: number
 }
 
-const kinds: readonly string[] = ['critical', 'shared', 'optional']
+const kinds = ['critical', 'shared', 'optional'] as const
 const checkKeys = ['run', 'kind', 'intervalMs', 'timeoutMs', 'rise', 'fall']
 
-function wrong(option: string, expected: string): never {
-  throw new HealthError('ERR_HEALTH_OPTION', `createHealth: ${option} must be ${expected}`)
-}
-
-function number(option: string, value: number | undefined, fallback: number, lowest: number, integer: boolean): number {
-  if (value === undefined) return fallback
-  if (
-    typeof value !== 'number' ||
-    !Number.isFinite(value) ||
-    value < lowest ||
-    value > 2 ** 31 - 1 ||
-    (integer && !Number.isInteger(value))
-  ) {
-    wrong(option, `${integer ? 'an integer' : 'a number'} of at least ${lowest}`)
-  }
-  return value
-}
-
-function unknownKeys(where: string, value: object, known: readonly string[]): void {
-  for (const key of Object.keys(value))
-    if (!known.includes(key)) wrong(`${where}${key}`, `absent: it is no option (known: ${known.join(', ')})`)
-}
+const refuse = (option: string, problem: string): HealthError => new HealthError('ERR_HEALTH_OPTION', `createHealth: ${option} ${problem}`)
 
 export function resolveOptions(options: HealthOptions): ResolvedHealthOptions {
-  if (typeof options !== 'object' || options === null) wrong('options', 'an object')
-  unknownKeys('', options, ['checks', 'logger'])
-  if (typeof options.checks !== 'object' || options.checks === null) wrong('checks', 'an object of checks by name')
-  const checks = Object.entries(options.checks).map(([name, check]): ResolvedCheck => {
-    const where = `checks.${name}`
-    if (typeof check !== 'object' || check === null) wrong(where, 'an object')
-    unknownKeys(`${where}.`, check, checkKeys)
-    if (typeof check.run !== 'function') wrong(`${where}.run`, 'a function')
-    if (!kinds.includes(check.kind)) wrong(`${where}.kind`, `one of ${kinds.join(', ')}`)
-    return {
-      name,
-      run: check.run,
-      kind: check.kind,
-      intervalMs: number(`${where}.intervalMs`, check.intervalMs, 5_000, 10, false),
-      timeoutMs: number(`${where}.timeoutMs`, check.timeoutMs, 2_000, 1, false),
-      rise: number(`${where}.rise`, check.rise, 1, 1, true),
-      fall: number(`${where}.fall`, check.fall, 3, 1, true),
-    }
-  })
-  return { checks, logger: options.logger }
+  knownOptions(refuse, '', options, ['checks', 'logger', 'maxConcurrent'])
+  const { checks, logger, maxConcurrent = 8 } = options
+  if (typeof checks !== 'object' || checks === null) throw refuse('checks', 'must be an object of checks by name')
+  return {
+    checks: Object.entries(checks).map(([name, check]) => resolveCheck(name, check)),
+    logger: safeLogger(logger),
+    maxConcurrent: integerOption(refuse, 'maxConcurrent', maxConcurrent, 1),
+  }
+}
+
+function resolveCheck(name: string, check: Check): ResolvedCheck {
+  const where = `checks.${name}`
+  knownOptions(refuse, where, check, checkKeys)
+  const { run, kind, intervalMs = 5_000, timeoutMs = 2_000, rise = 1, fall = 3 } = check
+  if (run === undefined) throw refuse(`${where}.run`, 'must be a function')
+  return {
+    name,
+    run: functionOption(refuse, `${where}.run`, run),
+    kind: choiceOption(refuse, `${where}.kind`, kind, kinds),
+    intervalMs: durationOption(refuse, `${where}.intervalMs`, intervalMs, 10),
+    timeoutMs: durationOption(refuse, `${where}.timeoutMs`, timeoutMs, 1),
+    rise: integerOption(refuse, `${where}.rise`, rise, 1),
+    fall: integerOption(refuse, `${where}.fall`, fall, 1),
+  }
+}
+
+/** Whatever the user's logger throws, the checks go on. */
+function safeLogger(logger: LoggerLike | undefined): LoggerLike {
+  return {
+    debug: (fields, message) => guarded(() => logger?.debug(fields, message)),
+    info: (fields, message) => guarded(() => logger?.info(fields, message)),
+    warn: (fields, message) => guarded(() => logger?.warn(fields, message)),
+    error: (fields, message) => guarded(() => logger?.error(fields, message)),
+  }
 }

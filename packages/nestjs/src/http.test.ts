@@ -18,7 +18,7 @@ afterEach(async () => {
 
 async function up(options: Partial<NestHttpOptions> = {}, controllers?: Type[]) {
   const { app, lines, logger } = await filmApp({}, controllers)
-  const http = nestHttp(app, { port: 0, host: '127.0.0.1', quietWindowMs: 50, ...options })
+  const http = nestHttp(app, { port: 0, host: '127.0.0.1', minDrainMs: 0, quietWindowMs: 50, ...options })
   cleanups.push(() => http.close({ timeoutMs: 0 }))
   await http.ready()
   const ask = async (path: string, init?: RequestInit) => {
@@ -126,7 +126,7 @@ describe('nestHttp', () => {
     class AppModule {}
     Module({ controllers: [Slow, FilmsController] })(AppModule)
     const app = await NestFactory.create(AppModule, { logger: false })
-    const http = nestHttp(app, { port: 0, host: '127.0.0.1', quietWindowMs: 50 })
+    const http = nestHttp(app, { port: 0, host: '127.0.0.1', minDrainMs: 0, quietWindowMs: 50 })
     const service = createService({
       name: 'films',
       components: { db: { close: async () => void events.push('db closed') }, http: component(http, { needs: ['db'] }) },
@@ -150,7 +150,14 @@ describe('nestHttp', () => {
     class AppModule {}
     Module({ imports: [PlatformModule.forRoot({})], controllers: [FilmsController] })(AppModule)
     const app = await NestFactory.create(AppModule, new FastifyAdapter(), { logger: false })
-    const http = nestHttp(app, { port: 0, host: '127.0.0.1', quietWindowMs: 50, bodyLimitBytes: 1_000, inbound: [telemetry.inbound] })
+    const http = nestHttp(app, {
+      port: 0,
+      host: '127.0.0.1',
+      minDrainMs: 0,
+      quietWindowMs: 50,
+      bodyLimitBytes: 1_000,
+      inbound: [telemetry.inbound],
+    })
     cleanups.push(() => http.close({ timeoutMs: 0 }))
     await http.ready()
     const post = async (body: string, type = 'application/json') => {

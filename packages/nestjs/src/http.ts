@@ -32,6 +32,9 @@ export function nestHttp(app: INestApplication, options: NestHttpOptions): HttpS
     get port() {
       return http.port
     },
+    get leaving() {
+      return http.leaving
+    },
     async ready(readyOptions) {
       await lifecycle.init(readyOptions?.signal)
       await orAborted(

@@ -76,7 +76,7 @@ it('injects the objects of a service everywhere, and leaves starting and closing
   const { app, logger } = await filmApp({ config, telemetry, db, cache, broker, discovery, health, components: { mailer } }, [
     Everything as unknown as Type,
   ])
-  const http = nestHttp(app, { port: 0, host: '127.0.0.1', quietWindowMs: 50, inbound: [telemetry.inbound] })
+  const http = nestHttp(app, { port: 0, host: '127.0.0.1', minDrainMs: 0, quietWindowMs: 50, inbound: [telemetry.inbound] })
   const service = createService({
     name: 'films',
     components: { config, telemetry, db, cache, broker, discovery, mailer, http: component(http, { needs: ['db', 'cache', 'broker'] }) },

@@ -11,8 +11,8 @@ export interface Component {
   check?(options?: { signal?: AbortSignal }): Promise<void | { status: 'warn'; message: string }>
   /** Stop taking work of your own accord (polling, consuming). Quick, idempotent. What others still ask for must go on being served. */
   quiesce?(): void | Promise<void>
-  /** Finish what is in flight; give up when the signal aborts. */
-  drain?(options?: { signal?: AbortSignal }): Promise<void>
+  /** Finish what is in flight; give up when the signal aborts, which is `timeoutMs` from now at the latest. */
+  drain?(options?: { signal?: AbortSignal; timeoutMs?: number }): Promise<void>
   /** Free everything; cut at the timeout. Called for every component, also for one that never became ready. Idempotent. */
   close(options?: { timeoutMs?: number }): Promise<void>
 }

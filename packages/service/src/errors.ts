@@ -4,8 +4,10 @@ export const serviceErrorCodes = {
   ERR_SERVICE_MISSING_NEED: 'a component needs one that does not exist',
   ERR_SERVICE_CYCLE: 'components need each other in a circle',
   ERR_SERVICE_START_FAILED: 'a component did not become ready; `component` names it, `cause` says why',
-  ERR_SERVICE_START_TIMEOUT: 'starting took longer than startTimeoutMs',
-  ERR_SERVICE_STOPPED: 'start() after, or interrupted by, stop()',
+  ERR_SERVICE_START_TIMEOUT:
+    'starting took longer than startTimeoutMs; `component` names the first that it waited for, the message all of them',
+  ERR_SERVICE_STOPPED:
+    'start() after, or interrupted by, stop(); an HTTP server that was closed, does not listen, or ends its long answers',
   ERR_SERVICE_CRASHED: 'run(): an uncaught exception or unhandled rejection ended the service; `cause` is it',
   ERR_SERVICE_PORT_TAKEN: 'another program listens on the port',
   ERR_SERVICE_TIMEOUT: 'drain or close ran into its deadline',

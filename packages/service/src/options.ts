@@ -2,6 +2,7 @@ import type { Health } from '@platform/health'
 import { durationOption, functionOption, integerOption, knownOptions } from '@platform/kernel'
 import type { Component } from './component.ts'
 import { ServiceError } from './errors.ts'
+import type { ServiceEvent } from './events.ts'
 import { levelsOf, type Node } from './graph.ts'
 import { healthOf } from './health-of.ts'
 import { type LoggerLike, safeLogger } from './logger-like.ts'
@@ -45,6 +46,10 @@ export interface ServiceOptions {
   /** Default: no admin listener. */
   admin?: AdminOptions | undefined
   logger?: LoggerLike | undefined
+  /** Of what was deployed; stands in the event of the start. Default: none. */
+  version?: string | undefined
+  /** Told of every event after it was logged and counted. What it throws is logged. */
+  onEvent?: ((event: ServiceEvent) => void) | undefined
 }
 
 export interface ResolvedAdminOptions extends AdminOptions {
@@ -63,9 +68,11 @@ export interface ResolvedServiceOptions {
   readonly logger: LoggerLike
   /** The user's own object, if its level can be changed. */
   readonly leveled: { level: string } | undefined
+  readonly version: string | undefined
+  readonly onEvent: ((event: ServiceEvent) => void) | undefined
 }
 
-const known = ['name', 'components', 'health', 'gracePeriodMs', 'startTimeoutMs', 'admin', 'logger']
+const known = ['name', 'components', 'health', 'gracePeriodMs', 'startTimeoutMs', 'admin', 'logger', 'version', 'onEvent']
 const knownAdmin = ['host', 'port', 'hosts', 'metrics', 'token']
 
 export const refuse = (option: string, problem: string): ServiceError => new ServiceError('ERR_SERVICE_OPTION', `${option} ${problem}`)
@@ -88,6 +95,8 @@ export function resolveOptions(options: ServiceOptions): ResolvedServiceOptions 
     admin: admin && resolveAdmin(admin, components),
     logger,
     leveled: hasLevel(options.logger) ? options.logger : undefined,
+    version: options.version,
+    onEvent: functionOption(refuse, 'onEvent', options.onEvent),
   }
 }
 

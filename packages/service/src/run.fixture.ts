@@ -10,13 +10,22 @@ const line = (fields: object, message?: string) => say('log', { message, ...fiel
 
 const http = httpServer(
   createServer((_request, response) => void delay(20).then(() => response.end('ok'))),
-  { port: Number(port), host: '127.0.0.1', quietWindowMs: 400 },
+  { port: Number(port), host: '127.0.0.1', minDrainMs: 0, quietWindowMs: 400 },
 )
-const db: Component = {
+const db: Component & { reload(): Promise<void> } = {
+  async reload() {
+    say('reloaded')
+  },
   async ready(options) {
     if (mode === 'slow-start') {
       say('starting')
-      await delay(60_000, undefined, { signal: options?.signal, ref: false })
+      await delay(60_000, undefined, { signal: options?.signal })
+    }
+    if (mode === 'steps') {
+      for (let step = 1; step <= 18; step++) {
+        say(`step ${step}`)
+        await delay(5, undefined, { signal: options?.signal })
+      }
     }
     if (mode === 'bad-start') throw new Error('database refused')
   },
@@ -28,12 +37,18 @@ const db: Component = {
     say('db closed')
   },
 }
+if (mode === 'early') {
+  say('loading')
+  await delay(500)
+}
 const service = createService({
   name: 'fixture',
   gracePeriodMs: mode === 'held' ? 3_000 : 20_000,
   components: { db, http: component(http, { needs: ['db'] }) },
   logger: { debug() {}, info: line, warn: line, error: line },
 })
+// What a service has in flight goes on writing while nobody reads.
+const beat = mode === 'talks' ? setInterval(() => say('beat'), 20) : undefined
 if (mode === 'held') setInterval(() => {}, 1_000)
 const running = service.run()
 void service.start().then(
@@ -47,5 +62,5 @@ void service.start().then(
   },
   () => {},
 )
-await running
+await running.finally(() => clearInterval(beat))
 say('run resolved')

@@ -95,6 +95,57 @@ describe('run', () => {
     expect(one.events.map(({ event }) => event)).toContain('db closed')
   })
 
+  it('a signal from before run() is kept, and a second one ends the process as it would any other', async () => {
+    const one = service('early')
+    await one.saw('loading')
+    one.child.kill('SIGTERM')
+    expect(await one.exited).toEqual({ code: 0, signal: null })
+    expect(one.events.map(({ event }) => event)).toEqual(expect.arrayContaining(['db closed', 'run resolved']))
+    expect(one.events.map(({ event }) => event)).not.toContain('ready')
+    const two = service('early')
+    await two.saw('loading')
+    two.child.kill('SIGTERM')
+    two.child.kill('SIGINT')
+    expect(await two.exited).toMatchObject({ code: null })
+  })
+
+  it('a signal at any of 20 points of the start ends the process with 0, everything closed', async () => {
+    const signalAt = async (point: number): Promise<void> => {
+      const one = service('steps')
+      if (point === 0) await one.saw('service starts')
+      else if (point === 19) await one.saw('ready')
+      else await one.saw(`step ${point}`)
+      one.child.kill('SIGTERM')
+      expect(await one.exited).toEqual({ code: 0, signal: null })
+      expect(one.events.at(-1)).toEqual({ event: 'run resolved' })
+      expect(one.events.map(({ event }) => event)).toContain('db closed')
+      expect(one.events.filter(({ message }) => message === 'service stopped')).toMatchObject([{ cut: [], failed: [] }])
+    }
+    for (let from = 0; from < 20; from += 5) await Promise.all([0, 1, 2, 3, 4].map((next) => signalAt(from + next)))
+  })
+
+  it('SIGHUP reloads what can be, and neither ends the service nor its drain', async () => {
+    const one = service('plain')
+    await one.saw('ready')
+    one.child.kill('SIGHUP')
+    await one.saw('reloaded')
+    one.child.kill('SIGTERM')
+    await one.saw('service stops')
+    one.child.kill('SIGHUP')
+    expect(await one.exited).toEqual({ code: 0, signal: null })
+    expect(one.events.filter(({ event }) => event === 'reloaded')).toHaveLength(1)
+  })
+
+  it.each(['talks', 'plain'])('ends by itself when nobody reads its output any more (%s)', async (mode) => {
+    const one = service(mode)
+    await one.saw('ready')
+    one.child.stdout.destroy()
+    // A service that says nothing notices at its next line.
+    if (mode === 'plain') one.child.kill('SIGTERM')
+    const [code, signal] = await once(one.child, 'exit')
+    expect([code, signal]).toEqual([1, null])
+  })
+
   it('names what holds the process at the end of the grace period', async () => {
     const one = service('held')
     await one.saw('ready')

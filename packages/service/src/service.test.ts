@@ -134,6 +134,26 @@ describe('a failed start', () => {
     expect(events).toContain('close a')
   })
 
+  it('that runs out of time names whom it waited for, whether those listen to the signal or not', async () => {
+    const listens: Component['ready'] = (options) =>
+      new Promise((_, reject) => options?.signal?.addEventListener('abort', () => reject(options.signal?.reason)))
+    const service = createService({
+      name: 's',
+      startTimeoutMs: 50,
+      components: {
+        quick: { ready: async () => {}, close: async () => {} },
+        db: { ready: listens, close: async () => {} },
+        mq: { ready: never, close: async () => {} },
+      },
+    })
+    await expect(service.start()).rejects.toMatchObject({
+      code: 'ERR_SERVICE_START_TIMEOUT',
+      component: 'db',
+      message: 'starting took longer than 50 ms: waited for db, mq',
+    })
+    await expect(service.start()).rejects.toMatchObject({ code: 'ERR_SERVICE_START_TIMEOUT' })
+  })
+
   it('gives the caller the reason of its own signal', async () => {
     const controller = new AbortController()
     const service = createService({ name: 's', components: { a: { ready: never, close: async () => {} } } })
@@ -198,6 +218,61 @@ describe('stop', () => {
     expect(events).toContain('close db')
   })
 
+  it('is not hurt by what reports: a logger, onEvent, stats and health that throw or hang', async () => {
+    const broken = () => {
+      throw new Error('closed stream')
+    }
+    const health = { ...createHealth({ checks: {} }), setState: broken, onChange: broken, close: never }
+    const closes: string[] = []
+    const service = createService({
+      name: 's',
+      health: { ...health, setState: (state) => void (state === 'ready' || broken()) },
+      logger: { debug: broken, info: broken, warn: broken, error: broken },
+      onEvent: broken,
+      admin: { port: 0 },
+      components: {
+        pool: { stats: broken, close: async () => void closes.push('pool') },
+        slow: { stats: () => Promise.reject(new Error('async')), close: async () => void closes.push('slow') },
+      } as Record<string, Component>,
+    })
+    await service.start()
+    expect(await service.stop('test')).toMatchObject({ cut: [], failed: [], requestsAfterSignal: 0 })
+    expect(service.adminPort).toBeUndefined()
+    expect(closes.toSorted()).toEqual(['pool', 'slow'])
+  })
+
+  it('tells what happens as events, each logged once', async () => {
+    const events: string[] = []
+    let up = true
+    const lines: string[] = []
+    const note = (_fields: object, message?: string) => void lines.push(message ?? '')
+    const listeners = new Set<(event: object) => void>()
+    const config = {
+      close: async () => {},
+      onReload: (listener: (event: object) => void) => (listeners.add(listener), () => listeners.delete(listener)),
+    }
+    const db = { close: async () => {}, check: () => (up ? Promise.resolve() : Promise.reject(new Error('down'))) }
+    const service = createService({
+      name: 's',
+      version: '1.2.3',
+      logger: { debug() {}, info: note, warn: note, error: note },
+      onEvent: (event) => void events.push(event.type),
+      components: { config, db: component(db, { check: { kind: 'critical', intervalMs: 10, fall: 1 } }) },
+    })
+    await service.start()
+    await until(() => expect(events).toEqual(['starting', 'ready', 'not-ready', 'ready-again'].slice(0, events.length)))
+    up = false
+    await until(() => expect(events.at(-1)).toBe('not-ready'))
+    up = true
+    await until(() => expect(events.at(-1)).toBe('ready-again'))
+    for (const listener of listeners) listener({ outcome: 'applied', revision: 2, changed: ['a'] })
+    for (const listener of listeners) listener({ outcome: 'invalid', error: new Error('no') })
+    await service.stop('test')
+    expect(events.slice(-4)).toEqual(['reloaded', 'reload-refused', 'draining', 'stopped'])
+    expect(lines.filter((line) => line === 'service stopped')).toHaveLength(1)
+    expect(listeners.size).toBe(0)
+  })
+
   it('shares its promise', async () => {
     let closes = 0
     const service = createService({ name: 's', components: { a: { close: async () => void closes++ } } })
@@ -206,7 +281,7 @@ describe('stop', () => {
     expect(service.stop('two')).toBe(first)
     await first
     expect(closes).toBe(1)
-    await expect(service.start()).resolves.toBeUndefined()
+    await expect(service.start()).rejects.toMatchObject({ code: 'ERR_SERVICE_STOPPED' })
   })
 
   it('during the start: the start rejects, everything is closed, health never was ready', async () => {

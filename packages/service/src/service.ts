@@ -1,15 +1,19 @@
-import { adminListener } from './admin/listener.ts'
+import { guarded, settlesWithin } from '@platform/kernel'
+import { type AdminListener, adminListener } from './admin/listener.ts'
+import { planStop } from './budget.ts'
 import { ServiceError } from './errors.ts'
-import type { LoggerLike } from './logger-like.ts'
+import { createTell, type Tell } from './events.ts'
+import type { Node } from './graph.ts'
 import { type ResolvedServiceOptions, resolveOptions, type ServiceOptions } from './options.ts'
+import { followReloads, reloadAll } from './reload.ts'
 import { runUntilSignal } from './signals.ts'
 import { startComponents } from './start.ts'
 import { type StopReport, stopComponents } from './stop.ts'
 
 export interface Service {
-  /** Starts, takes over SIGTERM and SIGINT, resolves after a clean stop; the process then ends by itself. */
+  /** Starts, takes over SIGTERM, SIGINT and SIGHUP, resolves after a clean stop; the process then ends by itself. */
   run(): Promise<void>
-  /** Resolves when every component is ready. A failure has stopped everything again before it rejects. */
+  /** Resolves when every component is ready. A failure has stopped everything again before it rejects. Rejects once the service was stopped. */
   start(options?: { signal?: AbortSignal }): Promise<void>
   /** Quiesce, drain, close; never rejects. Later calls share the first one's promise. */
   stop(reason: string): Promise<StopReport>
@@ -23,19 +27,25 @@ export function createService(options: ServiceOptions): Service {
   return new LifecycleService(resolveOptions(options))
 }
 
+/** A start that lasts says every so often what it waits for. */
+const sayWaitingEveryMs = 10_000
+
 class LifecycleService implements Service {
   readonly #options: ResolvedServiceOptions
-  readonly #logger: LoggerLike
-  readonly #admin: ReturnType<typeof adminListener>
+  readonly #nodes: readonly Node[]
+  readonly #admin: AdminListener | undefined
+  readonly #tell: Tell
   readonly #abortStart = new AbortController()
   readonly #fast = new AbortController()
+  readonly #unfollow: (() => void)[] = []
   #starting: Promise<void> | undefined
   #stopping: Promise<StopReport> | undefined
 
   constructor(options: ResolvedServiceOptions) {
     this.#options = options
-    this.#logger = options.logger
+    this.#nodes = options.levels.flat()
     this.#admin = adminListener(options)
+    this.#tell = createTell(options.name, options.logger, options.onEvent)
   }
 
   get adminPort(): number | undefined {
@@ -43,41 +53,80 @@ class LifecycleService implements Service {
   }
 
   run(): Promise<void> {
-    return runUntilSignal(this, { logger: this.#logger, gracePeriodMs: this.#options.gracePeriodMs })
+    const service = {
+      start: () => this.start(),
+      stop: (reason: string) => this.stop(reason),
+      stopFast: (reason: string) => this.stopFast(reason),
+      reload: () => reloadAll(this.#nodes, this.#options.logger),
+    }
+    return runUntilSignal(service, this.#options)
   }
 
   start({ signal }: { signal?: AbortSignal } = {}): Promise<void> {
+    if (this.#stopping) return this.#afterStop()
     this.#starting ??= this.#start(signal)
     return this.#starting
   }
 
+  async #afterStop(): Promise<void> {
+    // A start that failed has stopped the service: its error is the better answer.
+    await this.#starting
+    throw new ServiceError('ERR_SERVICE_STOPPED', 'the service was stopped')
+  }
+
   async #start(signal: AbortSignal | undefined): Promise<void> {
-    if (this.#stopping) throw new ServiceError('ERR_SERVICE_STOPPED', 'the service was stopped')
-    const { levels, health, startTimeoutMs, name } = this.#options
+    const { levels, health, startTimeoutMs, version, logger } = this.#options
     const from = performance.now()
+    this.#tell({ type: 'starting', version })
+    this.#provePlan()
+    const waitingFor = new Set<string>()
     const late = new AbortController()
-    const timer = setTimeout(
-      () => late.abort(new ServiceError('ERR_SERVICE_START_TIMEOUT', `starting took longer than ${startTimeoutMs} ms`)),
-      startTimeoutMs,
-    )
-    const signals = [late.signal, this.#abortStart.signal, ...(signal ? [signal] : [])]
+    const timer = setTimeout(() => late.abort(startTimeout(startTimeoutMs, waitingFor)), startTimeoutMs)
+    const sayWaiting = setInterval(() => {
+      logger.warn({ components: [...waitingFor], waitedMs: Math.round(performance.now() - from) }, 'the start waits')
+    }, sayWaitingEveryMs)
+    const all = AbortSignal.any([late.signal, this.#abortStart.signal, ...(signal ? [signal] : [])])
     try {
-      const all = AbortSignal.any(signals)
       await this.#admin?.listen(all)
-      await startComponents(levels, all, this.#logger)
+      await startComponents({ levels, signal: all, logger, waitingFor })
       all.throwIfAborted()
     } catch (error) {
       // A stop that interrupted the start does the stopping itself, once the start has let go.
       if (!this.#stopping) {
-        this.#logger.error({ err: error }, 'service did not start')
+        this.#tell({ type: 'start-failed', error })
         await this.#stopOnce('start failed', Promise.resolve())
       }
       throw error
     } finally {
       clearTimeout(timer)
+      clearInterval(sayWaiting)
     }
+    this.#unfollow.push(followReloads(this.#nodes, this.#tell), this.#followReadiness())
+    this.#tell({ type: 'ready', durationMs: Math.round(performance.now() - from) })
     health.setState('ready')
-    this.#logger.info({ service: name, durationMs: Math.round(performance.now() - from) }, 'service is ready')
+  }
+
+  /** A stop that cannot be as asked is known before it is needed. */
+  #provePlan(): void {
+    const { gracePeriodMs, logger } = this.#options
+    const drainMs = planStop(0, gracePeriodMs).drainUntil
+    for (const { name, component } of this.#nodes) {
+      const { minDrainMs } = component as { minDrainMs?: unknown }
+      if (typeof minDrainMs !== 'number' || minDrainMs <= (drainMs * 2) / 3) continue
+      const fields = { component: name, minDrainMs, gracePeriodMs, possibleMs: Math.round((drainMs * 2) / 3) }
+      logger.warn(fields, 'the grace period is too short for minDrainMs: the listener will close earlier')
+    }
+  }
+
+  #followReadiness(): () => void {
+    let wasFailing = false
+    const look = ({ failing }: { readonly failing: readonly string[] }): void => {
+      if (this.#stopping || failing.length > 0 === wasFailing) return
+      wasFailing = failing.length > 0
+      this.#tell(wasFailing ? { type: 'not-ready', failing } : { type: 'ready-again' })
+    }
+    // A health of the user's own, of an older copy, cannot tell.
+    return guarded(() => this.#options.health.onChange?.(look)) ?? (() => {})
   }
 
   stop(reason: string): Promise<StopReport> {
@@ -99,19 +148,24 @@ class LifecycleService implements Service {
   }
 
   async #stop(reason: string, startLetGo: Promise<void>): Promise<StopReport> {
-    const { levels, health, gracePeriodMs, name } = this.#options
+    const { levels, health, gracePeriodMs, logger } = this.#options
     const from = performance.now()
-    health.setState('draining')
-    this.#logger.info({ service: name, reason }, 'service stops')
+    guarded(() => health.setState('draining'))
+    this.#tell({ type: 'draining', reason })
     await startLetGo
     const left = gracePeriodMs - (performance.now() - from)
-    const report = await stopComponents({ reason, levels, gracePeriodMs: left, fast: this.#fast.signal, logger: this.#logger })
-    health.setState('stopped')
-    await health.close({ timeoutMs: 100 })
-    await this.#admin?.close()
-    const fields = { service: name, ...report, failed: report.failed.map(({ component, phase }) => `${component}: ${phase}`) }
-    if (report.cut.length + report.failed.length > 0) this.#logger.warn(fields, 'service stopped, not cleanly')
-    else this.#logger.info(fields, 'service stopped')
+    const report = await stopComponents({ reason, levels, gracePeriodMs: left, fast: this.#fast.signal, logger })
+    for (const unfollow of this.#unfollow) guarded(unfollow)
+    guarded(() => health.setState('stopped'))
+    await settlesWithin(Promise.allSettled([guarded(() => health.close({ timeoutMs: 100 })), this.#admin?.close()]), 500)
+    this.#tell({ type: 'stopped', report })
     return report
   }
+}
+
+function startTimeout(ms: number, waitingFor: ReadonlySet<string>): ServiceError {
+  const [first, ...others] = waitingFor
+  const names = first === undefined ? 'the admin listener' : [first, ...others].join(', ')
+  const message = `starting took longer than ${ms} ms: waited for ${names}`
+  return new ServiceError('ERR_SERVICE_START_TIMEOUT', message, first === undefined ? {} : { component: first })
 }

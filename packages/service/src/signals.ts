@@ -1,84 +1,104 @@
+import { backgroundTimeout, longestTimerMs } from '@platform/kernel'
+import { takeEarlySignal } from './early-signals.ts'
 import { ServiceError } from './errors.ts'
 import type { LoggerLike } from './logger-like.ts'
+import { onOutputLoss } from './output-loss.ts'
 import type { StopReport } from './stop.ts'
 
 interface Stoppable {
   start(): Promise<void>
   stop(reason: string): Promise<StopReport>
   stopFast(reason: string): Promise<StopReport>
+  /** Asks the components that can to read their settings again. */
+  reload(): void
 }
 
+/** Further uncaught errors that are logged one by one; more of them are most likely one fault that feeds itself. */
+const loggedCrashes = 10
+
 /**
- * First SIGTERM or SIGINT: graceful stop. Second: fast. Third: the process ends at once with 1. An uncaught exception or an unhandled
- * rejection is logged and stops fast; the exit code is then 1. After a stop the handlers are gone and the process is left to end by itself;
- * if something still holds it when the grace period is over, what holds it is logged and the process is ended with 1.
+ * First SIGTERM or SIGINT, also one from before `run()`: graceful stop. Second: fast. Third: the process ends at once with 1. SIGHUP reloads
+ * and never ends anything. An uncaught exception or an unhandled rejection is logged and stops fast, a lost output stops gracefully; the exit
+ * code is then 1. After a stop the process is left to end by itself; if something still holds it when the grace period is over, what holds
+ * it is logged and the process is ended with 1.
  */
 export async function runUntilSignal(
   service: Stoppable,
   { logger, gracePeriodMs }: { logger: LoggerLike; gracePeriodMs: number },
 ): Promise<void> {
   let signals = 0
+  let crashes = 0
   let crash: { error: unknown } | undefined
-  let stopAsked: (() => void) | undefined
-  const asked = new Promise<void>((resolve) => {
-    stopAsked = resolve
-  })
   let askedAt: number | undefined
+  const asked = Promise.withResolvers<void>()
+  const stop = (how: 'stop' | 'stopFast', reason: string): void => {
+    askedAt ??= performance.now()
+    void service[how](reason)
+    asked.resolve()
+  }
 
-  const onSignal = (signal: NodeJS.Signals) => {
+  const onSignal = (signal: NodeJS.Signals): void => {
     signals += 1
     if (signals === 1) {
-      askedAt = performance.now()
       logger.info({ signal }, 'signal: stopping gracefully')
-      void service.stop(signal)
-      stopAsked?.()
+      stop('stop', signal)
     } else if (signals === 2) {
       logger.warn({ signal }, 'second signal: stopping fast')
-      void service.stopFast(signal)
+      stop('stopFast', signal)
     } else {
       logger.error({ signal }, 'third signal: exit now')
       process.exit(1)
     }
   }
-  const onCrash = (error: unknown) => {
+  const onHangup = (): void => {
+    if (askedAt === undefined) service.reload()
+    else logger.info({ signal: 'SIGHUP' }, 'signal ignored: the service stops')
+  }
+  const onCrash = (error: unknown): void => {
     process.exitCode = 1
+    crashes += 1
     if (crash) {
-      logger.error({ err: error }, 'another uncaught error while stopping')
+      if (crashes <= loggedCrashes) logger.error({ err: error }, 'another uncaught error while stopping')
       return
     }
-    askedAt = performance.now()
     crash = { error }
     logger.error({ err: error }, 'uncaught error: stopping fast')
-    void service.stopFast('uncaught error')
-    stopAsked?.()
+    stop('stopFast', 'uncaught error')
   }
-  process.on('SIGTERM', onSignal)
-  process.on('SIGINT', onSignal)
-  process.on('uncaughtException', onCrash)
-  process.on('unhandledRejection', onCrash)
+  const handlers = { SIGTERM: onSignal, SIGINT: onSignal, SIGHUP: onHangup, uncaughtException: onCrash, unhandledRejection: onCrash }
+  for (const [event, handler] of Object.entries(handlers)) process.on(event, handler)
+  const outputIsBack = onOutputLoss((stream, error) => {
+    process.exitCode = 1
+    logger.error({ err: error, stream }, 'nobody reads the output any more: stopping gracefully')
+    stop('stop', `${stream} closed`)
+  })
+  const early = takeEarlySignal()
+  if (early) onSignal(early)
   // Without this a service whose components hold nothing would end before its signal.
-  const hold = setInterval(() => {}, 2 ** 30)
+  const hold = setInterval(() => {}, longestTimerMs)
 
   try {
     try {
       await service.start()
-      await asked
+      await asked.promise
     } catch (error) {
-      if (!(signals > 0 || crash)) throw error
+      if (askedAt === undefined) throw error
     }
     const report = await service.stop('stopped')
     if (crash) throw new ServiceError('ERR_SERVICE_CRASHED', 'an uncaught error ended the service', { cause: crash.error })
     if (report.cut.length + report.failed.length > 0) process.exitCode = 1
   } finally {
     clearInterval(hold)
-    process.removeListener('SIGTERM', onSignal)
-    process.removeListener('SIGINT', onSignal)
-    process.removeListener('uncaughtException', onCrash)
-    process.removeListener('unhandledRejection', onCrash)
-    const leftMs = Math.max(500, gracePeriodMs * 0.95 - (askedAt === undefined ? 0 : performance.now() - askedAt))
-    setTimeout(() => {
-      logger.error({ holds: process.getActiveResourcesInfo() }, 'the service has stopped, but something holds the process')
-      process.exit(1)
-    }, leftMs).unref()
+    // SIGHUP alone stays: it must not kill what is left to do.
+    for (const [event, handler] of Object.entries(handlers)) if (event !== 'SIGHUP') process.removeListener(event, handler)
+    outputIsBack()
+    const spentMs = askedAt === undefined ? 0 : performance.now() - askedAt
+    backgroundTimeout(
+      () => {
+        logger.error({ holds: process.getActiveResourcesInfo() }, 'the service has stopped, but something holds the process')
+        process.exit(1)
+      },
+      Math.max(500, gracePeriodMs * 0.95 - spentMs),
+    )
   }
 }

@@ -1,3 +1,4 @@
+import { orAborted, settlesWithin } from '@platform/kernel'
 import { ServiceError } from './errors.ts'
 import type { Node } from './graph.ts'
 import { recordComponentStart } from './instrumentation.ts'
@@ -6,8 +7,16 @@ import type { LoggerLike } from './logger-like.ts'
 /** How long the others may take to settle once the start is given up; whatever hangs longer is closed while it hangs. */
 const settleMs = 1_000
 
+export interface Start {
+  readonly levels: readonly (readonly Node[])[]
+  readonly signal: AbortSignal
+  readonly logger: LoggerLike
+  /** Filled with the names of those that are not ready yet, for whoever wants to say what the start waits for. */
+  readonly waitingFor: Set<string>
+}
+
 /** Level by level, each in parallel. The first failure aborts the others; rejects with one error that names the component. */
-export async function startComponents(levels: readonly (readonly Node[])[], signal: AbortSignal, logger: LoggerLike): Promise<void> {
+export async function startComponents({ levels, signal, logger, waitingFor }: Start): Promise<void> {
   for (const level of levels) {
     signal.throwIfAborted()
     const others = new AbortController()
@@ -15,45 +24,27 @@ export async function startComponents(levels: readonly (readonly Node[])[], sign
     const work = level.map(async ({ name, component }) => {
       if (!component.ready) return
       const from = performance.now()
+      waitingFor.add(name)
       try {
         await component.ready({ signal: startSignal })
       } catch (cause) {
         if (startSignal.aborted) throw startSignal.reason
-        throw new ServiceError('ERR_SERVICE_START_FAILED', `component "${name}" did not become ready: ${messageOf(cause)}`, {
-          component: name,
-          cause,
-        })
+        const message = `component "${name}" did not become ready: ${messageOf(cause)}`
+        throw new ServiceError('ERR_SERVICE_START_FAILED', message, { component: name, cause })
       }
+      waitingFor.delete(name)
       const durationMs = performance.now() - from
       recordComponentStart(name, durationMs)
       logger.debug({ component: name, durationMs: Math.round(durationMs) }, 'component is ready')
     })
     try {
-      await untilAborted(Promise.all(work), signal)
+      await orAborted(Promise.all(work), signal)
     } catch (error) {
       others.abort(error)
-      await settled(work)
+      await settlesWithin(Promise.allSettled(work), settleMs)
       throw error
     }
   }
-}
-
-function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const aborted = () => reject(signal.reason)
-    if (signal.aborted) aborted()
-    signal.addEventListener('abort', aborted)
-    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', aborted))
-  })
-}
-
-async function settled(work: readonly Promise<unknown>[]): Promise<void> {
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise((resolve) => {
-    timer = setTimeout(resolve, settleMs)
-  })
-  await Promise.race([Promise.allSettled(work), late])
-  clearTimeout(timer)
 }
 
 function messageOf(cause: unknown): string {

@@ -1,7 +1,10 @@
+import { guarded } from '@platform/kernel'
 import { levelUntil, planStop } from './budget.ts'
+import type { Component } from './component.ts'
 import { ServiceError } from './errors.ts'
 import type { Node } from './graph.ts'
 import type { LoggerLike } from './logger-like.ts'
+import { callUntil } from './stop-call.ts'
 
 export interface StopReport {
   readonly reason: string
@@ -18,109 +21,88 @@ export interface StopReport {
 /** What is left to wait for once someone asked for a fast stop. */
 const fastCloseMs = 1_000
 
-type Phase = 'quiesce' | 'drain' | 'close'
+export interface Stop {
+  readonly reason: string
+  /** In starting order. */
+  readonly levels: readonly (readonly Node[])[]
+  readonly gracePeriodMs: number
+  /** Aborted: nothing is drained any more, and closing gets one second. */
+  readonly fast: AbortSignal
+  readonly logger: LoggerLike
+}
 
-/** `levels` in starting order. `fast` aborted: nothing is drained any more, and closing gets one second. */
-export async function stopComponents(options: {
-  reason: string
-  levels: readonly (readonly Node[])[]
-  gracePeriodMs: number
-  fast: AbortSignal
-  logger: LoggerLike
-}): Promise<StopReport> {
-  const { levels, fast, logger } = options
-  const plan = planStop(performance.now(), options.gracePeriodMs)
-  const reversed = [...levels].reverse()
+/** One after the other: the levels of a phase in its order, the components of a level at the same time. */
+interface Phase {
+  readonly name: 'quiesce' | 'drain' | 'close'
+  readonly levels: readonly (readonly Node[])[]
+  /** When the phase must be over, fast or not. */
+  until(): number
+  call(component: Component, signal: AbortSignal, leftMs: number): unknown
+}
+
+/** Never rejects. */
+export async function stopComponents({ reason, levels, gracePeriodMs, fast, logger }: Stop): Promise<StopReport> {
+  const plan = planStop(performance.now(), gracePeriodMs)
+  const reversed = levels.toReversed()
+  let fastAt = fast.aborted ? performance.now() : Infinity
+  fast.addEventListener('abort', () => (fastAt = performance.now()), { once: true })
+
+  const phases: readonly Phase[] = [
+    {
+      name: 'quiesce',
+      levels: [levels.flat()],
+      until: () => Math.min(plan.quiesceUntil, fastAt),
+      call: (component) => component.quiesce?.(),
+    },
+    {
+      name: 'drain',
+      levels: reversed,
+      until: () => Math.min(plan.drainUntil, fastAt),
+      call: (component, signal, timeoutMs) => component.drain?.({ signal, timeoutMs }),
+    },
+    {
+      name: 'close',
+      levels: reversed,
+      until: () => Math.min(plan.closeUntil, fastAt + fastCloseMs),
+      // The component's own cut comes a little before ours, so that it can still clean up.
+      call: (component, _signal, leftMs) => component.close({ timeoutMs: Math.round(leftMs - Math.min(500, leftMs * 0.2)) }),
+    },
+  ]
+
   const cut = new Set<string>()
   const failed: { component: string; phase: string; error: unknown }[] = []
-  const phases: { name: string; durationMs: number }[] = []
-  let fastUntil: number | undefined
-  const noteFast = () => {
-    fastUntil = performance.now() + fastCloseMs
-  }
-  if (fast.aborted) noteFast()
-  else fast.addEventListener('abort', noteFast)
 
-  const drainUntil = (level: number) => levelUntil(performance.now(), plan.drainUntil, level, reversed.length)
-  const closeUntil = (level: number) =>
-    levelUntil(performance.now(), Math.min(plan.closeUntil, fastUntil ?? plan.closeUntil), level, reversed.length)
-
-  async function within(node: Node, phase: Phase, level: number, work: (signal: AbortSignal) => void | Promise<void>): Promise<void> {
-    const giveUp = new AbortController()
-    const late = new ServiceError('ERR_SERVICE_TIMEOUT', `${phase} of component "${node.name}" ran into its deadline`, {
-      component: node.name,
-    })
-    const until = phase === 'quiesce' ? plan.quiesceUntil : phase === 'drain' ? drainUntil(level) : closeUntil(level)
-    let timer: NodeJS.Timeout | undefined
-    let onFast: (() => void) | undefined
-    const deadline = new Promise<'late'>((resolve) => {
-      const end = () => {
-        giveUp.abort(late)
-        resolve('late')
-      }
-      timer = setTimeout(end, Math.max(0, until - performance.now()))
-      onFast = () => {
-        clearTimeout(timer)
-        timer = setTimeout(end, phase === 'close' ? Math.max(0, closeUntil(level) - performance.now()) : 0)
-      }
-      if (fast.aborted) onFast()
-      else fast.addEventListener('abort', onFast)
-    })
-    try {
-      const running = (async () => work(giveUp.signal))()
-      running.catch(() => {})
-      const outcome = await Promise.race([running, deadline])
-      if (outcome !== 'late') return
-      cut.add(node.name)
-      logger.warn({ component: node.name, phase }, 'component was not done at its deadline')
-    } catch (error) {
-      if (giveUp.signal.aborted) {
-        cut.add(node.name)
-        logger.warn({ component: node.name, phase, err: error }, 'component was not done at its deadline')
-      } else {
-        failed.push({ component: node.name, phase, error })
-        logger.error({ component: node.name, phase, err: error }, 'component failed to stop')
-      }
-    } finally {
-      clearTimeout(timer)
-      if (onFast) fast.removeEventListener('abort', onFast)
+  async function stopOne(phase: Phase, { name, component }: Node, until: () => number): Promise<void> {
+    const late = new ServiceError('ERR_SERVICE_TIMEOUT', `${phase.name} of component "${name}" ran into its deadline`, { component: name })
+    const leftMs = Math.max(0, until() - performance.now())
+    const outcome = await callUntil((signal) => phase.call(component, signal, leftMs), { until, fast, late })
+    if (outcome.kind === 'done') return
+    const fields = { component: name, phase: phase.name, err: outcome.error }
+    if (outcome.kind === 'cut') {
+      cut.add(name)
+      logger.warn(fields, 'component was not done at its deadline')
+    } else {
+      failed.push({ component: name, phase: phase.name, error: outcome.error })
+      logger.error(fields, 'component failed to stop')
     }
   }
 
-  async function phase(name: Phase, run: () => Promise<unknown>): Promise<void> {
+  const durations: { name: string; durationMs: number }[] = []
+  for (const phase of phases) {
     const from = performance.now()
-    await run()
-    phases.push({ name, durationMs: Math.round(performance.now() - from) })
+    for (const [index, level] of phase.levels.entries()) {
+      const until = (): number => levelUntil(performance.now(), phase.until(), index, phase.levels.length)
+      await Promise.all(level.map((node) => stopOne(phase, node, until)))
+    }
+    durations.push({ name: phase.name, durationMs: Math.round(performance.now() - from) })
   }
 
-  await phase('quiesce', () => Promise.all(levels.flat().map((node) => within(node, 'quiesce', 0, () => node.component.quiesce?.()))))
-  await phase('drain', async () => {
-    for (const [index, level] of reversed.entries()) {
-      await Promise.all(level.map((node) => within(node, 'drain', index, (signal) => node.component.drain?.({ signal }))))
-    }
-  })
-  await phase('close', async () => {
-    for (const [index, level] of reversed.entries()) {
-      await Promise.all(
-        level.map((node) =>
-          within(node, 'close', index, () => {
-            // The component's own cut comes a little before ours, so that it can still clean up.
-            const left = Math.max(0, closeUntil(index) - performance.now())
-            return node.component.close({ timeoutMs: Math.round(left - Math.min(500, left * 0.2)) })
-          }),
-        ),
-      )
-    }
-  })
-  fast.removeEventListener('abort', noteFast)
-
-  let requestsAfterSignal = 0
-  for (const { component } of levels.flat()) requestsAfterSignal += requestsAfterQuiesce(component)
-  return { reason: options.reason, phases, requestsAfterSignal, cut: [...cut], failed }
+  const requestsAfterSignal = levels.flat().reduce((sum, { component }) => sum + requestsAfterQuiesce(component), 0)
+  return { reason, phases: durations, requestsAfterSignal, cut: [...cut], failed }
 }
 
 function requestsAfterQuiesce(component: object): number {
-  if (!('stats' in component) || typeof component.stats !== 'function') return 0
-  const stats = component.stats() as { requestsAfterQuiesce?: unknown } | undefined
-  return typeof stats?.requestsAfterQuiesce === 'number' ? stats.requestsAfterQuiesce : 0
+  const stats = guarded(() => (component as { stats?: () => unknown }).stats?.())
+  const count = guarded(() => (stats as { requestsAfterQuiesce?: unknown } | undefined)?.requestsAfterQuiesce)
+  return typeof count === 'number' ? count : 0
 }

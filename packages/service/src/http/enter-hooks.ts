@@ -1,22 +1,28 @@
 import { AsyncResource } from 'node:async_hooks'
 import type { EventEmitter } from 'node:events'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
+import type { ServerHttp2Stream } from 'node:http2'
+import type { Duplex } from 'node:stream'
 import { type InboundHook, inboundRequest, runInbound } from './inbound.ts'
 
 type Emit = (event: string | symbol, ...args: unknown[]) => boolean
 
+/** What comes in, before any listener of the server hears of it. */
+export interface Incoming {
+  /** False: the request is not handled. */
+  request(request: IncomingMessage, response: ServerResponse): boolean
+  stream(stream: ServerHttp2Stream): void
+  upgrade(request: IncomingMessage, socket: Duplex): void
+  hookFailed(error: unknown): void
+}
+
 const requestEvents: ReadonlySet<string | symbol> = new Set(['request', 'checkContinue', 'checkExpectation'])
 
 /**
- * Sees every request of a server before its listeners do, whenever they were added. `emit` is the one seam that node:http, node:https and
- * node:http2 share; it is replaced on this one object and given back by the function returned.
+ * Sees everything before a server's listeners do, whenever they were added. `emit` is the one seam that node:http, node:https and node:http2
+ * share; it is replaced on this one object and given back by the function returned.
  */
-export function enterHooks(
-  server: Server,
-  hooks: readonly InboundHook[],
-  seen: (request: IncomingMessage, response: ServerResponse) => void,
-  failed: (error: unknown) => void,
-): () => void {
+export function enterHooks(server: Server, hooks: readonly InboundHook[], incoming: Incoming): () => void {
   const target = server as EventEmitter as { emit: Emit }
   const original = target.emit
   const owned = Object.hasOwn(target, 'emit')
@@ -25,11 +31,13 @@ export function enterHooks(
   const known = new WeakSet<IncomingMessage>()
 
   const entering: Emit = function (this: unknown, event, ...args) {
+    if (event === 'stream') incoming.stream(args[0] as ServerHttp2Stream)
+    if (event === 'upgrade') incoming.upgrade(args[0] as IncomingMessage, args[1] as Duplex)
     if (!requestEvents.has(event)) return original.call(server, event, ...args)
     const [request, response] = args as [IncomingMessage, ServerResponse]
     if (known.has(request)) return original.call(server, event, ...args)
     known.add(request)
-    seen(request, response)
+    if (!incoming.request(request, response)) return true
     if (hooks.length === 0) return original.call(server, event, ...args)
     let entered = false
     try {
@@ -42,7 +50,7 @@ export function enterHooks(
       })
     } catch (error) {
       if (entered) throw error
-      failed(error)
+      incoming.hookFailed(error)
       response.statusCode = 500
       response.end()
       return true

@@ -88,7 +88,7 @@ async function up(
   options: Partial<Parameters<typeof httpServer>[1]> = {},
   close?: () => Promise<unknown>,
 ): Promise<{ http: HttpServer; url: string }> {
-  const http = httpServer(server, { port: 0, host: '127.0.0.1', quietWindowMs: 50, ...options })
+  const http = httpServer(server, { port: 0, host: '127.0.0.1', minDrainMs: 0, quietWindowMs: 50, ...options })
   cleanups.push(async () => {
     await http.close({ timeoutMs: 0 })
     await close?.()

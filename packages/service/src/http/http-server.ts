@@ -1,74 +1,94 @@
-import type { Server, ServerResponse } from 'node:http'
-import type { Http2SecureServer, Http2Server, ServerHttp2Session } from 'node:http2'
+import type { Server } from 'node:http'
+import type { Http2SecureServer, Http2Server } from 'node:http2'
 import type { Server as HttpsServer } from 'node:https'
 import type { Socket } from 'node:net'
+import { orAborted, pause } from '@platform/kernel'
 import type { Component } from '../component.ts'
 import { ServiceError } from '../errors.ts'
 import { listen, portOf } from '../listen.ts'
+import { Answers } from './answers.ts'
 import { enterHooks } from './enter-hooks.ts'
-import { type HttpServerOptions, resolveHttpServerOptions } from './options.ts'
+import { type HttpServerOptions, type ResolvedHttpServerOptions, resolveHttpServerOptions } from './options.ts'
+import { untilQuiet } from './quiet.ts'
+import { Sessions } from './sessions.ts'
+import { WebSockets } from './web-sockets.ts'
 
 export interface HttpServer extends Component {
   /** The real one, also when 0 was asked for; the asked one while it does not listen. */
   readonly port: number
+  /** Aborts when the listener closes: for answers that would never end by themselves (long polls). Event streams are ended without it. */
+  readonly leaving: AbortSignal
   /** Listens. Rejects with ERR_SERVICE_PORT_TAKEN when it cannot. */
   ready(options?: { signal?: AbortSignal }): Promise<void>
   /** From now on every answer asks its client to leave (`Connection: close`, GOAWAY); requests are served as before. */
   quiesce(): void
-  /** Waits until no request has come for the quiet window, stops listening, waits for what is in flight. */
-  drain(options?: { signal?: AbortSignal }): Promise<void>
+  /** Keeps the listener open for `minDrainMs` and until it is quiet, closes it, waits for what is in flight. */
+  drain(options?: { signal?: AbortSignal; timeoutMs?: number }): Promise<void>
   close(options?: { timeoutMs?: number }): Promise<void>
   stats(): { inFlight: number; connections: number; requests: number; requestsAfterQuiesce: number }
   [Symbol.asyncDispose](): Promise<void>
 }
 
+/**
+ * serving: from the start. leaving: clients are asked to go, and served. parting: the listener is closed, answers end. cutting: `close` was
+ * called, nothing is waited for any more but the last bytes.
+ */
+type Stage = 'serving' | 'leaving' | 'parting' | 'cutting'
+
 const reapEveryMs = 25
+/** Between the two GOAWAYs: longer than a round trip to a balancer. */
+const goAwayGapMs = 150
+/** WebSocket clients get this long to answer the close frame. */
+const webSocketFarewellMs = 2_000
 /** After the last answer its socket gets this long to bring it to the client before it is destroyed. */
 const lingerMs = 500
 
 export function httpServer(server: Server | HttpsServer | Http2Server | Http2SecureServer, options: HttpServerOptions): HttpServer {
-  const resolved = resolveHttpServerOptions(options)
   // The http2 servers differ in details that are handled where they matter.
-  return new DrainingHttpServer(server as Server, resolved)
+  return new DrainingHttpServer(server as Server, resolveHttpServerOptions(options))
 }
 
 class DrainingHttpServer implements HttpServer {
   readonly #server: Server
-  readonly #options: ReturnType<typeof resolveHttpServerOptions>
-  readonly #active = new Set<ServerResponse>()
+  readonly #options: ResolvedHttpServerOptions
   readonly #sockets = new Set<Socket>()
-  readonly #sessions = new Set<ServerHttp2Session>()
+  readonly #answers = new Answers()
+  readonly #sessions = new Sessions()
+  readonly #webSockets = new WebSockets()
+  readonly #leaving = new AbortController()
   readonly #giveBack: () => void
+  #stage: Stage = 'serving'
   #requests = 0
   #requestsAfterQuiesce = 0
-  #quiescedAt: number | undefined
+  #leftAt = 0
   #lastRequestAt = 0
-  #closeAsked = false
-  #cutting = false
   #draining: Promise<void> | undefined
   #closing: Promise<void> | undefined
 
-  constructor(server: Server, options: ReturnType<typeof resolveHttpServerOptions>) {
+  constructor(server: Server, options: ResolvedHttpServerOptions) {
     this.#server = server
     this.#options = options
     if ('keepAliveTimeout' in server) server.keepAliveTimeout = options.keepAliveTimeoutMs
-    const { logger } = options
-    const unhook = enterHooks(
-      server,
-      options.inbound,
-      (_request, response) => this.#seen(response),
-      (error) => logger?.error({ err: error }, 'inbound hook failed; answered 500'),
-    )
-    const onSocket = (socket: Socket) => {
+    const unhook = enterHooks(server, options.inbound, {
+      request: (request, response) => {
+        // Those of HTTP/2 were counted as streams.
+        if (request.httpVersionMajor > 1) return true
+        const admitted = this.#answers.admit(request, response)
+        if (admitted) this.#count()
+        return admitted
+      },
+      stream: (stream) => {
+        this.#sessions.addStream(stream)
+        this.#count()
+      },
+      upgrade: (request, socket) => this.#webSockets.add(request, socket),
+      hookFailed: (error) => options.logger.error({ err: error }, 'inbound hook failed; answered 500'),
+    })
+    const onSocket = (socket: Socket): void => {
       this.#sockets.add(socket)
       socket.once('close', () => this.#sockets.delete(socket))
     }
-    const onSession = (session: ServerHttp2Session) => {
-      this.#sessions.add(session)
-      session.once('close', () => this.#sessions.delete(session))
-      // A balancer that has not heard of the stop yet: what it brings is served, and then it is sent away.
-      if (this.#quiescedAt !== undefined) session.once('stream', () => session.close())
-    }
+    const onSession = this.#sessions.add.bind(this.#sessions)
     server.on('connection', onSocket)
     server.on('session', onSession)
     this.#giveBack = () => {
@@ -82,8 +102,17 @@ class DrainingHttpServer implements HttpServer {
     return portOf(this.#server) ?? this.#options.port
   }
 
+  get leaving(): AbortSignal {
+    return this.#leaving.signal
+  }
+
+  /** What `createService` holds against the grace period. */
+  get minDrainMs(): number {
+    return this.#options.minDrainMs
+  }
+
   async ready({ signal }: { signal?: AbortSignal } = {}): Promise<void> {
-    if (this.#closeAsked) throw new ServiceError('ERR_SERVICE_STOPPED', 'the HTTP server was closed')
+    if (this.#stage === 'cutting') throw new ServiceError('ERR_SERVICE_STOPPED', 'the HTTP server was closed')
     if (!this.#server.listening) await listen(this.#server, this.#options, signal)
   }
 
@@ -93,55 +122,68 @@ class DrainingHttpServer implements HttpServer {
       : Promise.reject(new ServiceError('ERR_SERVICE_STOPPED', 'the HTTP server does not listen'))
   }
 
-  quiesce(): void {
-    if (this.#quiescedAt !== undefined) return
-    this.#quiescedAt = performance.now()
-    this.#lastRequestAt = this.#quiescedAt
-    for (const response of this.#active) sendAway(response)
-    for (const session of this.#sessions) session.close()
-  }
-
-  #seen(response: ServerResponse): void {
+  #count(): void {
     this.#requests += 1
-    this.#active.add(response)
-    response.once('close', () => this.#active.delete(response))
-    if (this.#quiescedAt === undefined) return
+    if (this.#stage === 'serving') return
     this.#requestsAfterQuiesce += 1
     this.#lastRequestAt = performance.now()
-    sendAway(response)
   }
 
-  async drain({ signal }: { signal?: AbortSignal } = {}): Promise<void> {
+  quiesce(): void {
+    if (this.#stage !== 'serving') return
+    this.#stage = 'leaving'
+    this.#leftAt = performance.now()
+    this.#lastRequestAt = this.#leftAt
+    this.#answers.leave()
+    this.#sessions.warn()
+  }
+
+  async drain({ signal, timeoutMs = Infinity }: { signal?: AbortSignal; timeoutMs?: number } = {}): Promise<void> {
     signal?.throwIfAborted()
     this.quiesce()
-    this.#draining ??= this.#drainOnce()
-    await untilAborted(this.#draining, signal)
+    this.#draining ??= this.#drainOnce(timeoutMs)
+    await orAborted(this.#draining, signal)
   }
 
-  async #drainOnce(): Promise<void> {
-    if (!this.#server.listening) return
-    const { quietWindowMs, maxQuietWaitMs } = this.#options
-    const from = performance.now()
-    for (;;) {
-      const now = performance.now()
-      const left = Math.min(this.#lastRequestAt + quietWindowMs - now, from + maxQuietWaitMs - now)
-      if (left <= 0 || this.#closeAsked) break
-      await pause(Math.min(left, 100))
+  async #drainOnce(timeoutMs: number): Promise<void> {
+    if (this.#server.listening) {
+      await untilQuiet(this.#options, {
+        from: this.#leftAt,
+        timeoutMs,
+        lastRequestAt: () => this.#lastRequestAt,
+        isCut: () => this.#stage !== 'leaving',
+      })
+      await this.#part(goAwayGapMs)
     }
-    this.#stopListening()
-    while (this.#active.size > 0 && !this.#cutting) {
+    const farewellUntil = performance.now() + webSocketFarewellMs
+    while (this.#isBusy(performance.now() < farewellUntil) && this.#stage !== 'cutting') {
       await pause(reapEveryMs)
       this.#reap()
     }
   }
 
-  #stopListening(): void {
+  #isBusy(withWebSockets: boolean): boolean {
+    return this.#answers.size + this.#sessions.size + (withWebSockets ? this.#webSockets.size : 0) > 0
+  }
+
+  /** Closes the listener and tells whoever would stay. */
+  async #part(gapMs: number): Promise<void> {
+    if (this.#stage !== 'cutting') this.#stage = 'parting'
+    if (!this.#leaving.signal.aborted) {
+      this.#leaving.abort(new ServiceError('ERR_SERVICE_STOPPED', 'the HTTP server is stopping'))
+      this.#webSockets.goAway()
+    }
+    this.#sessions.warn()
+    if (this.#server.listening && gapMs > 0 && this.#sessions.isOpen) await pause(gapMs)
     if (this.#server.listening) this.#server.close()
+    this.#sessions.close()
     this.#reap()
   }
 
   /** Again and again: a socket that was busy at the first call becomes idle later, and would stay for the whole keep-alive time. */
   #reap(): void {
+    this.#answers.endEventStreams()
+    this.#sessions.endEventStreams()
     this.#server.closeIdleConnections?.()
   }
 
@@ -151,20 +193,21 @@ class DrainingHttpServer implements HttpServer {
   }
 
   async #close(timeoutMs: number): Promise<void> {
-    // Who calls close() without drain() does not wait for a balancer: the quiet window is drain's alone.
-    this.#closeAsked = true
     const until = performance.now() + timeoutMs
-    if (this.#server.listening || this.#active.size > 0) {
-      await this.drain({ signal: AbortSignal.timeout(Math.max(0, Math.round(timeoutMs))) }).catch(() => {})
+    // Who calls close() without drain() does not wait for a balancer: that time is drain's alone.
+    this.quiesce()
+    await this.#part(0)
+    while (this.#isBusy(false) && performance.now() < until) {
+      await pause(reapEveryMs)
+      this.#reap()
     }
-    this.#cutting = true
-    this.#stopListening()
+    this.#stage = 'cutting'
     const lingerUntil = Math.min(until, performance.now() + lingerMs)
     while (this.#sockets.size > 0 && performance.now() < lingerUntil) {
       await pause(reapEveryMs)
       this.#reap()
     }
-    for (const session of this.#sessions) session.destroy()
+    this.#sessions.destroy()
     const gone = [...this.#sockets].map((socket) => new Promise((resolve) => socket.once('close', resolve)))
     for (const socket of this.#sockets) socket.destroy()
     await Promise.all(gone)
@@ -173,7 +216,7 @@ class DrainingHttpServer implements HttpServer {
 
   stats(): { inFlight: number; connections: number; requests: number; requestsAfterQuiesce: number } {
     return {
-      inFlight: this.#active.size,
+      inFlight: this.#answers.size + this.#sessions.size,
       connections: this.#sockets.size,
       requests: this.#requests,
       requestsAfterQuiesce: this.#requestsAfterQuiesce,
@@ -183,23 +226,4 @@ class DrainingHttpServer implements HttpServer {
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
   }
-}
-
-/** HTTP/1: the client must not send another request on this connection. HTTP/2 has no such header; its sessions get a GOAWAY. */
-function sendAway(response: ServerResponse): void {
-  if (response.headersSent || response.req.httpVersionMajor > 1) return
-  response.setHeader('connection', 'close')
-}
-
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms))
-}
-
-function untilAborted(work: Promise<void>, signal: AbortSignal | undefined): Promise<void> {
-  if (!signal) return work
-  return new Promise((resolve, reject) => {
-    const aborted = () => reject(signal.reason)
-    signal.addEventListener('abort', aborted)
-    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', aborted))
-  })
 }

@@ -10,21 +10,27 @@ export interface HttpServerOptions {
   host?: string | undefined
   /** Outermost first. Default: none. */
   inbound?: readonly InboundHook[] | undefined
-  /** The listener closes when no request has come for this long after the stop began. Default 600. 0: at once. */
+  /**
+   * The listener stays open at least this long after the stop began: as long as the platform needs until the last balancer knows (its endpoint
+   * lag), however little comes meanwhile. Default 5 000. Bounded by two thirds of the drain's time.
+   */
+  minDrainMs?: number | undefined
+  /** After that it closes when no request has come for this long. Default 600. */
   quietWindowMs?: number | undefined
-  /** Bound of the wait for the quiet window. Default 8 000. */
+  /** Bound of the wait for such a quiet window, after `minDrainMs`. Default 3 000. */
   maxQuietWaitMs?: number | undefined
   /** Idle time of a connection; must exceed the balancer's, which is 60 s for AWS and for nginx upstreams. Default 72 000. */
   keepAliveTimeoutMs?: number | undefined
   logger?: LoggerLike | undefined
 }
 
-const known = ['port', 'host', 'inbound', 'quietWindowMs', 'maxQuietWaitMs', 'keepAliveTimeoutMs', 'logger']
+const known = ['port', 'host', 'inbound', 'minDrainMs', 'quietWindowMs', 'maxQuietWaitMs', 'keepAliveTimeoutMs', 'logger']
 
 export interface ResolvedHttpServerOptions {
   readonly port: number
   readonly host: string | undefined
   readonly inbound: readonly InboundHook[]
+  readonly minDrainMs: number
   readonly quietWindowMs: number
   readonly maxQuietWaitMs: number
   readonly keepAliveTimeoutMs: number
@@ -33,12 +39,13 @@ export interface ResolvedHttpServerOptions {
 
 export function resolveHttpServerOptions(options: HttpServerOptions): ResolvedHttpServerOptions {
   knownOptions(refuse, '', options, known)
-  const { quietWindowMs = 600, maxQuietWaitMs = 8_000, keepAliveTimeoutMs = 72_000, inbound = [] } = options
+  const { minDrainMs = 5_000, quietWindowMs = 600, maxQuietWaitMs = 3_000, keepAliveTimeoutMs = 72_000, inbound = [] } = options
   if (!Array.isArray(inbound) || inbound.some((hook) => typeof hook !== 'function')) throw refuse('inbound', 'must be a list of functions')
   return {
     port: integerOption(refuse, 'port', options.port, 0, 65_535),
     host: options.host,
     inbound: [...inbound],
+    minDrainMs: durationOption(refuse, 'minDrainMs', minDrainMs, 0),
     quietWindowMs: durationOption(refuse, 'quietWindowMs', quietWindowMs, 0),
     maxQuietWaitMs: durationOption(refuse, 'maxQuietWaitMs', maxQuietWaitMs, 0),
     keepAliveTimeoutMs: durationOption(refuse, 'keepAliveTimeoutMs', keepAliveTimeoutMs, 0),
