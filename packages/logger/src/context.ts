@@ -4,7 +4,13 @@ import { carryInto } from './request-events.ts'
 
 /** Runs a request inside a context; the shape that servers and brokers take. */
 export type InboundHook = <T>(
-  request: { method: string; url: string; headers: Record<string, string | string[] | undefined> },
+  request: {
+    method: string
+    url: string
+    headers: Record<string, string | string[] | undefined>
+    /** Whether whoever calls the hook sees to it that the events of the request run in its context. */
+    carriesContext?: boolean
+  },
   run: () => T,
 ) => T
 
@@ -37,7 +43,7 @@ export const logContextHook: InboundHook = (request, run) => {
   const isGiven = typeof given === 'string' && requestId.test(given)
   const fields = { request_id: isGiven ? given : randomUUID(), method: request.method, path: request.url.split(/[?#]/, 1)[0] }
   return withLogContext(fields, () => {
-    withinEvents(request.headers)
+    if (request.carriesContext !== true) withinEvents(request.headers)
     return run()
   })
 }

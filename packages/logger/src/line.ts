@@ -89,7 +89,7 @@ export class LineComposer {
     let out = ''
     let count = 0
     // An error first: what else is logged may take all the space.
-    for (const key of keysOf(fields).toSorted((left, right) => Number(right === 'err') - Number(left === 'err'))) {
+    for (const key of errorFirst(keysOf(fields))) {
       if (error !== undefined && key === 'err') continue
       if (count++ >= this.#limits.width) {
         renderer.truncated = true
@@ -144,6 +144,10 @@ export class LineComposer {
     const isTruncated = renderer.truncated || all.length > this.#limits.width
     return { generation: this.#redaction.generation, keys, text, known, isTruncated }
   }
+}
+
+function errorFirst(keys: string[]): string[] {
+  return keys.includes('err') ? ['err', ...keys.filter((key) => key !== 'err')] : keys
 }
 
 function some(keys: Iterable<string>, test: (key: string) => boolean): boolean {

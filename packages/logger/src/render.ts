@@ -81,6 +81,10 @@ export class Renderer {
       this.truncated = true
       return undefined
     }
+    if (this.#places.length === 0) {
+      if (!this.#hides(key, value)) return this.value(value)
+      return value === undefined ? undefined : this.#take(this.#redaction.mark)
+    }
     const outer = this.#places
     this.#places = placesBelow(outer, key)
     try {
@@ -99,6 +103,8 @@ export class Renderer {
 
   /** A key as JSON. One that had to be changed gets a number, so that two of them stay apart. */
   name(key: string): string {
+    const plain = this.#redaction.plainKey(key)
+    if (plain !== undefined) return this.#take(plain)
     const clean = key.length <= 4_096 ? this.#redaction.text(key) : this.#redaction.text(key.slice(0, 4_096))
     if (clean === key && key.length <= 256) return this.#take(quote(key))
     return this.#take(quote(`${clean.slice(0, 200)}… ${this.#left}`))

@@ -39,6 +39,8 @@ export interface InboundRequest {
     readonly emit?: EventEmitter['emit']
   }
   route?(): string | undefined
+  /** Whether whoever calls the hook sees to it that the events of the request run in its context. */
+  readonly carriesContext?: boolean
 }
 
 export type InboundHook = <T>(request: InboundRequest, run: () => T) => T
@@ -87,8 +89,10 @@ export function inboundHook(tracer: Tracer, meters: MeterProvider, exemplars: Ex
     if (response) {
       const inside = trace.setSpan(parent, span)
       response.once('close', () => finish(outcomeOf(response)))
-      carryInto(inside, response)
-      if (response.req) carryInto(inside, response.req)
+      if (request.carriesContext !== true) {
+        carryInto(inside, response)
+        if (response.req) carryInto(inside, response.req)
+      }
       return context.with(inside, run)
     }
     return withoutResponse(trace.setSpan(parent, span), run, finish)

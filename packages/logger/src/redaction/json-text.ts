@@ -73,6 +73,7 @@ function nextOpening(text: string, from: number): number {
 }
 
 function looksLikeJson(text: string): boolean {
+  if (text.length < 2 || !/[\s[{]/.test(text[0]!)) return false
   const first = /^\s*([[{])/.exec(text)?.[1]
   return first !== undefined && text.trimEnd().endsWith(first === '{' ? '}' : ']')
 }

@@ -17,6 +17,8 @@ export interface RedactionRules {
 /** Members that name what the value beside them belongs to, as forms, headers and validators report it. */
 const naming = ['name', 'key', 'property', 'path', 'field', 'param', 'instancePath']
 const valued: ReadonlySet<string> = new Set(['value', 'input', 'received', 'actual', 'data', 'rejectedValue'])
+/** What any rule needs to find in a text; most texts have none of it and are done. */
+const mayHoldSecret = /[:=%>"]|--|bearer|basic|eyJ|gh[posur]_|github_pat_|glpat-|xox[abeprs]-|_live_|npm_|AKIA/i
 /** Rounds of JSON in JSON in a text. */
 const deepestText = 8
 
@@ -31,6 +33,7 @@ export class Redaction {
   readonly #values: (() => Iterable<string>) | undefined
   #raw: string[] = []
   #secrets: SecretValues | undefined
+  readonly #plainKeys = new Map<string, string>()
   #depth = 0
   readonly #isSecretName = (name: string) => this.#names.has(name)
   /** Rises whenever the secret texts change, so that what was rendered before is rendered again. */
@@ -88,6 +91,7 @@ export class Redaction {
       this.#raw = next
       this.#secrets = secrets.size > 0 ? secrets : undefined
       this.generation++
+      this.#plainKeys.clear()
     } catch {
       // A logger that lost its list must still not throw into its caller.
     }
@@ -96,6 +100,7 @@ export class Redaction {
   text(text: string): string {
     let clean = this.#secrets === undefined ? text : this.#secrets.hide(text, this.replacement)
     for (const pattern of this.#patterns) clean = clean.replaceAll(pattern, this.replacement)
+    if (!mayHoldSecret.test(clean)) return clean
     if (this.#depth < deepestText) {
       this.#depth++
       try {
@@ -109,6 +114,18 @@ export class Redaction {
     clean = hideByForm(clean, this.replacement)
     if (clean.includes('--')) clean = hideFlagsAndParts(clean, this.#isSecretName, this.replacement)
     return hideNamedValues(clean, this.#isSecretName, this.replacement)
+  }
+
+  /** A key of usual length as JSON, or undefined for one that has to be looked at: the same few keys stand on every line. */
+  plainKey(key: string): string | undefined {
+    if (key.length > 64) return undefined
+    let json = this.#plainKeys.get(key)
+    if (json === undefined && this.text(key) === key) {
+      json = JSON.stringify(key)
+      if (this.#plainKeys.size >= 1_000) this.#plainKeys.clear()
+      this.#plainKeys.set(key, json)
+    }
+    return json
   }
 
   number(value: number | bigint): boolean {

@@ -41,7 +41,7 @@ export function enterHooks(server: Server, hooks: readonly InboundHook[], incomi
     if (hooks.length === 0) return original.call(server, event, ...args)
     let entered = false
     try {
-      return runInbound(hooks, inboundRequest(request, response), () => {
+      return runInbound(hooks, inboundRequest(request, response, true), () => {
         entered = true
         const context = new AsyncResource('PlatformInbound', { requireManualDestroy: true })
         keepContext(request, context)

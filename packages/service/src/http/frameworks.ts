@@ -12,7 +12,7 @@ export function fastifyInbound(hooks: readonly InboundHook[]): FastifyPluginCall
     instance.addHook('onRequest', (request, reply, next) => {
       const raw = request.raw as IncomingMessage & { [ROUTE]?: unknown }
       raw[ROUTE] = request.routeOptions.url
-      runInbound(list, inboundRequest(raw, reply.raw), next)
+      runInbound(list, inboundRequest(raw, reply.raw, false), next)
     })
     registered()
   }
@@ -25,5 +25,5 @@ export function expressInbound(
   hooks: readonly InboundHook[],
 ): (request: IncomingMessage, response: ServerResponse, next: () => void) => void {
   const list = [...hooks]
-  return (request, response, next) => runInbound(list, inboundRequest(request, response), () => next())
+  return (request, response, next) => runInbound(list, inboundRequest(request, response, false), () => next())
 }

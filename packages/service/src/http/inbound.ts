@@ -9,6 +9,8 @@ export interface InboundRequest {
   readonly response: ServerResponse
   /** The route's template (`/films/:id`) once a framework has found it; undefined before that, for node:http, and when nothing matched. */
   route(): string | undefined
+  /** Whether the events of the request and the response run in the context of the hooks without their doing. */
+  readonly carriesContext: boolean
 }
 
 /** Runs a request inside a context. Must call `run` once, synchronously, and return its result. */
@@ -25,7 +27,7 @@ export function runInbound<T>(hooks: readonly InboundHook[], request: InboundReq
   return enter(0)
 }
 
-export function inboundRequest(request: IncomingMessage, response: ServerResponse): InboundRequest {
+export function inboundRequest(request: IncomingMessage, response: ServerResponse, carriesContext: boolean): InboundRequest {
   return {
     method: request.method ?? 'GET',
     // Frameworks rewrite `url` while they route.
@@ -33,6 +35,7 @@ export function inboundRequest(request: IncomingMessage, response: ServerRespons
     headers: request.headers,
     response,
     route: () => routeOf(request),
+    carriesContext,
   }
 }
 
