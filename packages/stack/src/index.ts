@@ -1,6 +1,7 @@
+export type { Credentials } from './credentials.ts'
 export { type ConsulOptions, startConsul } from './consul.ts'
 export { StackError, type StackErrorCode, stackErrorCodes } from './errors.ts'
-export { type FaultProxy, faultProxy } from './fault-proxy.ts'
+export { type Direction, type FaultProxy, faultProxy } from './fault-proxy.ts'
 export { images } from './images.ts'
 export { type NginxOptions, type NginxServer, startNginx } from './nginx.ts'
 export type { StartOptions } from './options.ts'

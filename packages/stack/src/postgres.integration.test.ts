@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { dirname } from 'node:path'
 import pg from 'pg'
@@ -53,6 +54,62 @@ describe('startPostgres', () => {
     expect(await query(server.url, "select current_setting('wal_level') as wal, current_setting('fsync') as fsync")).toEqual([
       { wal: 'logical', fsync: 'on' },
     ])
+  })
+})
+
+describe('what a server holds at first', () => {
+  it('are the extensions, in later databases too, the SQL, and the user', async () => {
+    const credentials = { user: 'mary', password: 'her-word' }
+    await using server = await startPostgres({
+      fresh: true,
+      credentials,
+      extensions: ['citext'],
+      sql: ['create table a (t citext)', 'insert into a values (1)'],
+    })
+    expect(server.url).toContain('//mary:her-word@')
+    expect(await query(server.url, "select t, current_user::text as name from a where t = '1'")).toEqual([{ t: '1', name: 'mary' }])
+    await query(server.url, 'create database later')
+    const later = server.url.replace(/postgres$/, 'later')
+    expect(await query(later, "select extname from pg_extension where extname = 'citext'")).toHaveLength(1)
+  })
+
+  it('fails the start when the server refuses it', async () => {
+    await expect(startPostgres({ fresh: true, sql: 'create nonsense' })).rejects.toMatchObject({ code: 'ERR_STACK_REFUSED' })
+    await expect(startPostgres({ credentials: { password: 'a b' } })).rejects.toMatchObject({ option: 'credentials.password' })
+    await expect(startPostgres({ sql: 5 as never })).rejects.toMatchObject({ option: 'sql' })
+    await expect(startPostgres({ extensions: ['"'] })).rejects.toMatchObject({ option: 'extensions' })
+  })
+})
+
+describe('testPostgres with contents', () => {
+  it('makes them once and copies them for everybody; a reset brings them back', async () => {
+    const mark = randomBytes(4).toString('hex')
+    let made = 0
+    const prepare = async (url: string) => {
+      made++
+      await query(url, 'insert into films values (2)')
+    }
+    const contents = { sql: `create table films as select 1 as id; comment on table films is '${mark}'`, prepare, version: '1' }
+    await using one = await testPostgres(contents)
+    await using two = await testPostgres(contents)
+    expect(made).toBe(1)
+    await query(one.url, 'delete from films')
+    expect(await query(two.url, 'select id from films order by id')).toEqual([{ id: 1 }, { id: 2 }])
+    await one.reset()
+    expect(await query(one.url, 'select id from films order by id')).toEqual([{ id: 1 }, { id: 2 }])
+  })
+
+  it('is made by one of many who ask at once, and not left half made', async () => {
+    const mark = randomBytes(4).toString('hex')
+    let made = 0
+    const failing = { version: mark, prepare: () => Promise.reject(new Error('no')) }
+    await expect(testPostgres(failing)).rejects.toThrow('no')
+    const contents = { version: mark, prepare: async () => void made++ }
+    const places = await Promise.all(Array.from({ length: 5 }, () => testPostgres(contents)))
+    expect(made).toBe(1)
+    await Promise.all(places.map((each) => each.close()))
+    await expect(testPostgres({ prepare: async () => {} })).rejects.toMatchObject({ option: 'version' })
+    await expect(testPostgres({ tables: [] } as never)).rejects.toMatchObject({ option: 'tables' })
   })
 })
 

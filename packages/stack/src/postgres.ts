@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import pg from 'pg'
 import { unprivilegedAccount } from './account.ts'
 import { containerProgram } from './container-program.ts'
+import { type Credentials, type ResolvedCredentials, resolveCredentials } from './credentials.ts'
 import { canInstall, installPackages } from './debian.ts'
 import type { Image } from './engine.ts'
 import { StackError } from './errors.ts'
@@ -12,6 +13,7 @@ import { launch } from './launch.ts'
 import { booleanOption, type ResolvedStartOptions, resolveStartOptions, settingsOption, type StartOptions } from './options.ts'
 import { embeddedPackage, embeddedPostgres, machinePostgres, oldestMajor, type PostgresPrograms } from './postgres-programs.ts'
 import type { Plan } from './plan.ts'
+import { furnish, namesOption, textsOption } from './postgres-contents.ts'
 import { borrowServer, environmentUrl, type Server } from './server.ts'
 
 export interface PostgresOptions extends Omit<StartOptions, 'source'> {
@@ -24,6 +26,12 @@ export interface PostgresOptions extends Omit<StartOptions, 'source'> {
   durable?: boolean | undefined
   /** Further settings, `{ name: value }`, as in postgresql.conf. */
   settings?: Record<string, string> | undefined
+  /** The superuser's. */
+  credentials?: Credentials | undefined
+  /** Created before the start resolves, in every database that is made later too: `['pg_trgm', 'citext']`. */
+  extensions?: readonly string[] | undefined
+  /** Run once, before the start resolves, in the database of the URL; several statements in a text are one transaction. */
+  sql?: string | readonly string[] | undefined
 }
 
 /** The address of a server that is there already. */
@@ -37,13 +45,26 @@ const libcLocale = process.platform === 'linux' ? 'C.UTF-8' : 'C'
 
 /** A PostgreSQL of one's own. The user in `url` is a superuser whose password is needed (scram-sha-256); 300 connections. */
 export async function startPostgres(options: PostgresOptions = {}): Promise<Server> {
-  const resolved = resolveStartOptions(options, ['durable', 'settings'], ['embedded', 'machine', 'container'])
+  const resolved = resolveStartOptions(
+    options,
+    ['durable', 'settings', 'credentials', 'extensions', 'sql'],
+    ['embedded', 'machine', 'container'],
+  )
   const { durable = false } = options
   booleanOption('durable', durable)
   const settings = settingsOption(options.settings ?? {}, ['port', 'data_directory', identitySetting])
+  const credentials = resolveCredentials(options.credentials)
+  const extensions = namesOption('extensions', options.extensions)
+  const sql = textsOption('sql', options.sql)
   const given = environmentUrl(postgresVariable, resolved)
   if (given) {
-    const asked = { durable, settings: Object.keys(settings).length > 0 }
+    const asked = {
+      durable,
+      settings: Object.keys(settings).length > 0,
+      credentials: options.credentials !== undefined,
+      extensions: extensions.length > 0,
+      sql: sql.length > 0,
+    }
     const protocols = ['postgres:', 'postgresql:']
     return borrowServer(
       given,
@@ -62,7 +83,15 @@ export async function startPostgres(options: PostgresOptions = {}): Promise<Serv
     ...fast,
     ...settings,
   }
-  return launch(found.image ? containerPlan(found.image, all) : machinePlan(found.programs, all), resolved)
+  const plan = found.image ? containerPlan(found.image, all, credentials) : machinePlan(found.programs, all, credentials)
+  const server = await launch(plan, resolved)
+  try {
+    await furnish(server.url, extensions, sql)
+    return server
+  } catch (error) {
+    await server.stop()
+    throw error
+  }
 }
 
 async function findPrograms(options: ResolvedStartOptions): Promise<Found<PostgresPrograms>> {
@@ -95,9 +124,8 @@ const toArgs = (settings: Record<string, string>) => Object.entries(settings).fl
 const locale = (major: number) =>
   major >= 17 ? ['--locale-provider=builtin', '--builtin-locale=C.UTF-8', '--locale=C'] : [`--locale=${libcLocale}`]
 
-function machinePlan(programs: PostgresPrograms, settings: Record<string, string>): Plan {
+function machinePlan(programs: PostgresPrograms, settings: Record<string, string>, { user, password }: ResolvedCredentials): Plan {
   const account = unprivilegedAccount()
-  const password = randomBytes(12).toString('hex')
   const identity = randomBytes(12).toString('hex')
   return {
     name: 'postgres',
@@ -106,7 +134,7 @@ function machinePlan(programs: PostgresPrograms, settings: Record<string, string
     stopSignal: 'SIGINT', // fast shutdown: clients are cut, data is written
     async prepare(site) {
       const passwordFile = site.write('password', password)
-      const args = ['-D', join(site.folder, 'data'), '-U', 'platform', '--auth=scram-sha-256', `--pwfile=${passwordFile}`]
+      const args = ['-D', join(site.folder, 'data'), '-U', user, '--auth=scram-sha-256', `--pwfile=${passwordFile}`]
       await site.runToEnd({
         command: join(programs.bin, 'initdb'),
         args: [...args, '--encoding=UTF8', ...locale(programs.major), '--no-sync'],
@@ -131,13 +159,12 @@ function machinePlan(programs: PostgresPrograms, settings: Record<string, string
         lastSignal: 'SIGQUIT', // immediate shutdown: releases its shared memory
       },
     ],
-    url: (site) => `postgres://platform:${password}@127.0.0.1:${site.port}/postgres`,
+    url: (site) => `postgres://${user}:${password}@127.0.0.1:${site.port}/postgres`,
     probe: (url) => postgresVersion(url, identity),
   }
 }
 
-function containerPlan(image: Image, settings: Record<string, string>): Plan {
-  const password = randomBytes(12).toString('hex')
+function containerPlan(image: Image, settings: Record<string, string>, { user, password }: ResolvedCredentials): Plan {
   const identity = randomBytes(12).toString('hex')
   const major = Number(/:(\d+)/.exec(image.name)?.[1] ?? 0) // unknown: what every version knows
   return {
@@ -153,14 +180,15 @@ function containerPlan(image: Image, settings: Record<string, string>): Plan {
         dataPath: '/platform',
         env: {
           PGDATA: '/platform/data', // the image's own place differs by version
-          POSTGRES_USER: 'platform',
+          POSTGRES_USER: user,
+          POSTGRES_DB: 'postgres',
           POSTGRES_PASSWORD: password,
           POSTGRES_INITDB_ARGS: ['--auth=scram-sha-256', '--encoding=UTF8', ...locale(major), '--no-sync'].join(' '),
         },
         args: ['postgres', ...toArgs({ ...settings, [identitySetting]: identity })],
       }),
     ],
-    url: (site) => `postgres://platform:${password}@127.0.0.1:${site.port}/postgres`,
+    url: (site) => `postgres://${user}:${password}@127.0.0.1:${site.port}/postgres`,
     probe: (url) => postgresVersion(url, identity),
   }
 }

@@ -25,12 +25,15 @@ export function managementRequest(baseUrl: string, method: string, path: string,
       agent: false,
       timeout: timeoutMs,
     })
-    outgoing.once('timeout', () => outgoing.destroy(new Error(`RabbitMQ did not answer ${method} ${path} within ${timeoutMs} ms`)))
-    outgoing.once('error', reject)
+    outgoing.once('timeout', () => outgoing.destroy(new Error(`no answer within ${timeoutMs} ms`)))
+    const lost = (cause: Error) => {
+      reject(new StackError('ERR_STACK_UNREACHABLE', `RabbitMQ did not answer ${method} ${path}: ${cause.message}`, { cause }))
+    }
+    outgoing.once('error', lost)
     outgoing.once('response', (response) => {
       const { statusCode = 0 } = response
       response.resume()
-      response.once('error', reject)
+      response.once('error', lost)
       response.once('end', () => {
         if (statusCode >= 200 && statusCode < 300) resolve()
         else reject(new StackError('ERR_STACK_REFUSED', `RabbitMQ: ${method} ${path} answered ${statusCode}`))

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { unprivilegedAccount } from './account.ts'
 import { amqpGreeting } from './amqp-greeting.ts'
 import { containerProgram } from './container-program.ts'
+import { type Credentials, type ResolvedCredentials, resolveCredentials } from './credentials.ts'
 import { canInstall, installPackages } from './debian.ts'
 import type { Image } from './engine.ts'
 import { findServer } from './find-server.ts'
@@ -14,7 +15,10 @@ import { managementRequest, managementUrl } from './rabbitmq-management.ts'
 import type { Plan } from './plan.ts'
 import { borrowServer, environmentUrl, type Server } from './server.ts'
 
-export type RabbitmqOptions = StartOptions
+export interface RabbitmqOptions extends StartOptions {
+  /** Of the administrator. */
+  credentials?: Credentials | undefined
+}
 
 export interface RabbitmqServer extends Server {
   /** The management API, with credentials: the AMQP port plus 10,000. */
@@ -34,13 +38,15 @@ const partingMs = 1_500
 
 /** A RabbitMQ of one's own, with its own epmd, whose user may do everything. Queues and messages that are durable survive a restart. */
 export async function startRabbitmq(options: RabbitmqOptions = {}): Promise<RabbitmqServer> {
-  const resolved = resolveStartOptions(options)
+  const resolved = resolveStartOptions(options, ['credentials'])
+  const credentials = resolveCredentials(options.credentials)
   const given = environmentUrl(rabbitmqVariable, resolved)
   if (given) {
+    const asked = { credentials: options.credentials !== undefined }
     const askVersion = async (url: string) => (await amqpGreeting(url)).version
     const server = await borrowServer(
       given,
-      { name: 'rabbitmq', variable: rabbitmqVariable, protocols: ['amqp:'], defaultPort: 5672, askVersion, asked: {} },
+      { name: 'rabbitmq', variable: rabbitmqVariable, protocols: ['amqp:'], defaultPort: 5672, askVersion, asked },
       resolved,
     )
     return Object.assign(server, { managementUrl: managementUrl(given) })
@@ -60,7 +66,7 @@ export async function startRabbitmq(options: RabbitmqOptions = {}): Promise<Rabb
     },
     resolved,
   )
-  const server = await launch(found.image ? containerPlan(found.image) : machinePlan(found.programs), resolved)
+  const server = await launch(found.image ? containerPlan(found.image, credentials) : machinePlan(found.programs, credentials), resolved)
   return Object.assign(server, { managementUrl: managementUrl(server.url) })
 }
 
@@ -75,9 +81,8 @@ function findPrograms(): RabbitmqPrograms | undefined {
   return server && epmd ? { server, epmd } : undefined
 }
 
-function machinePlan({ server, epmd }: RabbitmqPrograms): Plan {
+function machinePlan({ server, epmd }: RabbitmqPrograms, credentials: ResolvedCredentials): Plan {
   const account = unprivilegedAccount()
-  const password = randomBytes(12).toString('hex')
   const mark = `platform-${randomBytes(4).toString('hex')}`
   const cookie = randomBytes(12).toString('hex')
   return {
@@ -89,7 +94,7 @@ function machinePlan({ server, epmd }: RabbitmqPrograms): Plan {
     stopSignal: 'SIGTERM',
     partingMs,
     prepare(site) {
-      site.write('rabbitmq.conf', configuration(site.port, password))
+      site.write('rabbitmq.conf', configuration(site.port, credentials))
       site.write('enabled_plugins', '[rabbitmq_management].\n')
       site.write('.erlang.cookie', cookie)
     },
@@ -124,13 +129,12 @@ function machinePlan({ server, epmd }: RabbitmqPrograms): Plan {
         { command: server, args: [], env: rabbitmq, cwd: folder, account },
       ]
     },
-    url: ({ port }) => `amqp://platform:${password}@127.0.0.1:${port}`,
+    url: ({ port }) => `amqp://${credentials.user}:${credentials.password}@127.0.0.1:${port}`,
     probe: (url) => rabbitmqVersion(url, mark),
   }
 }
 
-function containerPlan(image: Image): Plan {
-  const password = randomBytes(12).toString('hex')
+function containerPlan(image: Image, { user, password }: ResolvedCredentials): Plan {
   const mark = `platform-${randomBytes(4).toString('hex')}`
   return {
     name: 'rabbitmq',
@@ -149,7 +153,7 @@ function containerPlan(image: Image): Plan {
         ],
         dataPath: '/var/lib/rabbitmq',
         env: {
-          RABBITMQ_DEFAULT_USER: 'platform',
+          RABBITMQ_DEFAULT_USER: user,
           RABBITMQ_DEFAULT_PASS: password,
           RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: noSpinning,
         },
@@ -157,7 +161,7 @@ function containerPlan(image: Image): Plan {
         args: ['rabbitmq-server'],
       }),
     ],
-    url: ({ port }) => `amqp://platform:${password}@127.0.0.1:${port}`,
+    url: ({ port }) => `amqp://${user}:${password}@127.0.0.1:${port}`,
     probe: (url) => rabbitmqVersion(url, mark),
   }
 }
@@ -170,13 +174,13 @@ async function rabbitmqVersion(url: string, mark: string): Promise<string> {
   return version
 }
 
-function configuration(port: number, password: string): string {
+function configuration(port: number, { user, password }: ResolvedCredentials): string {
   return `
 listeners.tcp.1 = 127.0.0.1:${port}
 management.tcp.ip = 127.0.0.1
 management.tcp.port = ${port + managementOffset}
 management_agent.disable_metrics_collector = true
-default_user = platform
+default_user = ${user}
 default_pass = ${password}
 loopback_users = none
 log.console = true

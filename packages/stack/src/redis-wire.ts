@@ -16,7 +16,7 @@ export function redisCommand(url: string, ...command: string[]): Promise<RedisRe
   return new Promise((resolve, reject) => {
     const socket = connect(endpointOf(url, 6379))
     let received = ''
-    socket.setTimeout(timeoutMs, () => socket.destroy(new Error(`Redis did not answer ${command[0]} within ${timeoutMs} ms`)))
+    socket.setTimeout(timeoutMs, () => socket.destroy(unreachable(`did not answer ${command[0]} within ${timeoutMs} ms`)))
     socket.once('connect', () => socket.write(commands.map(encode).join('')))
     socket.on('data', (chunk) => {
       received += chunk.toString('latin1')
@@ -24,13 +24,17 @@ export function redisCommand(url: string, ...command: string[]): Promise<RedisRe
       if (replies.length < commands.length) return
       const failure = replies.find((reply) => reply instanceof StackError)
       if (failure) reject(failure)
-      else if (replies.slice(0, commands.length - 1).some((reply) => reply !== 'OK')) reject(new Error('what answers is no Redis'))
+      else if (replies.slice(0, commands.length - 1).some((reply) => reply !== 'OK')) reject(unreachable('is none: another server answers'))
       else resolve(replies[commands.length - 1] as RedisReply)
       socket.destroy()
     })
-    socket.once('error', reject)
-    socket.once('close', () => reject(new Error('Redis closed the connection')))
+    socket.once('error', (cause) => reject(StackError.isInstance(cause) ? cause : unreachable('does not answer', cause)))
+    socket.once('close', () => reject(unreachable('closed the connection')))
   })
+}
+
+function unreachable(what: string, cause?: unknown): StackError {
+  return new StackError('ERR_STACK_UNREACHABLE', `Redis ${what}`, { cause })
 }
 
 function encode(words: string[]): string {

@@ -4,6 +4,7 @@ import { Redis } from 'ioredis'
 import { describe, expect, it } from 'vitest'
 import { isAlive } from './process-tree.ts'
 import { startRedis } from './redis.ts'
+import { findServerProcesses } from './run.ts'
 import { testRedis } from './testing.ts'
 
 async function ask<T>(url: string, work: (redis: Redis) => Promise<T>): Promise<T> {
@@ -30,6 +31,13 @@ describe('startRedis', () => {
     expect(isAlive(last)).toBe(false)
     expect(existsSync(dirname(logFile))).toBe(false)
     await expect(ask(server.url, (redis) => redis.ping())).rejects.toThrow('Connection is closed')
+  })
+
+  it('takes a password of the caller, which is in no list of processes', async () => {
+    await using server = await startRedis({ fresh: true, credentials: { password: 'my.word' } })
+    expect(server.url).toBe(`redis://:my.word@127.0.0.1:${server.port}`)
+    expect(await ask(server.url, (redis) => redis.ping())).toBe('PONG')
+    expect(findServerProcesses().filter(({ command }) => command.includes('my.word'))).toEqual([])
   })
 
   it('keeps data over a restart when durable', async () => {

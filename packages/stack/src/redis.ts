@@ -1,6 +1,6 @@
-import { randomBytes } from 'node:crypto'
 import { unprivilegedAccount } from './account.ts'
 import { containerProgram } from './container-program.ts'
+import { type Credentials, resolveCredentials } from './credentials.ts'
 import { canInstall, installPackages } from './debian.ts'
 import type { Image } from './engine.ts'
 import { findServer } from './find-server.ts'
@@ -17,19 +17,22 @@ export interface RedisOptions extends StartOptions {
   durable?: boolean | undefined
   /** Further settings, `{ name: value }`, as in redis.conf. */
   settings?: Record<string, string> | undefined
+  /** Of the default user, who has no name. */
+  credentials?: Pick<Credentials, 'password'> | undefined
 }
 
 export const redisVariable = 'PLATFORM_REDIS_URL'
 
 /** A Redis of one's own with 64 databases and a generated password. */
 export async function startRedis(options: RedisOptions = {}): Promise<Server> {
-  const resolved = resolveStartOptions(options, ['durable', 'settings'])
+  const resolved = resolveStartOptions(options, ['durable', 'settings', 'credentials'])
   const { durable = false } = options
   booleanOption('durable', durable)
   const settings = settingsOption(options.settings ?? {}, ['port', 'dir', 'requirepass', 'daemonize'])
+  const { password } = resolveCredentials(options.credentials, ['password'])
   const given = environmentUrl(redisVariable, resolved)
   if (given) {
-    const asked = { durable, settings: Object.keys(settings).length > 0 }
+    const asked = { durable, settings: Object.keys(settings).length > 0, credentials: options.credentials !== undefined }
     return borrowServer(
       given,
       { name: 'redis', variable: redisVariable, protocols: ['redis:'], defaultPort: 6379, askVersion: redisVersion, asked },
@@ -54,15 +57,14 @@ export async function startRedis(options: RedisOptions = {}): Promise<Server> {
     resolved,
   )
   const all = { databases: '64', save: '', appendonly: durable ? 'yes' : 'no', ...settings }
-  return launch(found.image ? containerPlan(found.image, all) : machinePlan(found.programs, all), resolved)
+  return launch(found.image ? containerPlan(found.image, all, password) : machinePlan(found.programs, all, password), resolved)
 }
 
 const toArgs = (settings: Record<string, string>) => Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value])
 
 /** A Redis that is not ours does not take the password, or takes none at all: both are errors of the probe. */
-function machinePlan(command: string, settings: Record<string, string>): Plan {
+function machinePlan(command: string, settings: Record<string, string>, password: string): Plan {
   const account = unprivilegedAccount()
-  const password = randomBytes(12).toString('hex')
   return {
     name: 'redis',
     origin: `machine (${command})`,
@@ -89,8 +91,7 @@ function machinePlan(command: string, settings: Record<string, string>): Plan {
 /** Through a shell, so that the password stands in no list of processes. */
 const withPassword = 'exec docker-entrypoint.sh redis-server "$@" --requirepass "$PLATFORM_STACK_PASSWORD"'
 
-function containerPlan(image: Image, settings: Record<string, string>): Plan {
-  const password = randomBytes(12).toString('hex')
+function containerPlan(image: Image, settings: Record<string, string>, password: string): Plan {
   return {
     name: 'redis',
     origin: `container (${image.name})`,

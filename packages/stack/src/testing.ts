@@ -1,14 +1,17 @@
 import { randomBytes } from 'node:crypto'
-import { backgroundInterval } from '@platform/kernel'
-import pg from 'pg'
+import { backgroundInterval, knownOptions } from '@platform/kernel'
 import { startConsul } from './consul.ts'
 import { StackError } from './errors.ts'
+import { wrong } from './options.ts'
 import { startPostgres } from './postgres.ts'
+import { databaseUrl, type PostgresContents, runStatements, templateOf } from './postgres-contents.ts'
 import { startRabbitmq } from './rabbitmq.ts'
 import { managementRequest, managementUrl, managementVariable } from './rabbitmq-management.ts'
 import { startRedis } from './redis.ts'
 import { redisCommand } from './redis-wire.ts'
 import type { Server } from './server.ts'
+
+export type { PostgresContents } from './postgres-contents.ts'
 
 export interface TestPlace extends AsyncDisposable {
   readonly url: string
@@ -49,25 +52,27 @@ function place<T extends { url: string }>(facts: T, remove: () => Promise<void>)
   return { ...facts, close, [Symbol.asyncDispose]: close }
 }
 
-/** An empty database of one's own. */
-export async function testPostgres(): Promise<TestPlace> {
-  const server = await sharedServer(startPostgres)
-  const name = uniqueName('_')
-  await administer(server.url, `create database ${name}`)
-  const url = new URL(server.url)
-  url.pathname = `/${name}`
-  return place({ url: url.href }, () => administer(server.url, `drop database if exists ${name} with (force)`))
+export interface PostgresPlace extends TestPlace {
+  /** As it was at first, in tens of milliseconds: the database is dropped, with its connections, and copied again. */
+  reset(): Promise<void>
 }
 
-async function administer(url: string, statement: string): Promise<void> {
-  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 30_000 })
-  client.on('error', () => {})
-  try {
-    await client.connect()
-    await client.query(statement)
-  } finally {
-    await client.end()
-  }
+const postgresContents = ['extensions', 'sql', 'prepare', 'version']
+
+/**
+ * A database of one's own: empty, or with contents. These are made once on each server, in a template, of which every database is a copy; they stay
+ * there for the next run when the server is one of the environment.
+ */
+export async function testPostgres(contents: PostgresContents = {}): Promise<PostgresPlace> {
+  knownOptions(wrong, '', contents, postgresContents)
+  const server = await sharedServer(startPostgres)
+  const template = await templateOf(server.url, contents)
+  const name = uniqueName('_')
+  const create = `create database ${name}${template === undefined ? '' : ` template ${template}`}`
+  const drop = `drop database if exists ${name} with (force)`
+  await runStatements(server.url, [create])
+  const reset = () => runStatements(server.url, [drop, create])
+  return { ...place({ url: databaseUrl(server.url, name) }, () => runStatements(server.url, [drop])), reset }
 }
 
 const redisDatabases = 64
@@ -118,7 +123,9 @@ export async function testConsul(): Promise<ConsulPlace> {
   const { url } = await sharedServer(startConsul)
   const prefix = uniqueName('-')
   const ask = async (path: string, method: string) => {
-    const response = await fetch(`${url}/v1/${path}`, { method, signal: AbortSignal.timeout(30_000) })
+    const response = await fetch(`${url}/v1/${path}`, { method, signal: AbortSignal.timeout(30_000) }).catch((cause: unknown) => {
+      throw new StackError('ERR_STACK_UNREACHABLE', `Consul did not answer ${method} ${path}`, { cause })
+    })
     if (!response.ok) throw new StackError('ERR_STACK_REFUSED', `Consul: ${method} ${path} answered ${response.status}`)
     return response.text()
   }
