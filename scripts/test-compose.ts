@@ -1,17 +1,17 @@
 /** The containers' gate: up from nothing, locked down, cut off from each other, broken one by one under load, gone without a trace. */
-import { spawnSync } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { freePort } from '../packages/stack/src/index.ts'
 import { reachable } from './infra/reach.ts'
 import { compose, containers, docker, isWell, type Project } from './infra/compose.ts'
-import { bin, requirePinnedNode } from './pinned-node.ts'
+import { bin, requirePinnedNode, root } from './pinned-node.ts'
 import { run } from './step.ts'
 
 requirePinnedNode()
 const startedAt = performance.now()
-const name = 'film-store-test'
+const name = `film-store-test-${process.pid}`
 const folder = mkdtempSync(join(tmpdir(), 'film-store-test-'))
 const secrets = join(folder, 'secrets')
 const env = { COMPOSE_PROJECT_NAME: name, FILM_STORE_SECRETS: secrets, FILM_STORE_PORT: String(await freePort()) }
@@ -219,8 +219,10 @@ interface DemoRun {
 async function underLoad(): Promise<void> {
   const file = join(folder, 'run.json')
   const args = ['--mode', 'compose', '--no-build', '--chaos', 'servers', '--orders', '200', '--concurrency', '20', '--json', file]
+  const child = spawn(process.execPath, ['examples/demo/dist/main.js', ...args], { cwd: root, stdio: 'inherit' })
+  const ended = new Promise<number | null>((resolve) => child.once('exit', resolve))
   await check('the demo runs to its end', async () => {
-    const code = await run(process.execPath, ['examples/demo/dist/main.js', ...args])
+    const code = await ended
     return must(code === 0 ? [] : [`exit code ${code}`], 'exit code 0')
   })
   let told: DemoRun
@@ -234,7 +236,7 @@ async function underLoad(): Promise<void> {
     const detail = `healthy after ${seconds(healthyMs)}, all instances ready after ${seconds(readyMs)}, an order settled after ${seconds(settledMs)}`
     await check(`the store recovers from the death of ${server}`, () => must(settledMs - healthyMs < 30_000 ? [] : [detail], detail))
   }
-  await check('the demo leaves nothing behind', () => leftOvers('film-store-demo'))
+  await check('the demo leaves nothing behind', () => leftOvers(`film-store-demo-${child.pid}`))
 }
 
 async function everything(): Promise<void> {

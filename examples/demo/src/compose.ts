@@ -9,7 +9,8 @@ import { isReady, type ServiceSpec } from './services.ts'
 import type { Opening, Store } from './store.ts'
 
 const root = resolve(import.meta.dirname, '../../..')
-const projectName = 'film-store-demo'
+/** Each run has a project of its own, named after its process, so that two at once do not end each other. */
+const projectPrefix = 'film-store-demo-'
 const readyWithinMs = 60_000
 
 /** The containers by their place in docker/compose.yml; ports are drawn for each run. */
@@ -32,7 +33,7 @@ export async function openComposeStore({ signal, onProgress, build = true }: Ope
   const specs: (ServiceSpec & { container: string; variable: string })[] = []
   for (const service of services) specs.push({ ...service, adminPort: await freePort(), env: {} })
   const env = {
-    COMPOSE_PROJECT_NAME: projectName,
+    COMPOSE_PROJECT_NAME: `${projectPrefix}${process.pid}`,
     FILM_STORE_SECRETS: join(folder, 'secrets'),
     FILM_STORE_PORT: String(nginxPort),
     FILM_STORE_POSTGRES_PORT: String(postgresPort),
@@ -53,7 +54,10 @@ export async function openComposeStore({ signal, onProgress, build = true }: Ope
   }
   const failed = (what: string) => new Error(`${what}; the log is in ${keepLog()}`)
 
-  await infra('down', '--volumes') // what an earlier run that was killed has left
+  for (const left of await leftByTheDead(run)) {
+    onProgress(`removing ${left}, whose process was killed`)
+    await runInfra(['down', '--volumes'], { ...process.env, ...env, COMPOSE_PROJECT_NAME: left }, signal)
+  }
   opened.defer(async () => {
     if (logKept) await writeFile(logFile, await compose('logs', '--no-color', '--timestamps'))
     await compose('down', '--volumes', '--timeout', '1')
@@ -141,6 +145,27 @@ export async function openComposeStore({ signal, onProgress, build = true }: Ope
       if (performance.now() > deadline) throw failed(`${name} is not healthy after ${readyWithinMs / 1000} s`)
       await new Promise((next) => setTimeout(next, 200))
     }
+  }
+}
+
+/** Projects of runs that were killed. One whose number another process has now is left for a later run. */
+async function leftByTheDead(run: (command: string, args: readonly string[]) => Promise<string>): Promise<string[]> {
+  const label = 'com.docker.compose.project'
+  const list = (what: string, ...all: string[]) =>
+    run('docker', [what, 'ls', ...all, '--filter', `label=${label}`, '--format', `{{.Label "${label}"}}`])
+  const found = await Promise.all([list('container', '--all'), list('network'), list('volume')])
+  return [...new Set(found.flatMap((names) => names.split('\n')))].filter((name) => {
+    const pid = name.startsWith(projectPrefix) ? Number(name.slice(projectPrefix.length)) : Number.NaN
+    return pid > 0 && pid !== process.pid && !isAlive(pid)
+  })
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM'
   }
 }
 

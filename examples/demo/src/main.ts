@@ -1,13 +1,12 @@
 /** The main job, start to end: servers, services, traffic, settlement, books, scorecard, clean-up. */
 import { writeFile } from 'node:fs/promises'
 import { readFilms } from '@film-store/film-contracts'
-import { checkBooks, type Entry } from './books.ts'
+import { checkBooks, deadLettered, type Entry, sentAgainShare } from './books.ts'
 import { costs } from './costs.ts'
 import { type Figure, figures } from './figures.ts'
-import { sum } from './metrics.ts'
 import { type DemoOptions, readOptions, usage } from './options.ts'
 import { printBooks, printScorecard, printTraffic, trafficFigures } from './report.ts'
-import { samplesOf, scrape } from './scrape.ts'
+import { scrape } from './scrape.ts'
 import { secretsKept } from './secrets.ts'
 import { builtCode } from './services.ts'
 import { openStore, type Store } from './store.ts'
@@ -40,7 +39,8 @@ async function demo(options: DemoOptions, signal: AbortSignal): Promise<boolean>
     traffic,
     films,
     staleBoundMs: chaos ? staleBoundMs.chaos : staleBoundMs.calm,
-    deadLettered: sum(samplesOf(end), 'platform_queue_dead_lettered_total'),
+    sentAgainShare: chaos ? sentAgainShare.chaos : sentAgainShare.calm,
+    deadLettered: deadLettered(end),
   }
   const books = [...checkBooks(ledger, circumstances), await secretsKept(store), await leave(store)]
   const card = figures({ books, rush, steady, warm, end, setUpMs, propagation })

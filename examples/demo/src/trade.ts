@@ -1,6 +1,6 @@
 /** The traffic under a stated load: half of the orders in a rush, then half at the pace of half of what the rush reached. */
 import type { Film } from '@film-store/film-contracts'
-import { type Pace, shop, type Traffic } from '@film-store/shopper'
+import { addedUp, type Pace, shop, type Traffic } from '@film-store/shopper'
 import { isSettled, type Ledger, readLedger } from './books.ts'
 import { breakStore, type Recovery } from './chaos.ts'
 import type { DemoOptions } from './options.ts'
@@ -118,7 +118,10 @@ export function together(parts: readonly Traffic[]): Traffic {
     views: parts.flatMap(({ views }) => views),
     accepted: parts.flatMap(({ accepted }) => accepted),
     unexpected: parts.flatMap(({ unexpected }) => unexpected),
-    searches: total(({ searches }) => searches),
+    searches: parts.flatMap(({ searches }) => searches),
+    asked: addedUp(parts.map(({ asked }) => asked)) as Traffic['asked'],
+    requests: total(({ requests }) => requests),
+    passes: addedUp(parts.map(({ passes }) => passes)),
     viewDurationsMs: parts.flatMap(({ viewDurationsMs }) => viewDurationsMs),
     orderDurationsMs: parts.flatMap(({ orderDurationsMs }) => orderDurationsMs),
     passedOver: total(({ passedOver }) => passedOver),

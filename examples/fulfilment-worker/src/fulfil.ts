@@ -18,7 +18,7 @@ export async function fulfil(
        update stock set remaining = remaining - $3, version = version + 1
         where film_id = $2 and remaining >= $3
        returning film_id, remaining, version),
-     line as (insert into taken (order_id, film_id, quantity) select $1, film_id, $3 from change),
+     line as (insert into taken (order_id, film_id, quantity, version) select $1, film_id, $3, version from change),
      history as (insert into stock_history (film_id, version) select film_id, version from change)
      select remaining, version, null as known from change
      union all

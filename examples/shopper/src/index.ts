@@ -1,4 +1,5 @@
 export type { Pace } from './pace.ts'
 export { createRandom, type Random } from './random.ts'
-export { type AcceptedOrder, type PageView, shop, type ShopOptions, type Traffic } from './shop.ts'
-export { createShopfront } from './shopfront.ts'
+export type { AcceptedOrder, Errand, PageView, Recorded, SearchView } from './record.ts'
+export { shop, type ShopOptions, type Traffic } from './shop.ts'
+export { addedUp, createShopfront } from './shopfront.ts'

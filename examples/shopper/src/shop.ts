@@ -1,6 +1,7 @@
 import type { Film } from '@film-store/film-contracts'
 import { arrive, type Pace } from './pace.ts'
-import { createShopfront } from './shopfront.ts'
+import type { AcceptedOrder, PageView, Recorded, SearchView } from './record.ts'
+import { addedUp, type Answer, createShopfront } from './shopfront.ts'
 import { planVisits, type Step } from './visit.ts'
 
 export interface ShopOptions {
@@ -19,31 +20,15 @@ export interface ShopOptions {
   onProgress?(done: { orders: number; views: number }): void
 }
 
-/** One film page as a customer saw it: which version of the stock it showed, and when it was asked for. */
-export interface PageView {
-  readonly filmId: number
-  readonly stockVersion: number
-  /** Milliseconds since 1970, to be compared with the database's commit times on the same machine. */
-  readonly askedAt: number
-}
-
-export interface AcceptedOrder {
-  readonly orderId: string
-  readonly filmId: number
-  readonly quantity: number
-}
-
-export interface Traffic {
-  readonly views: readonly PageView[]
-  readonly accepted: readonly AcceptedOrder[]
-  /** Answers that a customer should not have got, a line each. */
-  readonly unexpected: readonly string[]
-  readonly searches: number
+export interface Traffic extends Recorded {
   /** From the moment that each was meant for: in a rush when it was sent, at a steady pace when the clock said so. Requests sent again included. */
   readonly viewDurationsMs: readonly number[]
   readonly orderDurationsMs: readonly number[]
-  /** Requests that were sent again because an instance gave no answer. */
+  readonly requests: number
+  /** Requests that were sent again because an instance gave no answer, or 502 to 504. */
   readonly passedOver: number
+  /** The same by cause. */
+  readonly passes: Readonly<Record<string, number>>
   readonly durationMs: number
 }
 
@@ -56,35 +41,42 @@ export async function shop(options: ShopOptions): Promise<Traffic> {
   const abortable = signal ? { signal } : {}
   const views: PageView[] = []
   const accepted: AcceptedOrder[] = []
+  const searches: SearchView[] = []
   const unexpected: string[] = []
+  const asked = { orders: 0, pages: 0, searches: 0 }
   const viewDurationsMs: number[] = []
   const orderDurationsMs: number[] = []
-  let searches = 0
+
+  /** What a customer who waits in vain is told; whoever stops the shopping is told himself. */
+  const unanswered = (error: unknown): Answer => {
+    signal?.throwIfAborted()
+    return { status: 0, body: (error as Error).message }
+  }
 
   const search = async ({ word }: Step & { kind: 'search' }) => {
-    searches++
-    const { status } = await catalog.request(`/films?query=${encodeURIComponent(word)}`, abortable)
-    if (status !== 200) unexpected.push(`search for "${word}": ${status}`)
+    asked.searches++
+    const { status, body } = await catalog.request(`/films?query=${encodeURIComponent(word)}`, abortable).catch(unanswered)
+    if (status !== 200) return void unexpected.push(`search for "${word}": ${status} ${JSON.stringify(body)}`)
+    searches.push({ word, answer: body })
   }
 
   const view = async ({ film }: Step & { kind: 'view' }, intendedAt: number) => {
+    asked.pages++
     const askedAt = Date.now()
-    const { status, body } = await catalog.request(`/films/${film.id}`, abortable)
+    const { status, body } = await catalog.request(`/films/${film.id}`, abortable).catch(unanswered)
+    const answeredAt = Date.now()
     viewDurationsMs.push(performance.now() - intendedAt)
-    if (status !== 200) return void unexpected.push(`page of film ${film.id}: ${status}`)
-    views.push({ filmId: film.id, stockVersion: (body as { stockVersion: number }).stockVersion, askedAt })
+    if (status !== 200) return void unexpected.push(`page of film ${film.id}: ${status} ${JSON.stringify(body)}`)
+    views.push({ filmId: film.id, askedAt, answeredAt, page: body })
   }
 
   const order = async ({ film, key, quantity }: Step & { kind: 'order' }, intendedAt: number) => {
-    const { status, body } = await desk.request('/orders', {
-      method: 'POST',
-      headers: { 'idempotency-key': key },
-      body: { filmId: film.id, quantity },
-      ...abortable,
-    })
+    asked.orders++
+    const request = { method: 'POST', headers: { 'idempotency-key': key }, body: { filmId: film.id, quantity }, ...abortable } as const
+    const { status, body } = await desk.request('/orders', request).catch(unanswered)
     orderDurationsMs.push(performance.now() - intendedAt)
     if (status !== 201 && status !== 200) return void unexpected.push(`order of film ${film.id}: ${status} ${JSON.stringify(body)}`)
-    accepted.push({ orderId: (body as { id: string }).id, filmId: film.id, quantity })
+    accepted.push({ key, orderId: String((body as { id?: unknown } | undefined)?.id), filmId: film.id, quantity, answer: body })
   }
 
   const startedAt = performance.now()
@@ -103,14 +95,18 @@ export async function shop(options: ShopOptions): Promise<Traffic> {
   } finally {
     await Promise.all([catalog.close(), desk.close()])
   }
+  const [pages, orderDesk] = [catalog.stats(), desk.stats()]
   return {
     views,
     accepted,
-    unexpected,
     searches,
+    unexpected,
+    asked,
     viewDurationsMs,
     orderDurationsMs,
-    passedOver: catalog.stats().passedOver + desk.stats().passedOver,
+    requests: pages.requests + orderDesk.requests,
+    passedOver: pages.passedOver + orderDesk.passedOver,
+    passes: addedUp([pages.passes, orderDesk.passes]),
     durationMs: performance.now() - startedAt,
   }
 }
