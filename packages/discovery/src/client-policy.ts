@@ -3,27 +3,33 @@ import { DiscoveryError } from './errors.ts'
 
 const retryableStatus = new Set([502, 503, 504])
 
+export const defaultPolicy: PolicyOptions = {
+  timeoutMs: 10_000,
+  attemptTimeoutMs: 3000,
+  retry: { maxAttempts: 3, initialDelayMs: 25, maxDelayMs: 1000 },
+}
+
 /** The caller's policy, with what only a client of a service can know filled in where nothing was said. */
-export function clientPolicy(
-  service: string,
-  given: PolicyOptions = { timeoutMs: 10_000, retry: { maxAttempts: 3, initialDelayMs: 25, maxDelayMs: 1000 } },
-): PolicyOptions {
+export function clientPolicy(service: string, given: PolicyOptions, elsewhere: (outcome: Outcome) => boolean): PolicyOptions {
   const { retry, breaker } = given
   return {
     ...given,
     name: given.name ?? service,
-    // Wide enough for all requests in flight to an instance that dies; each that succeeds elsewhere gives its part back.
+    // Wide enough, once it is earned, for all requests in flight to an instance that dies; each that succeeds elsewhere gives its part back.
     retry: retry && {
       ...retry,
-      shouldHandle: retry.shouldHandle ?? isRetryable,
-      budget: retry.budget ?? retryBudget({ capacity: 1000, retryCost: 5 }),
+      shouldHandle: retry.shouldHandle ?? ((outcome) => isRetryable(outcome, elsewhere)),
+      elsewhere: retry.elsewhere ?? elsewhere,
+      budget: retry.budget ?? retryBudget({ capacity: 1000, initialTokens: 25, retryCost: 5 }),
     },
     breaker: breaker === undefined || 'admit' in breaker ? breaker : { ...breaker, shouldHandle: breaker.shouldHandle ?? isFailure },
   }
 }
 
-function isRetryable(outcome: Outcome): boolean {
-  return outcome.ok ? retryableStatus.has((outcome.value as Response).status) : !DiscoveryError.isInstance(outcome.error)
+function isRetryable(outcome: Outcome, elsewhere: (outcome: Outcome) => boolean): boolean {
+  if (!outcome.ok) return !DiscoveryError.isInstance(outcome.error)
+  const { status } = outcome.value as Response
+  return retryableStatus.has(status) || (status === 429 && elsewhere(outcome))
 }
 
 function isFailure(outcome: Outcome): boolean {

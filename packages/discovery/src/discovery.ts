@@ -1,7 +1,8 @@
-import { orAborted } from './delay.ts'
-import { DiscoveryError } from './errors.ts'
+import { durationOption, functionOption, integerOption, knownOptions, settlesWithin } from '@platform/kernel'
+import { DiscoveryError, refuseOption as refuse } from './errors.ts'
+import { type DiscoveryEvent, DiscoveryEvents } from './events.ts'
+import { Heartbeat } from './heartbeat.ts'
 import type { LoggerLike } from './logger.ts'
-import { durationOption, invalidOption, onlyKnown } from './option-checks.ts'
 import { Registrar } from './registrar.ts'
 import type { Check, Instance, RegisteredInstance, RegistryConnection, RegistryDriver } from './registry.ts'
 import { PooledServiceClient, type ServiceClient, type ServiceClientOptions } from './service-client.ts'
@@ -13,9 +14,13 @@ export interface DiscoveryOptions {
   registry: RegistryDriver | readonly RegistryDriver[]
   /** File that keeps the last non-empty sets for a start without registry. Default: none. */
   snapshotFile?: string | undefined
-  /** How long a registry must go on reporting no instance at all before the last ones are dropped. Default 5000. */
+  /** How long a registry must go on without instances that it lost many at a time, or all, before they are dropped. Default 5000. */
   emptyConfirmMs?: number | undefined
+  /** How long a worker thread gives the sign of life of a `ttlMs` check for a process that is too busy to. 0: never. Default 30,000. */
+  stallGraceMs?: number | undefined
   logger?: LoggerLike | undefined
+  /** Called in line with each change; an error it throws is logged. */
+  onEvent?: ((event: DiscoveryEvent) => void) | undefined
 }
 
 export type RegisterOptions = Omit<Instance, 'id'> & {
@@ -58,7 +63,7 @@ const CLOSE_MS = 5000
 const DEFAULT_TTL_MS = 15_000
 
 export function createDiscovery(options: DiscoveryOptions): Discovery {
-  onlyKnown('createDiscovery', options, ['registry', 'snapshotFile', 'emptyConfirmMs', 'logger'])
+  knownOptions(refuse, '', options, ['registry', 'snapshotFile', 'emptyConfirmMs', 'stallGraceMs', 'logger', 'onEvent'])
   return new RegistryDiscovery(options)
 }
 
@@ -70,26 +75,97 @@ class RegistryDiscovery implements Discovery {
   readonly #watches = new Map<string, ServiceWatch>()
   readonly #clients = new Set<ServiceClient>()
   readonly #registrations = new Map<string, Registration>()
+  /** What is being done to an entry: one thing after the other. */
+  readonly #busy = new Map<string, Promise<unknown>>()
+  readonly #events: DiscoveryEvents
+  readonly #heartbeat: Heartbeat
+  /** How often everything was deregistered: what began to be registered before that is not any more. */
+  #departures = 0
   #closing: Promise<void> | undefined
 
-  constructor({ registry, snapshotFile, emptyConfirmMs = 5000, logger }: DiscoveryOptions) {
+  constructor({ registry, snapshotFile, emptyConfirmMs = 5000, stallGraceMs = 30_000, logger, onEvent }: DiscoveryOptions) {
     const drivers = (Array.isArray(registry) ? registry : [registry]) as readonly RegistryDriver[]
     if (drivers.length === 0 || drivers.some((driver) => typeof driver?.open !== 'function'))
-      throw invalidOption('registry', 'must be one or more drivers')
+      throw refuse('registry', 'must be one or more drivers')
     if (snapshotFile !== undefined && (typeof snapshotFile !== 'string' || snapshotFile === ''))
-      throw invalidOption('snapshotFile', 'must be a path')
-    this.#emptyConfirmMs = durationOption('emptyConfirmMs', emptyConfirmMs, 0)
+      throw refuse('snapshotFile', 'must be a path')
+    this.#emptyConfirmMs = durationOption(refuse, 'emptyConfirmMs', emptyConfirmMs, 0)
     this.#snapshot = snapshotFile === undefined ? undefined : new SnapshotFile(snapshotFile, logger)
     this.#logger = logger
+    this.#events = new DiscoveryEvents(functionOption(refuse, 'onEvent', onEvent), logger)
+    this.#heartbeat = new Heartbeat(durationOption(refuse, 'stallGraceMs', stallGraceMs, 0))
     this.#registries = drivers.map((driver) => ({ name: driver.name, connection: driver.open() }))
   }
 
   async register(options: RegisterOptions): Promise<Registration> {
-    this.#throwIfClosed()
     const instance = toRegistered(options)
+    this.#throwIfClosed()
+    const departures = this.#departures
+    return this.#oneAtATime(instance.id, () => this.#register(instance, departures))
+  }
+
+  async resolve(service: string, { signal }: { signal?: AbortSignal | undefined } = {}): Promise<readonly Instance[]> {
+    signal?.throwIfAborted()
+    return this.#watchOf(service).known(signal)
+  }
+
+  watch(service: string, onChange: (instances: readonly Instance[]) => void): () => void {
+    return this.#watchOf(service).subscribe(onChange)
+  }
+
+  client(service: string, options: ServiceClientOptions = {}): ServiceClient {
+    const client = new PooledServiceClient(service, this.#watchOf(service), options, this.#events, (closed) => this.#clients.delete(closed))
+    this.#clients.add(client)
+    return client
+  }
+
+  stats(): DiscoveryStats {
+    return {
+      services: Object.fromEntries(
+        [...this.#watches].map(([name, watch]) => [name, { instances: watch.instances?.length, stale: watch.stale }]),
+      ),
+      registrations: Object.fromEntries([...this.#registrations].map(([id, { registered }]) => [id, registered])),
+    }
+  }
+
+  async check(): Promise<void | { status: 'warn'; message: string }> {
+    const { services, registrations } = this.stats()
+    const problems = [
+      ...Object.entries(services).flatMap(([name, { stale }]) => (stale ? [`instances of ${name} are stale`] : [])),
+      ...Object.entries(registrations).flatMap(([id, registered]) => (registered ? [] : [`${id} is not registered`])),
+    ]
+    return problems.length === 0 ? undefined : { status: 'warn', message: problems.join('; ') }
+  }
+
+  async quiesce(): Promise<void> {
+    this.#departures++
+    // Entries that are being written are known already; a second one for the same id finds that it is too late.
+    await Promise.all([...this.#registrations.values()].map((registration) => registration.deregister()))
+  }
+
+  close({ timeoutMs = CLOSE_MS }: { timeoutMs?: number | undefined } = {}): Promise<void> {
+    this.#closing ??= (async () => {
+      if (!(await settlesWithin(this.quiesce(), Math.max(0, timeoutMs)))) this.#logger?.warn({}, 'not deregistered in time')
+      for (const watch of this.#watches.values()) watch.close()
+      await Promise.all([...this.#clients].map((client) => client.close({ timeoutMs })))
+      await this.#heartbeat.close()
+      await this.#snapshot?.close()
+      await Promise.all(this.#registries.map(({ connection }) => connection.close()))
+    })()
+    return this.#closing
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  async #register(instance: RegisteredInstance, departures: number): Promise<Registration> {
     await this.#registrations.get(instance.id)?.deregister()
+    this.#throwIfClosed()
+    if (departures !== this.#departures)
+      throw new DiscoveryError('ERR_DISCOVERY_CLOSED', `${instance.id}: deregistered before it was registered`)
     const registrars = this.#registries.flatMap(({ connection: { registrations } }) =>
-      registrations === undefined ? [] : [new Registrar(registrations, instance, this.#logger)],
+      registrations === undefined ? [] : [new Registrar(registrations, instance, this.#logger, this.#heartbeat)],
     )
     let stopping: Promise<void> | undefined
     const registration: Registration = {
@@ -114,65 +190,29 @@ class RegistryDiscovery implements Discovery {
     return registration
   }
 
-  async resolve(service: string, { signal }: { signal?: AbortSignal | undefined } = {}): Promise<readonly Instance[]> {
-    signal?.throwIfAborted()
-    return this.#watchOf(service).known(signal)
-  }
-
-  watch(service: string, onChange: (instances: readonly Instance[]) => void): () => void {
-    return this.#watchOf(service).subscribe(onChange)
-  }
-
-  client(service: string, options: ServiceClientOptions = {}): ServiceClient {
-    const client = new PooledServiceClient(service, this.#watchOf(service), options, (closed) => this.#clients.delete(closed))
-    this.#clients.add(client)
-    return client
-  }
-
-  stats(): DiscoveryStats {
-    return {
-      services: Object.fromEntries(
-        [...this.#watches].map(([name, watch]) => [name, { instances: watch.instances?.length, stale: watch.stale }]),
-      ),
-      registrations: Object.fromEntries([...this.#registrations].map(([id, { registered }]) => [id, registered])),
+  /** Of two registrations of one id at a time the second waits and then takes the place of the first. */
+  async #oneAtATime<T>(id: string, work: () => Promise<T>): Promise<T> {
+    const done = (this.#busy.get(id) ?? Promise.resolve()).then(work, work)
+    this.#busy.set(id, done)
+    try {
+      return await done
+    } finally {
+      if (this.#busy.get(id) === done) this.#busy.delete(id)
     }
-  }
-
-  async check(): Promise<void | { status: 'warn'; message: string }> {
-    const { services, registrations } = this.stats()
-    const problems = [
-      ...Object.entries(services).flatMap(([name, { stale }]) => (stale ? [`instances of ${name} are stale`] : [])),
-      ...Object.entries(registrations).flatMap(([id, registered]) => (registered ? [] : [`${id} is not registered`])),
-    ]
-    return problems.length === 0 ? undefined : { status: 'warn', message: problems.join('; ') }
-  }
-
-  async quiesce(): Promise<void> {
-    await Promise.all([...this.#registrations.values()].map((registration) => registration.deregister()))
-  }
-
-  close({ timeoutMs = CLOSE_MS }: { timeoutMs?: number | undefined } = {}): Promise<void> {
-    this.#closing ??= (async () => {
-      const expired = AbortSignal.timeout(Math.max(0, Math.ceil(timeoutMs)))
-      await orAborted(this.quiesce(), expired).catch(() => this.#logger?.warn({}, 'not deregistered in time'))
-      for (const watch of this.#watches.values()) watch.close()
-      await Promise.all([...this.#clients].map((client) => client.close({ timeoutMs })))
-      await this.#snapshot?.close()
-      await Promise.all(this.#registries.map(({ connection }) => connection.close()))
-    })()
-    return this.#closing
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.close()
   }
 
   #watchOf(service: string): ServiceWatch {
     this.#throwIfClosed()
     let watch = this.#watches.get(service)
     if (watch === undefined) {
-      const options = { registries: this.#registries, snapshot: this.#snapshot, emptyConfirmMs: this.#emptyConfirmMs, logger: this.#logger }
-      watch = new ServiceWatch({ service, ...options })
+      watch = new ServiceWatch({
+        service,
+        registries: this.#registries,
+        snapshot: this.#snapshot,
+        emptyConfirmMs: this.#emptyConfirmMs,
+        logger: this.#logger,
+        events: this.#events,
+      })
       this.#watches.set(service, watch)
     }
     return watch
@@ -184,20 +224,20 @@ class RegistryDiscovery implements Discovery {
 }
 
 function toRegistered(options: RegisterOptions): RegisteredInstance {
-  onlyKnown('register', options, ['id', 'service', 'address', 'port', 'weight', 'meta', 'check'])
+  knownOptions(refuse, '', options, ['id', 'service', 'address', 'port', 'weight', 'meta', 'check'])
   const { id, check = { ttlMs: DEFAULT_TTL_MS }, ...place } = options
   for (const name of ['service', 'address'] as const) {
-    if (typeof place[name] !== 'string' || place[name] === '') throw invalidOption(name, 'must be a non-empty string')
+    if (typeof place[name] !== 'string' || place[name] === '') throw refuse(name, 'must be a non-empty string')
   }
-  if (!Number.isInteger(place.port) || place.port < 1 || place.port > 65_535) throw invalidOption('port', 'must be a port number')
-  if (place.weight !== undefined && !(place.weight > 0)) throw invalidOption('weight', 'must be above 0')
+  integerOption(refuse, 'port', place.port, 1, 65_535)
+  if (place.weight !== undefined) integerOption(refuse, 'weight', place.weight, 1, 65_535)
   if ('ttlMs' in check) {
-    onlyKnown('check', check, ['ttlMs'])
-    durationOption('check.ttlMs', check.ttlMs, 1000)
+    knownOptions(refuse, 'check', check, ['ttlMs'])
+    durationOption(refuse, 'check.ttlMs', check.ttlMs, 1000)
   } else {
-    onlyKnown('check', check, ['http', 'intervalMs'])
-    durationOption('check.intervalMs', check.intervalMs, 100)
-    if (!check.http.startsWith('/') && !URL.canParse(check.http)) throw invalidOption('check.http', 'must be a URL or a path')
+    knownOptions(refuse, 'check', check, ['http', 'intervalMs'])
+    durationOption(refuse, 'check.intervalMs', check.intervalMs, 100)
+    if (!check.http.startsWith('/') && !URL.canParse(check.http)) throw refuse('check.http', 'must be a URL or a path')
   }
   return Object.freeze({ ...place, id: id ?? `${place.service}-${place.address}-${place.port}`, check })
 }

@@ -3,10 +3,11 @@ const brand = Symbol.for('@platform/discovery.DiscoveryError')
 /** Every code this package throws, with what it means to the caller. */
 export const discoveryErrorCodes = {
   ERR_DISCOVERY_NO_INSTANCE: 'The service is known to have no instance, or nothing is known about it. Nothing was sent.',
+  ERR_DISCOVERY_BUSY: 'Every instance has as many requests as one may have. Nothing was sent.',
   ERR_DISCOVERY_UNAVAILABLE: 'No registry answers and there is no earlier answer to fall back on.',
   ERR_DISCOVERY_REFUSED: 'The registry refused the request; asking again will not help.',
   ERR_DISCOVERY_CLOSED: 'The discovery or the client was closed.',
-  ERR_DISCOVERY_INVALID_OPTION: 'An option is unknown or out of range.',
+  ERR_DISCOVERY_OPTION: 'An option is unknown or out of range.',
 } as const
 
 export type DiscoveryErrorCode = keyof typeof discoveryErrorCodes
@@ -15,7 +16,7 @@ export interface DiscoveryErrorFacts {
   service?: string | undefined
   /** HTTP status of the registry. */
   status?: number | undefined
-  /** ERR_DISCOVERY_INVALID_OPTION: path of the option. */
+  /** ERR_DISCOVERY_OPTION: path of the option. */
   option?: string | undefined
   cause?: unknown
 }
@@ -41,3 +42,7 @@ export class DiscoveryError extends Error {
     return typeof error === 'object' && error !== null && (error as Record<symbol, unknown>)[brand] === true
   }
 }
+
+/** What the checks of options throw. */
+export const refuseOption = (option: string, problem: string): DiscoveryError =>
+  new DiscoveryError('ERR_DISCOVERY_OPTION', `${option} ${problem}`, { option })

@@ -16,6 +16,7 @@ export const SCOPE = '@platform/discovery'
 export const METRIC_REQUEST_DURATION = 'http.client.request.duration'
 export const METRIC_EJECTIONS = 'platform.discovery.ejections'
 export const METRIC_WATCH_FAILURES = 'platform.discovery.watch.failures'
+export const METRIC_EVENTS = 'platform.discovery.events'
 
 const durationBuckets = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10]
 
@@ -24,6 +25,7 @@ interface Instruments {
   readonly duration: Histogram
   readonly ejections: Counter
   readonly watchFailures: Counter
+  readonly events: Counter
 }
 
 let current: Instruments | undefined
@@ -36,8 +38,9 @@ export function instruments(): Instruments {
     current = {
       provider,
       duration: meter.createHistogram(METRIC_REQUEST_DURATION, { unit: 's', advice: { explicitBucketBoundaries: durationBuckets } }),
-      ejections: meter.createCounter(METRIC_EJECTIONS, { unit: '{ejection}', description: 'Instances left out after failures in a row' }),
+      ejections: meter.createCounter(METRIC_EJECTIONS, { unit: '{ejection}', description: 'Instances left out after failures' }),
       watchFailures: meter.createCounter(METRIC_WATCH_FAILURES, { unit: '{read}', description: 'Reads of a registry that failed' }),
+      events: meter.createCounter(METRIC_EVENTS, { unit: '{event}', description: 'Changes of instances and registries by their type' }),
     }
   }
   return current

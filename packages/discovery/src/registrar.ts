@@ -1,5 +1,7 @@
-import { jittered, pause } from './delay.ts'
+import { backgroundPause } from '@platform/kernel'
 import { DiscoveryError } from './errors.ts'
+import type { Heartbeat } from './heartbeat.ts'
+import { jittered } from './jitter.ts'
 import type { LoggerLike } from './logger.ts'
 import type { RegisteredInstance, Registrations } from './registry.ts'
 
@@ -12,15 +14,17 @@ export class Registrar {
   readonly #registrations: Registrations
   readonly #instance: RegisteredInstance
   readonly #logger: LoggerLike | undefined
+  readonly #heartbeat: Heartbeat
   readonly #closing = new AbortController()
   #registered = false
   #starting: Promise<void> = Promise.resolve()
   #loop: Promise<void> = Promise.resolve()
 
-  constructor(registrations: Registrations, instance: RegisteredInstance, logger: LoggerLike | undefined) {
+  constructor(registrations: Registrations, instance: RegisteredInstance, logger: LoggerLike | undefined, heartbeat: Heartbeat) {
     this.#registrations = registrations
     this.#instance = instance
     this.#logger = logger
+    this.#heartbeat = heartbeat
   }
 
   get registered(): boolean {
@@ -33,6 +37,7 @@ export class Registrar {
       this.#starting = this.#registrations.put(this.#instance, { signal: AbortSignal.timeout(REQUEST_MS) })
       await this.#starting
       this.#registered = true
+      void this.#heartbeat.beat(this.#registrations, this.#instance, this.#closing.signal)
     } catch (error) {
       if (DiscoveryError.isInstance(error) && error.code === 'ERR_DISCOVERY_REFUSED') throw error
       this.#log('warn', 'not registered yet; trying on', error)
@@ -42,6 +47,7 @@ export class Registrar {
 
   async stop(): Promise<void> {
     this.#closing.abort()
+    this.#heartbeat.forget(this.#instance)
     // A write under way must end first: it could reach the registry after the removal.
     await this.#starting.catch(() => {})
     await this.#loop
@@ -57,7 +63,7 @@ export class Registrar {
     const { check } = this.#instance
     const everyMs = 'ttlMs' in check ? Math.min(RECONCILE_MS, check.ttlMs / 3) : RECONCILE_MS
     while (!this.#closing.signal.aborted) {
-      await pause(jittered(this.#registered ? everyMs : Math.min(everyMs, 1000)), this.#closing.signal)
+      await backgroundPause(jittered(this.#registered ? everyMs : Math.min(everyMs, 1000)), this.#closing.signal)
       if (!this.#closing.signal.aborted) await this.#confirm()
     }
   }
@@ -66,6 +72,7 @@ export class Registrar {
     try {
       if (await this.#registrations.confirm(this.#instance, { signal: AbortSignal.timeout(REQUEST_MS) })) {
         this.#registered = true
+        void this.#heartbeat.beat(this.#registrations, this.#instance, this.#closing.signal)
         return
       }
       await this.#registrations.put(this.#instance, { signal: AbortSignal.timeout(REQUEST_MS) })

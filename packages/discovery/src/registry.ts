@@ -4,9 +4,9 @@ export interface Instance {
   readonly service: string
   readonly address: string
   readonly port: number
-  /** Share of the traffic relative to the others, above 0. Default 1. */
+  /** Share of the traffic relative to the others: a whole number from 1 to 65,535, as registries carry it. Default 1. */
   readonly weight?: number
-  /** `scheme: 'https'` makes clients use TLS. */
+  /** `scheme: 'https'` makes clients use TLS; `zone` is where it stands. */
   readonly meta?: Readonly<Record<string, string>>
 }
 
@@ -47,6 +47,10 @@ export interface Registrations {
   put(instance: RegisteredInstance, options: { signal: AbortSignal }): Promise<void>
   /** Whether the registry has this entry as it should be. For a TTL check this also is the sign of life. */
   confirm(instance: RegisteredInstance, options: { signal: AbortSignal }): Promise<boolean>
+  /**
+   * The request that is the sign of life of a TTL check, for a worker thread to repeat while this one is busy. Absent: there is none such.
+   */
+  signOfLife?(instance: RegisteredInstance): Promise<{ url: string; method: string; headers: Readonly<Record<string, string>> }>
   /** Resolves also when there was none. */
   remove(id: string, options: { signal: AbortSignal }): Promise<void>
 }
@@ -59,4 +63,9 @@ export function baseUrl(instance: Instance): string {
 /** Two entries with the same key are the same place with the same life. */
 export function instanceKey(instance: Instance): string {
   return `${instance.id} ${baseUrl(instance)}`
+}
+
+/** What a registry says cannot be checked when it is made: what is no share counts as 1. */
+export function weightOf({ weight = 1 }: Instance): number {
+  return weight > 0 && weight < Number.POSITIVE_INFINITY ? weight : 1
 }

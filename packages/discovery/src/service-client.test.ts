@@ -1,6 +1,7 @@
 import { createServer, type IncomingMessage, type RequestListener, type Server } from 'node:http'
 import { type AddressInfo, createServer as createTcpServer } from 'node:net'
 import { afterEach, describe, expect, it, onTestFinished, vi } from 'vitest'
+import { lintPolicy, retryBudget } from '@platform/resilience'
 import { createDiscovery, type ServiceClient, type ServiceClientOptions } from './index.ts'
 import { staticInstances } from './registries/static.ts'
 
@@ -96,7 +97,7 @@ describe('fetch', () => {
     expect(await statusOf(client.fetch('/'))).toBe(302)
     expect(requests.map(({ headers }) => headers['x-hook'])).toEqual(['1', '2'])
     expect(await settled(client.fetch('/', { redirect: 'follow' }))).toMatchObject({
-      code: 'ERR_DISCOVERY_INVALID_OPTION',
+      code: 'ERR_DISCOVERY_OPTION',
       option: 'redirect',
     })
   })
@@ -113,7 +114,7 @@ describe('fetch', () => {
     'refuses wrong options: %j',
     (options) => {
       expect(() => clientOf([], options as unknown as ServiceClientOptions)).toThrow(
-        expect.objectContaining({ code: expect.stringContaining('_INVALID_OPTION') as string }),
+        expect.objectContaining({ code: expect.stringContaining('_OPTION') as string }),
       )
     },
   )
@@ -167,7 +168,8 @@ describe('retry', () => {
       const failing = ++calls % 3 !== 0
       response.writeHead(failing ? 503 : 200).end(failing ? Buffer.alloc(8_000_000) : 'ok')
     })
-    const client = clientOf([url], { policy: { ...quick, onRetry: ({ outcome }) => held.push(outcome) } })
+    const retry = { ...quick.retry, budget: retryBudget() }
+    const client = clientOf([url], { policy: { ...quick, retry, onRetry: ({ outcome }) => held.push(outcome) } })
     for (let i = 0; i < 5; i++) expect(await statusOf(client.fetch('/'))).toBe(200)
     expect(calls).toBe(15)
     await vi.waitFor(() => expect(open).toBe(0), 10_000)
@@ -286,6 +288,99 @@ describe('balancing', () => {
     for (let i = 0; i < 10; i++) await statusOf(alone.fetch('/'))
     expect(single.requests).toHaveLength(10)
     expect(alone.explain()[0]!.reason).toBe('ejected, used because too few are left')
+  })
+})
+
+describe('blame and load', () => {
+  const reasons = (client: ServiceClient) => client.explain().map(({ reason }) => reason)
+  const shareOf = (client: ServiceClient, { url }: Backend) =>
+    client.explain().find(({ instance }) => url.endsWith(`:${instance.port}`))!.share
+  const late =
+    (ms: number): RequestListener =>
+    (_, response) =>
+      void setTimeout(() => response.end('ok'), ms)
+
+  it('a hung instance does not draw the traffic of callers that give up', async () => {
+    const hung = await backend(() => {})
+    const good = await Promise.all([1, 2, 3, 4].map(() => backend(late(20))))
+    const client = clientOf([hung, ...good].map(({ url }) => url))
+    const calls: Promise<number>[] = []
+    for (let i = 0; i < 150; i++) {
+      calls.push(statusOf(client.fetch('/', { signal: AbortSignal.timeout(400) })).catch(() => 0))
+      await new Promise((resolve) => setTimeout(resolve, 20))
+    }
+    await Promise.all(calls)
+    expect(shareOf(client, hung)).toBeLessThan(0.12)
+    expect(reasons(client)[client.explain().findIndex(({ instance }) => hung.url.endsWith(`:${instance.port}`))]).not.toBe('in use')
+  })
+
+  it('lost hedges and callers with little time leave equal instances as they are', async () => {
+    const equal = await Promise.all([1, 2, 3].map(() => backend(late(40))))
+    const urls = equal.map(({ url }) => url)
+    const hedging = clientOf(urls, { policy: { timeoutMs: 5000, hedge: { maxHedges: 1, delayMs: 20 } } })
+    const hasty = clientOf(urls)
+    for (let i = 0; i < 20; i++) await statusOf(hasty.fetch('/'))
+    for (let i = 0; i < 40; i++) {
+      await statusOf(hedging.fetch('/'))
+      await settled(hasty.fetch('/', { signal: AbortSignal.timeout(5) }))
+    }
+    expect(new Set([...reasons(hedging), ...reasons(hasty)])).toEqual(new Set(['in use']))
+  })
+
+  it.each([
+    [503, { 'retry-after': '5' }],
+    [429, { 'retry-after': '5' }],
+    [429, {}],
+  ])('%d with %j rests that instance, and the request goes elsewhere at once', async (code, headers) => {
+    const [busy, good] = [await backend(status(code, headers)), await backend()]
+    for (let i = 0; i < 6; i++) {
+      const client = clientOf([busy.url, good.url])
+      const startedAt = performance.now()
+      for (let request = 0; request < 5; request++) expect(await statusOf(client.fetch('/'))).toBe(200)
+      expect(performance.now() - startedAt).toBeLessThan(900)
+    }
+    expect(busy.requests.length).toBeLessThanOrEqual(6)
+    expect(await statusOf(clientOf([busy.url]).fetch('/')), 'alone it is the answer').toBe(code)
+  })
+
+  it('an instance is busy with an answer until its body has ended', async () => {
+    const open: (() => void)[] = []
+    const slow = await backend((_, response) => {
+      response.write('begin')
+      open.push(() => response.end('end'))
+    })
+    const quick1 = await backend()
+    const client = clientOf([slow.url, quick1.url], { maxConcurrentPerInstance: 1 })
+    await vi.waitFor(async () => {
+      if (open.length === 0) await client.fetch('/')
+      expect(open).toHaveLength(1)
+    }, 5000)
+    const before = slow.requests.length
+    for (let i = 0; i < 20; i++) await statusOf(client.fetch('/'))
+    expect(slow.requests.length, 'it has all that it may have').toBe(before)
+    const held = Array.from({ length: 1 }, () => client.fetch('/'))
+    await Promise.all(held.map(async (response) => (await response).text()))
+    open[0]!()
+    await vi.waitFor(async () => {
+      void (await client.fetch('/')).text()
+      expect(slow.requests.length).toBeGreaterThan(before)
+    }, 5000)
+    for (const end of open) end()
+  })
+
+  it('says how much time is left and which attempt it is, and heeds what an instance says of itself', async () => {
+    const leaving = await backend((_, response) => response.setHeader('x-platform-draining', '1').end('ok'))
+    const good = await backend((_, response) => response.setHeader('x-platform-load', '0.5').end('ok'))
+    const client = clientOf([leaving.url, good.url], { balancer: 'round-robin' })
+    for (let i = 0; i < 10; i++) await statusOf(client.fetch('/'))
+    expect(leaving.requests.length).toBe(1)
+    expect(reasons(client)).toContain('draining')
+    expect(Number(good.requests[0]!.headers['x-platform-deadline-ms'])).toBeGreaterThan(0)
+  })
+
+  it('has defaults that our own linter has nothing to say about', async () => {
+    const { clientPolicy, defaultPolicy } = await import('./client-policy.ts')
+    expect(lintPolicy(clientPolicy('shop', defaultPolicy, () => true))).toEqual([])
   })
 })
 

@@ -1,27 +1,44 @@
 import { context, trace } from '@opentelemetry/api'
-import { type Attempt, createPolicy, type Policy, type PolicyOptions } from '@platform/resilience'
+import { choiceOption, integerOption, knownOptions } from '@platform/kernel'
+import {
+  type Attempt,
+  createPolicy,
+  deadlineHeaders,
+  type Outcome,
+  type Policy,
+  type PolicyOptions,
+  type Verdict,
+} from '@platform/resilience'
 import { type RequestInit as UndiciRequestInit, fetch as undiciFetch } from 'undici'
-import { type Balancer, type BalancerName, balancers } from './balancer.ts'
-import { clientPolicy } from './client-policy.ts'
-import { ejectIfFailing, usable } from './ejection.ts'
-import { Endpoint } from './endpoint.ts'
-import { DiscoveryError } from './errors.ts'
+import { type BalancerName, balancers } from './balancer.ts'
+import { clientPolicy, defaultPolicy } from './client-policy.ts'
+import { Ejection, type EjectionOptions, resolveEjection } from './ejection.ts'
+import type { Endpoint } from './endpoint.ts'
+import { EndpointSet } from './endpoint-set.ts'
+import { DiscoveryError, refuseOption } from './errors.ts'
+import type { DiscoveryEvents } from './events.ts'
 import { instruments, RequestTelemetry } from './instrumentation.ts'
-import { invalidOption, onlyKnown } from './option-checks.ts'
-import { type Instance, instanceKey } from './registry.ts'
+import type { Instance } from './registry.ts'
 import { isReplayable, toUndiciBody } from './request-body.ts'
+import { askedRestMs, drains, loadOf } from './response-signals.ts'
 import type { ServiceWatch } from './service-watch.ts'
+import { watchedDispatcher } from './watched-dispatcher.ts'
 
 /** Adds headers to an outgoing request. */
 export type OutboundHook = (headers: Record<string, string>) => void
 
 export interface ServiceClientOptions {
-  /** Default: `timeoutMs` 10,000 and up to 3 attempts. What is given replaces the default as a whole. */
+  /** Default: `timeoutMs` 10,000, `attemptTimeoutMs` 3000 and up to 3 attempts. What is given replaces the default as a whole. */
   policy?: PolicyOptions | undefined
   /** Default 'p2c-ewma'. */
   balancer?: BalancerName | undefined
-  /** Run for each attempt, inside its span. */
+  /** Run for each attempt, inside its span, after the headers of deadline and attempt are set. */
   outbound?: readonly OutboundHook[] | undefined
+  /** Zone of this caller: instances whose `meta.zone` is the same are asked first, as far as they can take it. Default: zones do not matter. */
+  zone?: string | undefined
+  /** Requests that one instance may have at once, at least 1. Default: any number. */
+  maxConcurrentPerInstance?: number | undefined
+  ejection?: EjectionOptions | undefined
 }
 
 export type ServiceRequestInit = RequestInit & {
@@ -56,14 +73,15 @@ interface Request {
   readonly init: RequestInit
   readonly signal: AbortSignal | undefined
   readonly tried: Set<Endpoint>
-  /** The answer of the attempt before, which may turn out to be the last. */
+  /** Answers that nobody has been given yet: of attempts that may turn out to be the last, or that a hedge outran. */
+  readonly unclaimed: Set<Response>
+  /** The answer of the attempt before. */
   previous: Response | undefined
 }
 
+const known = ['policy', 'balancer', 'outbound', 'zone', 'maxConcurrentPerInstance', 'ejection']
 const idempotentMethods = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE', 'TRACE'])
 const CLOSE_MS = 5000
-/** How long requests to an instance that left the set may still run. */
-const RETIRE_MS = 60_000
 /** A body up to this size is read to its end to keep the connection; a larger one is cut. */
 const DRAIN_BYTES = 65_536
 
@@ -71,61 +89,79 @@ export class PooledServiceClient implements ServiceClient {
   readonly #service: string
   readonly #watch: ServiceWatch
   readonly #policy: Policy
-  readonly #balance: Balancer
+  readonly #set: EndpointSet
   readonly #outbound: readonly OutboundHook[]
   readonly #unsubscribe: () => void
-  /** Endpoints that left the set and still finish requests. */
-  readonly #retired = new Set<Endpoint>()
   readonly #onClose: (client: ServiceClient) => void
-  #endpoints: readonly Endpoint[] = []
+  /** Who gave an answer or an error, for the question whether there is somebody else. */
+  readonly #origins = new WeakMap<object, Endpoint>()
   #closing: Promise<void> | undefined
 
-  constructor(service: string, watch: ServiceWatch, options: ServiceClientOptions, onClose: (client: ServiceClient) => void) {
-    onlyKnown('client', options, ['policy', 'balancer', 'outbound'])
-    const { balancer = 'p2c-ewma', outbound = [] } = options
-    if (!Object.hasOwn(balancers, balancer)) throw invalidOption('balancer', `must be one of ${Object.keys(balancers).join(', ')}`)
+  constructor(
+    service: string,
+    watch: ServiceWatch,
+    options: ServiceClientOptions,
+    events: DiscoveryEvents,
+    onClose: (client: ServiceClient) => void,
+  ) {
+    knownOptions(refuseOption, 'client', options, known)
+    const { balancer = 'p2c-ewma', outbound = [], zone, maxConcurrentPerInstance: most } = options
+    choiceOption(refuseOption, 'balancer', balancer, Object.keys(balancers))
     if (!Array.isArray(outbound) || outbound.some((hook) => typeof hook !== 'function'))
-      throw invalidOption('outbound', 'must be a list of functions')
+      throw refuseOption('outbound', 'must be a list of functions')
+    if (zone !== undefined && (typeof zone !== 'string' || zone === '')) throw refuseOption('zone', 'must be a non-empty string')
     this.#service = service
     this.#watch = watch
-    this.#policy = createPolicy(clientPolicy(service, options.policy))
-    this.#balance = balancers[balancer]()
+    this.#set = new EndpointSet({
+      balancer: balancers[balancer](),
+      ejection: new Ejection(resolveEjection(options.ejection)),
+      zone,
+      maxConcurrent: most === undefined ? Number.POSITIVE_INFINITY : integerOption(refuseOption, 'maxConcurrentPerInstance', most, 1),
+      onEjected: (instance, forMs) => {
+        instruments().ejections.add(1, { service })
+        events.emit({ type: 'instance-ejected', service, instance, forMs })
+      },
+      onBack: (instance) => events.emit({ type: 'instance-back', service, instance }),
+    })
+    this.#policy = createPolicy(clientPolicy(service, options.policy ?? defaultPolicy, (outcome) => this.#hasOther(outcome)))
     this.#outbound = outbound
     this.#onClose = onClose
-    this.#unsubscribe = watch.subscribe((instances) => this.#follow(instances))
+    this.#unsubscribe = watch.subscribe((instances) => this.#set.follow(instances))
   }
 
   async fetch(path: string, { idempotent, signal, ...init }: ServiceRequestInit = {}): Promise<Response> {
     if (this.#closing !== undefined) throw new DiscoveryError('ERR_DISCOVERY_CLOSED', 'the client is closed', { service: this.#service })
-    if (!path.startsWith('/')) throw invalidOption('path', 'must begin with /')
-    if (init.redirect === 'follow') throw invalidOption('redirect', "must be 'manual' or 'error': a redirect may lead to another service")
+    if (!path.startsWith('/')) throw refuseOption('path', 'must begin with /')
+    if (init.redirect === 'follow') throw refuseOption('redirect', "must be 'manual' or 'error': a redirect may lead to another service")
     const method = (init.method ?? 'GET').toUpperCase()
     const headers = Object.fromEntries(new Headers(init.headers))
-    const request: Request = { path, method, headers, init, signal: signal ?? undefined, tried: new Set(), previous: undefined }
+    const [tried, unclaimed] = [new Set<Endpoint>(), new Set<Response>()]
+    const request: Request = { path, method, headers, init, signal: signal ?? undefined, tried, unclaimed, previous: undefined }
+    let given: Response | undefined
     try {
-      return await this.#policy.execute((attempt) => this.#attempt(request, attempt), {
+      given = await this.#policy.execute((attempt) => this.#attempt(request, attempt), {
         signal: request.signal,
         idempotent: idempotent ?? (idempotentMethods.has(method) || 'idempotency-key' in headers),
         retry: isReplayable(init.body),
       })
-    } catch (error) {
-      release(request.previous)
-      throw error
+      return given
+    } finally {
+      for (const response of unclaimed) if (response !== given) release(response)
     }
   }
 
   explain(): readonly InstanceExplanation[] {
     const now = performance.now()
-    const total = this.#endpoints.reduce((sum, endpoint) => sum + endpoint.picks, 0)
-    const left = usable(this.#endpoints, now)
-    return this.#endpoints.map((endpoint) => {
+    const endpoints = this.#set.all
+    const total = endpoints.reduce((sum, endpoint) => sum + endpoint.picks, 0)
+    return endpoints.map((endpoint) => {
       const ejectedMs = endpoint.ejectedUntil - now
       return {
         instance: endpoint.instance,
         share: total === 0 ? 0 : endpoint.picks / total,
         ewmaMs: endpoint.ewmaMs(now),
         ...(ejectedMs > 0 ? { ejectedUntilMs: ejectedMs } : {}),
-        reason: reasonFor(endpoint, left.includes(endpoint), now),
+        reason: this.#set.reasonFor(endpoint),
       }
     })
   }
@@ -138,9 +174,8 @@ export class PooledServiceClient implements ServiceClient {
   close({ timeoutMs = CLOSE_MS }: { timeoutMs?: number | undefined } = {}): Promise<void> {
     this.#closing ??= (async () => {
       this.#unsubscribe()
-      const closing = this.#endpoints.map((endpoint) => endpoint.close(timeoutMs))
-      for (const endpoint of this.#retired) closing.push(endpoint.close(timeoutMs))
-      await Promise.all(closing)
+      await this.#set.close(timeoutMs)
+      this.#policy.dispose()
       this.#onClose(this)
     })()
     return this.#closing
@@ -148,26 +183,6 @@ export class PooledServiceClient implements ServiceClient {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
-  }
-
-  #follow(instances: readonly Instance[]): void {
-    const now = performance.now()
-    const known = new Map(this.#endpoints.map((endpoint) => [instanceKey(endpoint.instance), endpoint]))
-    // A newcomer starts in the middle: at 0 it would draw everything at once.
-    const middle = median(this.#endpoints.map((endpoint) => endpoint.ewmaMs(now))) ?? 1
-    this.#endpoints = instances.map((instance) => {
-      const key = instanceKey(instance)
-      const endpoint = known.get(key) ?? new Endpoint(instance, middle)
-      known.delete(key)
-      endpoint.instance = instance
-      return endpoint
-    })
-    for (const gone of known.values()) this.#retire(gone)
-  }
-
-  #retire(endpoint: Endpoint): void {
-    this.#retired.add(endpoint)
-    void endpoint.close(RETIRE_MS).then(() => this.#retired.delete(endpoint))
   }
 
   async #attempt(request: Request, attempt: Attempt): Promise<Response> {
@@ -179,21 +194,26 @@ export class PooledServiceClient implements ServiceClient {
     const url = endpoint.origin + request.path
     const telemetry = new RequestTelemetry(request.method, url, endpoint.instance, attempt.attempt)
     const startedAt = performance.now()
-    endpoint.inFlight++
+    let response: Response | undefined
+    let waited = true
+    attempt.onEnded((verdict, tookMs) => {
+      waited = response !== undefined
+      this.#record(endpoint, verdict, tookMs, response)
+    })
+    const end = endpoint.begin()
     try {
-      const response = await this.#send(endpoint, url, request, signal, telemetry)
-      const elapsedMs = performance.now() - startedAt
-      telemetry.answered(response.status, elapsedMs)
-      this.#record(endpoint, response.status >= 500, elapsedMs)
+      response = await this.#send(endpoint, url, request, signal, telemetry, end)
+      telemetry.answered(response.status, performance.now() - startedAt)
+      this.#origins.set(response, endpoint)
+      if (waited) request.unclaimed.add(response)
+      else release(response)
       request.previous = response
       return response
     } catch (error) {
-      const elapsedMs = performance.now() - startedAt
-      telemetry.failed(error, elapsedMs)
-      if (!request.signal?.aborted) this.#record(endpoint, true, elapsedMs)
+      end()
+      telemetry.failed(error, performance.now() - startedAt)
+      if (typeof error === 'object' && error !== null) this.#origins.set(error, endpoint)
       throw error
-    } finally {
-      endpoint.inFlight--
     }
   }
 
@@ -203,8 +223,10 @@ export class PooledServiceClient implements ServiceClient {
     request: Request,
     attemptSignal: AbortSignal,
     telemetry: RequestTelemetry,
+    onEnd: () => void,
   ): Promise<Response> {
     const headers = { ...request.headers }
+    deadlineHeaders(headers)
     context.with(trace.setSpan(context.active(), telemetry.span), () => {
       for (const hook of this.#outbound) hook(headers)
     })
@@ -218,7 +240,7 @@ export class PooledServiceClient implements ServiceClient {
       redirect: request.init.redirect ?? 'manual',
       duplex: 'half',
       signal,
-      dispatcher: endpoint.pool,
+      dispatcher: watchedDispatcher(endpoint.pool, onEnd),
     } as UndiciRequestInit)
     return response as unknown as Response
   }
@@ -231,22 +253,31 @@ export class PooledServiceClient implements ServiceClient {
     }
   }
 
-  /** An instance that this request has not tried, as long as there is one. */
   #pick(tried: Set<Endpoint>): Endpoint {
-    const now = performance.now()
-    const all = usable(this.#endpoints, now)
-    if (all.length === 0) throw this.#noInstance(undefined)
-    const untried = tried.size === 0 ? all : all.filter((endpoint) => !tried.has(endpoint))
-    const endpoint = this.#balance(untried.length > 0 ? untried : all, now)
+    if (this.#set.all.length === 0) throw this.#noInstance(undefined)
+    const endpoint = this.#set.pick(tried)
+    if (endpoint === undefined) {
+      const message = `every instance of ${this.#service} has as many requests as one may have`
+      throw new DiscoveryError('ERR_DISCOVERY_BUSY', message, { service: this.#service })
+    }
     tried.add(endpoint)
     endpoint.picks++
     return endpoint
   }
 
-  #record(endpoint: Endpoint, failed: boolean, latencyMs: number): void {
-    if (!failed) return endpoint.succeeded(latencyMs)
-    endpoint.failed(latencyMs)
-    if (ejectIfFailing(endpoint, this.#endpoints, performance.now())) instruments().ejections.add(1, { service: this.#service })
+  #hasOther(outcome: Outcome): boolean {
+    const source = outcome.ok ? outcome.value : outcome.error
+    const origin = typeof source === 'object' && source !== null ? this.#origins.get(source) : undefined
+    return origin !== undefined && this.#set.hasOther(new Set([origin]))
+  }
+
+  /** The verdict on the attempt, with what the answer says beyond it. */
+  #record(endpoint: Endpoint, verdict: Verdict, tookMs: number, response: Response | undefined): void {
+    if (verdict === 'refused') this.#set.rest(endpoint, askedRestMs(response))
+    this.#set.record(endpoint, verdict === 'answered' && response!.status >= 500 ? 'failed' : verdict, tookMs)
+    if (response === undefined) return
+    this.#set.drain(endpoint, drains(response))
+    endpoint.load = loadOf(response)
   }
 
   #noInstance(cause: unknown): DiscoveryError {
@@ -260,14 +291,4 @@ function release(response: Response | undefined): void {
   const length = Number(response.headers.get('content-length') ?? Number.NaN)
   const done: Promise<unknown> = length <= DRAIN_BYTES ? response.arrayBuffer() : response.body.cancel()
   done.catch(() => {})
-}
-
-function reasonFor(endpoint: Endpoint, isUsable: boolean, now: number): string {
-  if (endpoint.ejectedUntil > now) return isUsable ? 'ejected, used because too few are left' : 'ejected after failures in a row'
-  if (endpoint.failuresInRow > 0) return `failures in a row: ${endpoint.failuresInRow}`
-  return 'in use'
-}
-
-function median(values: number[]): number | undefined {
-  return values.sort((a, b) => a - b)[Math.floor(values.length / 2)]
 }

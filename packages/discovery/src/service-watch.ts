@@ -1,7 +1,8 @@
-import { orAborted } from './delay.ts'
+import { backgroundTimeout, guarded, orAborted } from '@platform/kernel'
 import { DiscoveryError } from './errors.ts'
+import type { DiscoveryEvents } from './events.ts'
 import type { LoggerLike } from './logger.ts'
-import type { Instance, RegistryConnection } from './registry.ts'
+import { type Instance, instanceKey, type RegistryConnection } from './registry.ts'
 import type { SnapshotFile } from './snapshot-file.ts'
 import { Source } from './source.ts'
 
@@ -14,6 +15,7 @@ interface ServiceWatchOptions {
   snapshot: SnapshotFile | undefined
   emptyConfirmMs: number
   logger: LoggerLike | undefined
+  events: DiscoveryEvents
 }
 
 /** The current set of one service out of all registries: the first in the given order that has instances decides. */
@@ -22,6 +24,7 @@ export class ServiceWatch {
   readonly #sources: readonly Source[]
   readonly #snapshot: SnapshotFile | undefined
   readonly #logger: LoggerLike | undefined
+  readonly #events: DiscoveryEvents
   readonly #listeners = new Set<(instances: readonly Instance[]) => void>()
   readonly #silence: NodeJS.Timeout
   #instances: readonly Instance[] | undefined
@@ -30,15 +33,16 @@ export class ServiceWatch {
   #settle: PromiseWithResolvers<readonly Instance[]> | undefined
   #closed = false
 
-  constructor({ service, registries, snapshot, emptyConfirmMs, logger }: ServiceWatchOptions) {
+  constructor({ service, registries, snapshot, emptyConfirmMs, logger, events }: ServiceWatchOptions) {
     this.#service = service
     this.#snapshot = snapshot
     this.#logger = logger
+    this.#events = events
     const onUpdate = (): void => this.#update()
     this.#sources = registries.map(
-      ({ name, connection }) => new Source({ service, registry: name, connection, emptyConfirmMs, logger, onUpdate }),
+      ({ name, connection }) => new Source({ service, registry: name, connection, emptyConfirmMs, events, onUpdate }),
     )
-    this.#silence = setTimeout(() => void this.#recall(undefined), SILENCE_MS).unref()
+    this.#silence = backgroundTimeout(() => void this.#recall(undefined), SILENCE_MS)
   }
 
   /** Undefined until a registry or the snapshot has spoken. */
@@ -110,6 +114,7 @@ export class ServiceWatch {
     const fingerprint = JSON.stringify(instances)
     if (this.#instances !== undefined && fingerprint === this.#fingerprint) return
     this.#fingerprint = fingerprint
+    this.#announce(this.#instances ?? [], instances)
     this.#instances = instances
     if (!stale && instances.length > 0) this.#snapshot?.save(this.#service, instances)
     this.#settle?.resolve(instances)
@@ -117,12 +122,20 @@ export class ServiceWatch {
     for (const listener of this.#listeners) this.#tell(listener, instances)
   }
 
-  #tell(listener: (instances: readonly Instance[]) => void, instances: readonly Instance[]): void {
-    try {
-      listener(instances)
-    } catch (error) {
-      this.#logger?.error({ err: error, service: this.#service }, 'a watch listener threw')
+  #announce(before: readonly Instance[], after: readonly Instance[]): void {
+    const known = new Map(before.map((instance) => [instanceKey(instance), instance]))
+    const service = this.#service
+    for (const instance of after) {
+      if (!known.delete(instanceKey(instance))) this.#events.emit({ type: 'instance-appeared', service, instance })
     }
+    for (const instance of known.values()) this.#events.emit({ type: 'instance-left', service, instance })
+  }
+
+  #tell(listener: (instances: readonly Instance[]) => void, instances: readonly Instance[]): void {
+    guarded(
+      () => listener(instances),
+      (error) => this.#logger?.error({ err: error, service: this.#service }, 'a watch listener threw'),
+    )
   }
 
   #reject(error: DiscoveryError): void {

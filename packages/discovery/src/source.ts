@@ -1,7 +1,9 @@
-import { jittered, pause } from './delay.ts'
+import { backgroundPause, backgroundTimeout } from '@platform/kernel'
+import type { DiscoveryEvents } from './events.ts'
+import { HeldInstances } from './held-instances.ts'
 import { instruments } from './instrumentation.ts'
-import type { LoggerLike } from './logger.ts'
-import { type Instance, instanceKey, type RegistryConnection } from './registry.ts'
+import { jittered } from './jitter.ts'
+import { type Instance, instanceKey, type ReadResult, type RegistryConnection } from './registry.ts'
 
 const FIRST_RETRY_MS = 100
 const LAST_RETRY_MS = 10_000
@@ -14,7 +16,7 @@ interface SourceOptions {
   registry: string
   connection: RegistryConnection
   emptyConfirmMs: number
-  logger: LoggerLike | undefined
+  events: DiscoveryEvents
   onUpdate(): void
 }
 
@@ -25,56 +27,54 @@ export class Source {
   /** Why the last read failed; undefined while the registry answers. */
   failure: unknown
   readonly #options: SourceOptions
+  readonly #held: HeldInstances
   readonly #closing = new AbortController()
+  #release: NodeJS.Timeout | undefined
   #tokens = BURST
   #pacedAt: number = performance.now()
-  /** Whether the last answer was an empty set. */
-  #emptySeen = false
 
   constructor(options: SourceOptions) {
     this.#options = options
+    this.#held = new HeldInstances(options.emptyConfirmMs)
     void this.#follow()
   }
 
   close(): void {
+    clearTimeout(this.#release)
     this.#closing.abort()
   }
 
   async #follow(): Promise<void> {
     const closing = this.#closing.signal
+    const { service, registry, events } = this.#options
     let cursor: string | undefined
     let failures = 0
     while (!closing.aborted) {
       await this.#pace()
       try {
         const result = await this.#read(cursor)
-        if (failures > 0) this.#log('info', 'registry answers again')
+        if (closing.aborted) return
+        const wasLost = failures > 0
         failures = 0
         this.failure = undefined
+        if (wasLost) events.emit({ type: 'registry-back', service, registry })
         cursor = result.cursor
-        if (this.#mayReplace(result.instances)) {
-          this.instances = normalized(result.instances)
-          this.#options.onUpdate()
-        } else {
-          cursor = undefined
-          await pause(this.#options.emptyConfirmMs, closing)
-        }
+        this.#take(result.instances, wasLost)
       } catch (error) {
         if (closing.aborted) return
-        instruments().watchFailures.add(1, { registry: this.#options.registry, service: this.#options.service })
-        if (failures++ === 0) this.#log('warn', 'registry does not answer; keeping the last instances', error)
+        instruments().watchFailures.add(1, { registry, service })
+        if (failures++ === 0) events.emit({ type: 'registry-lost', service, registry, error })
         // A registry that was restarted counts from the beginning, so nothing is remembered of where we were.
         cursor = undefined
-        this.#emptySeen = false
         this.failure = error
         this.#options.onUpdate()
-        await pause(jittered(Math.min(LAST_RETRY_MS, FIRST_RETRY_MS * 2 ** Math.min(failures, 10))), closing)
+        await backgroundPause(jittered(Math.min(LAST_RETRY_MS, FIRST_RETRY_MS * 2 ** Math.min(failures, 10))), closing)
       }
     }
   }
 
   /** A connection that went silent gives no error, so every read has an end. */
-  async #read(cursor: string | undefined) {
+  async #read(cursor: string | undefined): Promise<ReadResult> {
     const { connection, service } = this.#options
     const closing = this.#closing.signal
     const { readTimeoutMs } = connection
@@ -82,30 +82,44 @@ export class Source {
     return connection.read(service, { cursor, signal })
   }
 
-  /** All instances gone at once is more often a registry that lost its data than a service that left: it must still hold after a while. */
-  #mayReplace(next: readonly Instance[]): boolean {
-    const confirmed = this.#emptySeen
-    this.#emptySeen = next.length === 0
-    if (next.length > 0 || confirmed || (this.instances?.length ?? 0) === 0) return true
-    this.#log('warn', 'registry reports no instance at all; waiting for confirmation')
-    return false
+  #take(next: readonly Instance[], wasLost: boolean): void {
+    const { service, registry, events } = this.#options
+    const { instances, held } = this.#held.merge(this.instances ?? [], next, wasLost, performance.now())
+    if (held > 0) events.emit({ type: 'removal-held', service, registry, instances: held })
+    this.#publish(instances)
+  }
+
+  #publish(instances: readonly Instance[]): void {
+    this.instances = normalized(instances)
+    this.#releaseLater()
+    this.#options.onUpdate()
+  }
+
+  #releaseLater(): void {
+    clearTimeout(this.#release)
+    const { until } = this.#held
+    if (until === undefined) return
+    this.#release = backgroundTimeout(
+      () => {
+        // What is held waits for a registry that can say whether it is gone.
+        if (this.failure !== undefined) return
+        const over = this.#held.release(performance.now())
+        this.#publish((this.instances ?? []).filter((instance) => !over.has(instanceKey(instance))))
+      },
+      Math.max(1, Math.ceil(until - performance.now())),
+    )
   }
 
   async #pace(): Promise<void> {
     const now = performance.now()
     this.#tokens = Math.min(BURST, this.#tokens + (now - this.#pacedAt) / REFILL_MS)
     this.#pacedAt = now
-    if (--this.#tokens < 0) await pause(-this.#tokens * REFILL_MS, this.#closing.signal)
-  }
-
-  #log(level: 'info' | 'warn', message: string, err?: unknown): void {
-    const { registry, service } = this.#options
-    this.#options.logger?.[level]({ registry, service, ...(err === undefined ? {} : { err }) }, message)
+    if (--this.#tokens < 0) await backgroundPause(-this.#tokens * REFILL_MS, this.#closing.signal)
   }
 }
 
 /** Frozen and in a fixed order, so that equal sets look equal. */
 function normalized(instances: readonly Instance[]): readonly Instance[] {
-  const sorted = instances.map((instance) => Object.freeze({ ...instance }))
+  const sorted = instances.map((instance) => (Object.isFrozen(instance) ? instance : Object.freeze({ ...instance })))
   return Object.freeze(sorted.sort((a, b) => (instanceKey(a) < instanceKey(b) ? -1 : 1)))
 }

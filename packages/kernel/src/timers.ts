@@ -20,7 +20,7 @@ export function pause(ms: number, signal?: AbortSignal): Promise<void> {
   })
 }
 
-// The only three places that let go of the process: what they wait for is work that no caller awaits. Lint forbids `unref` elsewhere.
+// The only places that let go of the process: what they wait for is work that no caller awaits. Lint forbids `unref` elsewhere.
 
 /** The pause of a loop that nobody awaits; ends early, without an error, when the signal aborts. Whoever begins to await the loop aborts it. */
 export function backgroundPause(ms: number, signal: AbortSignal): Promise<void> {
@@ -44,4 +44,10 @@ export function backgroundTimeout(work: () => void, ms: number): NodeJS.Timeout 
 /** Upkeep every `ms`; lets the process end. */
 export function backgroundInterval(work: () => void, ms: number): NodeJS.Timeout {
   return setInterval(work, Math.min(ms, longestTimerMs)).unref()
+}
+
+/** What holds a process open (a worker, a socket) and must not: nobody awaits its end. */
+export function background<T extends { unref(): unknown }>(handle: T): T {
+  handle.unref()
+  return handle
 }

@@ -27,7 +27,7 @@ describe('an adaptive bulkhead', () => {
       const latencyMs = 20
       const downstream = { latencyMs, capacity }
       const callsPerSecond = (capacity / latencyMs) * 1000 * 1.4
-      for (const initialConcurrent of [1, 20, 200]) {
+      for (const initialConcurrent of [1, 20, 100]) {
         const policy = { timeoutMs: 5000, bulkhead: { maxConcurrent: 500, adaptive: { initialConcurrent } } }
         const { meanMs, succeeded, offered } = (await simulate({ callsPerSecond, durationMs: 12_000, policy, downstream, seed })).between(
           6000,

@@ -1,4 +1,4 @@
-import { DiscoveryError } from '../errors.ts'
+import { refuseOption } from '../errors.ts'
 import { baseUrl, type Instance, type RegistryConnection, type RegistryDriver } from '../registry.ts'
 
 /** A fixed list of origins per service, such as `{ catalog: ['http://127.0.0.1:3001'] }`. Nothing is registered. */
@@ -28,7 +28,7 @@ function parse(service: string, text: string): Instance {
     url.search !== '' ||
     url.username !== ''
   ) {
-    throw new DiscoveryError('ERR_DISCOVERY_INVALID_OPTION', `${service}: must be origins like http://127.0.0.1:3001`, { option: service })
+    throw refuseOption(service, 'must be origins like http://127.0.0.1:3001')
   }
   const secure = url.protocol === 'https:'
   const address = url.hostname.replace(/^\[|\]$/g, '')

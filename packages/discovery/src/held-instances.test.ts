@@ -1,0 +1,41 @@
+import { describe, expect, it } from 'vitest'
+import { HeldInstances } from './held-instances.ts'
+import type { Instance } from './registry.ts'
+
+const set = (...ports: number[]): Instance[] => ports.map((port) => ({ id: `s${port}`, service: 's', address: '127.0.0.1', port }))
+const portsOf = (instances: readonly Instance[]) => instances.map(({ port }) => port).sort((a, b) => a - b)
+
+describe('instances that vanish', () => {
+  it.each([
+    ['one of five', [1, 2, 3, 4, 5], [1, 2, 3, 4], false, [1, 2, 3, 4]],
+    ['two of five', [1, 2, 3, 4, 5], [1, 2, 3], false, [1, 2, 3, 4, 5]],
+    ['four of five', [1, 2, 3, 4, 5], [1], false, [1, 2, 3, 4, 5]],
+    ['all', [1], [], false, [1]],
+    ['one of two', [1, 2], [1], false, [1]],
+    ['two of ten', [1, 2, 3, 4, 5, 6, 7, 8, 9, 10], [1, 2, 3, 4, 5, 6, 7, 8], false, [1, 2, 3, 4, 5, 6, 7, 8]],
+    ['one of five after an outage', [1, 2, 3, 4, 5], [1, 2, 3, 4], true, [1, 2, 3, 4, 5]],
+    ['many, while new ones come', [1, 2, 3], [7, 8], false, [1, 2, 3, 7, 8]],
+  ])('%s', (_, known, next, doubtful, expected) => {
+    expect(portsOf(new HeldInstances(5000).merge(set(...known), set(...next), doubtful, 0).instances)).toEqual(expected)
+  })
+
+  it('come back one by one, and those that do not are let go after the time', () => {
+    const held = new HeldInstances(5000)
+    let known = held.merge(set(1, 2, 3, 4, 5), [], false, 0).instances
+    for (const [ms, next] of [
+      [1000, [1]],
+      [2000, [1, 2]],
+      [3000, [1, 2, 3]],
+    ] as const) {
+      known = held.merge(known, set(...next), false, ms).instances
+      expect(portsOf(known)).toEqual([1, 2, 3, 4, 5])
+    }
+    expect([held.size, held.until]).toEqual([2, 5000])
+    expect(held.release(4999).size).toBe(0)
+    expect(held.release(5000).size).toBe(2)
+  })
+
+  it('are believed gone at once when nothing is to be confirmed', () => {
+    expect(new HeldInstances(0).merge(set(1, 2), [], false, 0)).toEqual({ instances: [], held: 0 })
+  })
+})

@@ -1,0 +1,55 @@
+import { type Instance, instanceKey } from './registry.ts'
+
+/** So many at once are more often a registry that lost its data than instances that left. */
+const MANY = 2
+const LARGE_PART = 1 / 3
+
+/**
+ * Instances that vanished from a registry many at a time, or all, or while it was not to be had: kept until the registry has gone on without them
+ * for some time. Their clients find out what is dead as they always do, by asking.
+ */
+export class HeldInstances {
+  readonly #confirmMs: number
+  readonly #held = new Map<string, { instance: Instance; until: number }>()
+
+  constructor(confirmMs: number) {
+    this.#confirmMs = confirmMs
+  }
+
+  get size(): number {
+    return this.#held.size
+  }
+
+  /** When the next one is believed to be gone. */
+  get until(): number | undefined {
+    let first: number | undefined
+    for (const { until } of this.#held.values()) if (first === undefined || until < first) first = until
+    return first
+  }
+
+  /** The registry's new set with what is held, given the one that was known. `doubtful`: the registry was not to be had until now. */
+  merge(
+    known: readonly Instance[],
+    next: readonly Instance[],
+    doubtful: boolean,
+    now: number,
+  ): { instances: readonly Instance[]; held: number } {
+    const present = new Set(next.map(instanceKey))
+    for (const key of present) this.#held.delete(key)
+    const gone = known.filter((instance) => !present.has(instanceKey(instance)))
+    const fresh = gone.filter((instance) => !this.#held.has(instanceKey(instance)))
+    const many = gone.length >= MANY && gone.length > known.length * LARGE_PART
+    const hold = this.#confirmMs > 0 && fresh.length > 0 && (next.length === 0 || many || doubtful)
+    this.release(now)
+    for (const instance of hold ? fresh : []) this.#held.set(instanceKey(instance), { instance, until: now + this.#confirmMs })
+    return { instances: [...next, ...[...this.#held.values()].map(({ instance }) => instance)], held: hold ? fresh.length : 0 }
+  }
+
+  /** Those whose time is over. */
+  release(now: number): ReadonlySet<string> {
+    const over = new Set<string>()
+    for (const [key, { until }] of this.#held) if (until <= now) over.add(key)
+    for (const key of over) this.#held.delete(key)
+    return over
+  }
+}
