@@ -42,6 +42,9 @@ function imports({ siblings = [], sdk = false, web = false, nest = false }: Allo
   return ['error', { paths, patterns }]
 }
 
+/** `scripts` starts examples and bench as programs; what they share is in `packages/stack`. */
+const without = (folder: string) => ['error', { patterns: [{ group: [`**/${folder}/**`], message: onlyArrows }] }]
+
 const block = (files: string, allowed: Allowed) => ({ files: [files], rules: { 'no-restricted-imports': imports(allowed) } })
 
 const rules = {
@@ -73,10 +76,9 @@ const rules = {
       }),
     ),
     block('packages/service/src/http/**', { siblings: ['health', 'kernel'], web: true }),
-    {
-      files: ['examples/**', 'scripts/**', 'bench/**', '**/*.test.ts', '**/*.test-d.ts'],
-      rules: { 'no-restricted-imports': 'off' },
-    },
+    { files: ['examples/**', 'bench/**'], rules: { 'no-restricted-imports': without('scripts') } },
+    { files: ['scripts/**'], rules: { 'no-restricted-imports': without('bench') } },
+    { files: ['packages/**/*.test.ts', 'packages/**/*.test-d.ts'], rules: { 'no-restricted-imports': 'off' } },
     { files: ['examples/orders-api/**'], rules: { 'typescript/consistent-type-imports': 'off' } },
   ],
 }

@@ -3,9 +3,9 @@ import { spawn, spawnSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { filmStore, reachable } from '../examples/containers/src/index.ts'
+import { compose, composeContainers, docker, isWell } from '../packages/stack/src/compose.ts'
 import { freePort } from '../packages/stack/src/index.ts'
-import { reachable } from './infra/reach.ts'
-import { compose, containers, docker, isWell, type Project } from './infra/compose.ts'
 import { bin, requirePinnedNode, root } from './pinned-node.ts'
 import { run } from './step.ts'
 
@@ -15,7 +15,7 @@ const name = `film-store-test-${process.pid}`
 const folder = mkdtempSync(join(tmpdir(), 'film-store-test-'))
 const secrets = join(folder, 'secrets')
 const env = { COMPOSE_PROJECT_NAME: name, FILM_STORE_SECRETS: secrets, FILM_STORE_PORT: String(await freePort()) }
-const project: Project = { overrides: [], env }
+const project = filmStore([], env)
 const services = ['catalog-api-1', 'catalog-api-2', 'orders-api-1', 'orders-api-2', 'fulfilment-worker']
 const servers = ['postgres', 'redis', 'rabbitmq', 'consul', 'nginx']
 const counts = { passed: 0, failed: 0 }
@@ -93,8 +93,8 @@ interface Described {
   readonly networks: Record<string, unknown>
 }
 
-async function describe(overrides: readonly string[], settings: NodeJS.ProcessEnv = {}): Promise<[string, Described][]> {
-  const text = await compose({ overrides, env: { ...env, ...settings } }, 'config', '--format', 'json')
+async function describe(overrides: Parameters<typeof filmStore>[0], settings: NodeJS.ProcessEnv = {}): Promise<[string, Described][]> {
+  const text = await compose(filmStore(overrides, { ...env, ...settings }), 'config', '--format', 'json')
   return Object.entries((JSON.parse(text) as { services: Record<string, Described> }).services)
 }
 
@@ -250,7 +250,7 @@ async function everything(): Promise<void> {
     return
   }
   await check('all healthy', async () => {
-    const found = await containers(project)
+    const found = await composeContainers(project)
     const ill = found.filter((each) => !isWell(each)).map(({ Service, State, Health }) => `${Service} is ${State} ${Health}`)
     return must(found.length === 13 ? ill : [...ill, `${found.length} containers, not 13`], `${found.length} containers`)
   })

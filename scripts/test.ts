@@ -67,7 +67,10 @@ const shared = {
 }
 /** Its last line carries its counts. */
 async function testCompose(): Promise<{ passed: number; failed: number }> {
-  const child = spawn(process.execPath, ['scripts/test-compose.ts'], { cwd: root, stdio: ['inherit', 'pipe', 'inherit'] })
+  const child = spawn(process.execPath, ['--conditions=@platform/source', 'scripts/test-compose.ts'], {
+    cwd: root,
+    stdio: ['inherit', 'pipe', 'inherit'],
+  })
   let tail = ''
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
     process.stdout.write(text)

@@ -3,8 +3,9 @@ import { appendFileSync, cpSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { promisify } from 'node:util'
-import { freePort } from '../../packages/stack/src/index.ts'
-import { compose, docker, type Project } from '../../scripts/infra/compose.ts'
+import { filmStore, infra as runInfra } from '@film-store/containers'
+import { freePort } from '@platform/stack'
+import { compose, type ComposeProject, docker } from '@platform/stack/compose'
 import { type Question, type Report, row } from '../report.ts'
 import { type DemoRun, runDemo } from '../run-demo.ts'
 
@@ -23,7 +24,7 @@ function bytesOf(text: string): number {
   return Number(amount) * (units[unit ?? ''] ?? Number.NaN)
 }
 
-async function memoryOf(project: Project): Promise<Map<string, number>> {
+async function memoryOf(project: ComposeProject): Promise<Map<string, number>> {
   const ids = (await compose(project, 'ps', '--quiet')).trim().split('\n')
   const lines = (await docker(['stats', '--no-stream', '--format', '{{.Name}}\t{{.MemUsage}}', ...ids])).trim().split('\n')
   const name = project.env['COMPOSE_PROJECT_NAME']!
@@ -81,8 +82,8 @@ const question: Question = {
       FILM_STORE_SECRETS: join(folder, 'secrets'),
       FILM_STORE_PORT: `127.0.0.1:${await freePort()}`,
     }
-    const project: Project = { overrides: [], env }
-    const infra = (...args: string[]) => run(process.execPath, ['scripts/infra.ts', ...args], env)
+    const project = filmStore([], env)
+    const infra = (...args: string[]) => runInfra(args, env)
     const start = async () => {
       const startedAt = performance.now()
       await infra('up', '--no-build')

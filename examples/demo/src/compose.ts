@@ -1,14 +1,15 @@
-import { execFile, spawn } from 'node:child_process'
+import { execFile } from 'node:child_process'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join, resolve } from 'node:path'
+import { join } from 'node:path'
 import { promisify } from 'node:util'
+import { filmStore, infra } from '@film-store/containers'
 import { freePort } from '@platform/stack'
+import { compose as runCompose } from '@platform/stack/compose'
 import { consulValue } from './reconfigure.ts'
 import { isReady, type ServiceSpec } from './services.ts'
 import type { Opening, Store } from './store.ts'
 
-const root = resolve(import.meta.dirname, '../../..')
 /** Each run has a project of its own, named after its process, so that two at once do not end each other. */
 const projectPrefix = 'film-store-demo-'
 const readyWithinMs = 60_000
@@ -41,10 +42,8 @@ export async function openComposeStore({ signal, onProgress, build = true }: Ope
   }
   const run = async (command: string, args: readonly string[]) =>
     (await promisify(execFile)(command, [...args], { env: { ...process.env, ...env }, maxBuffer: 256e6 })).stdout
-  const files = ['compose.yml', 'compose.inspect.yml'].flatMap((file) => ['--file', join(root, 'docker', file)])
-  const compose = (...args: string[]) =>
-    run('docker', ['compose', '--ansi=never', '--progress=quiet', ...files, '--profile', 'core', ...args])
-  const infra = (...args: string[]) => runInfra(args, { ...process.env, ...env }, signal)
+  const project = filmStore(['inspect'], env)
+  const compose = (...args: string[]) => runCompose(project, '--progress=quiet', ...args)
 
   const logFile = `${folder}.log`
   let logKept = false
@@ -56,14 +55,14 @@ export async function openComposeStore({ signal, onProgress, build = true }: Ope
 
   for (const left of await leftByTheDead(run)) {
     onProgress(`removing ${left}, whose process was killed`)
-    await runInfra(['down', '--volumes'], { ...process.env, ...env, COMPOSE_PROJECT_NAME: left }, signal)
+    await infra(['down', '--volumes'], { ...env, COMPOSE_PROJECT_NAME: left }, signal)
   }
   opened.defer(async () => {
     if (logKept) await writeFile(logFile, await compose('logs', '--no-color', '--timestamps'))
     await compose('down', '--volumes', '--timeout', '1')
   })
   try {
-    const told = await infra('up', '--inspect', ...(build ? [] : ['--no-build']))
+    const told = await infra(['up', '--inspect', ...(build ? [] : ['--no-build'])], env, signal)
     for (const line of told.split('\n')) if (/built in|is well \d/.test(line)) onProgress(line)
   } catch (error) {
     signal?.throwIfAborted()
@@ -167,21 +166,6 @@ function isAlive(pid: number): boolean {
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === 'EPERM'
   }
-}
-
-/** `pnpm infra …`; resolves with what it said. An abort ends it and waits until it has ended, so that nothing is started behind the clean-up. */
-async function runInfra(args: readonly string[], env: NodeJS.ProcessEnv, signal: AbortSignal | undefined): Promise<string> {
-  signal?.throwIfAborted()
-  const child = spawn(process.execPath, [join(root, 'scripts/infra.ts'), ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] })
-  const stop = () => child.kill('SIGTERM')
-  signal?.addEventListener('abort', stop)
-  let said = ''
-  for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text: string) => (said += text))
-  const code = await new Promise<number | null>((ended, failed) => child.once('error', failed).once('close', ended))
-  signal?.removeEventListener('abort', stop)
-  signal?.throwIfAborted()
-  if (code !== 0) throw new Error(said.trim())
-  return said
 }
 
 async function imagesOf(compose: (...args: string[]) => Promise<string>): Promise<Map<string, string>> {

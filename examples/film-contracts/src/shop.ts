@@ -36,10 +36,16 @@ export interface Shop {
 export async function openShop<T extends { readonly shop: z.infer<typeof shopSettings> }>(config: Config<T>): Promise<Shop> {
   await OpenFeature.setProviderAndWait(flags(config, (current) => current.shop.flags))
   const client = OpenFeature.getClient()
+  // The question says nothing of who asks or when, so the answer stays for as long as the flags do, and each page asks for it.
+  let asked: { readonly flags: unknown; readonly answer: Promise<boolean> } | undefined
   return {
     get currency() {
       return config.current.shop.currency
     },
-    promotion: () => client.getBooleanValue('promotion', false),
+    promotion() {
+      const { flags } = config.current.shop
+      if (asked?.flags !== flags) asked = { flags, answer: client.getBooleanValue('promotion', false) }
+      return asked!.answer
+    },
   }
 }

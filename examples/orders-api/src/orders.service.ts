@@ -31,15 +31,18 @@ export class OrdersService {
     if (earlier) return { order: sameAs(earlier, filmId, quantity), created: false }
     const priceCents = await this.#prices.of(filmId, signal)
 
-    const created = await this.#source.transaction(async (manager) => {
+    const placed = await this.#source.transaction(async (manager) => {
       const order = { id: randomUUID(), idempotencyKey: key, filmId, quantity, priceCents }
-      const { raw } = await manager.createQueryBuilder().insert().into(Order).values(order).orIgnore().returning('id').execute()
-      if ((raw as unknown[]).length === 0) return false
+      const insert = manager.createQueryBuilder().insert().into(Order).values(order).orIgnore().returning('status, placed_at')
+      const [row] = (await insert.execute()).raw as { status: Order['status']; placed_at: Date }[]
+      if (!row) return undefined
       await this.#outbox.add(fromEntityManager(manager), orderPlaced, { orderId: order.id, filmId, quantity })
-      return true
+      return { ...order, status: row.status, placedAt: row.placed_at, settledAt: null }
     })
-    const order = await this.#byKey(key)
-    return { order: sameAs(order!, filmId, quantity), created }
+    if (placed) return { order: placed, created: true }
+    // The same key came twice at once, and the other was first.
+    const other = await this.#byKey(key)
+    return { order: sameAs(other!, filmId, quantity), created: false }
   }
 
   find(id: string): Promise<Order | null> {

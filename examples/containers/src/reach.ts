@@ -1,4 +1,4 @@
-import { docker } from './compose.ts'
+import { docker } from '@platform/stack/compose'
 
 /** Runs inside a container: which of the addresses take a connection, and is there a route beyond the network? */
 const probe = `

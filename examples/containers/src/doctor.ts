@@ -1,7 +1,7 @@
 import { existsSync, statfsSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
-import { containers, docker, type Project } from './compose.ts'
+import { composeContainers, type ComposeProject, docker } from '@platform/stack/compose'
 import { secretsFolder } from './secrets.ts'
 
 /** One thing that was looked at; without `fix` it is well. */
@@ -17,7 +17,7 @@ export interface Finding {
 const needs = { engine: 25, compose: [2, 24], memoryGb: 3, diskGb: 6 } as const
 
 /** Looks at everything that would otherwise fail in the middle of `up`. Later checks need the engine and are left out without it. */
-export async function diagnose(project: Project): Promise<Finding[]> {
+export async function diagnose(project: ComposeProject): Promise<Finding[]> {
   const engine = await engineOf()
   if (engine.fix) return [engine]
   const info = JSON.parse(await docker(['info', '--format', 'json'])) as { MemTotal: number; DockerRootDir: string }
@@ -73,11 +73,11 @@ function disk(folder: string): Finding {
   return { what, found: `${gb.toFixed(0)} GB free`, fix: gb < needs.diskGb ? 'docker system prune && docker builder prune' : undefined }
 }
 
-async function port(project: Project): Promise<Finding> {
+async function port(project: ComposeProject): Promise<Finding> {
   const setting = (name: string, otherwise: string) => project.env[name] ?? process.env[name] ?? otherwise
   const number = setting('FILM_STORE_PORT', '8080')
   const what = `port ${number}`
-  const running = await containers(project).catch(() => [])
+  const running = await composeContainers(project).catch(() => [])
   if (running.some(({ Service, State }) => Service === 'nginx' && State === 'running'))
     return { what, found: "taken by the store's own nginx" }
   const error = await new Promise<NodeJS.ErrnoException | undefined>((resolve) => {
@@ -91,7 +91,7 @@ async function port(project: Project): Promise<Finding> {
 }
 
 /** PostgreSQL and RabbitMQ took the passwords of their first start into their volumes. */
-async function keysFitVolumes(project: Project): Promise<Finding> {
+async function keysFitVolumes(project: ComposeProject): Promise<Finding> {
   const what = 'secrets'
   const name = project.env['COMPOSE_PROJECT_NAME'] ?? process.env['COMPOSE_PROJECT_NAME'] ?? 'film-store'
   const written = existsSync(join(secretsFolder({ ...process.env, ...project.env }), 'complete'))

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { chmodSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { dockerFolder } from './compose.ts'
+import { dockerFolder } from './project.ts'
 
 export function secretsFolder(env: NodeJS.ProcessEnv = process.env): string {
   return resolve(dockerFolder, env['FILM_STORE_SECRETS'] ?? '.secrets')

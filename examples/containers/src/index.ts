@@ -1,0 +1,3 @@
+export { infra, infraArgs } from './command.ts'
+export { dockerFolder, filmStore } from './project.ts'
+export { reachable } from './reach.ts'

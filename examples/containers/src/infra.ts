@@ -1,0 +1,104 @@
+/** The film store in containers: `pnpm infra up | down | status | logs | doctor | dev`. */
+import { parseArgs } from 'node:util'
+import { composeContainers, composeInView, type ComposeProject, docker, isWell } from '@platform/stack/compose'
+import { diagnose } from './doctor.ts'
+import { filmStore, type Override } from './project.ts'
+import { removeSecrets, secretsFolder, writeSecrets } from './secrets.ts'
+
+const usage = `Usage: pnpm infra <command>
+  up                  checks the machine, draws passwords at the first time, builds the images, starts, waits until all is well
+     --no-build       with the images that are there
+     --inspect        databases and probes are published on 127.0.0.1 as well
+  down                ends it; the data stays
+     --volumes        the data and the passwords go, too
+  status              what runs and how it is
+  logs [service …]    what they write, following
+  doctor              what stands in the way, and the command that mends it
+  dev                 up, then carries every edit of a source into the containers and restarts what uses it
+FILM_STORE_ADDRESS (127.0.0.1) and FILM_STORE_PORT (8080) are where nginx listens; COMPOSE_PROJECT_NAME (film-store) lets two stores live side by side.`
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    'no-build': { type: 'boolean', default: false },
+    inspect: { type: 'boolean', default: false },
+    volumes: { type: 'boolean', short: 'v', default: false },
+    help: { type: 'boolean', short: 'h', default: false },
+  },
+})
+const [command = '', ...rest] = positionals
+const folder = secretsFolder()
+const project = (...overrides: Override[]): ComposeProject =>
+  filmStore([...overrides, ...(values.inspect ? (['inspect'] as const) : [])], { FILM_STORE_SECRETS: folder })
+const seconds = (since: number) => `${((performance.now() - since) / 1000).toFixed(1)} s`
+
+async function doctor(quiet: boolean): Promise<boolean> {
+  const findings = await diagnose(project())
+  for (const { what, found, fix, warning } of findings) {
+    if (quiet && !fix) continue
+    console.log(`${fix ? (warning ? 'warn' : 'FAIL') : ' ok '} ${what.padEnd(22)} ${found}`)
+    if (fix) console.log(`     ${' '.repeat(22)} → ${fix}`)
+  }
+  return findings.every(({ fix, warning }) => !fix || warning)
+}
+
+async function status(): Promise<boolean> {
+  const found = await composeContainers(project())
+  for (const container of found) {
+    const state = container.State === 'running' ? container.Health || 'running' : `${container.State} (${container.ExitCode})`
+    console.log(`${isWell(container) ? ' ok ' : 'FAIL'} ${container.Service.padEnd(20)} ${state}`)
+  }
+  if (found.length === 0) console.log('Nothing runs; `pnpm infra up` starts it.')
+  return found.length > 0 && found.every(isWell)
+}
+
+async function build(of: ComposeProject): Promise<boolean> {
+  const startedAt = performance.now()
+  if ((await composeInView(of, '--progress=quiet', 'build')) !== 0) return false
+  const images = (await docker(['images', '--format', '{{.Repository}} {{.Size}}', '--filter', 'reference=film-store/*:latest'])).trim()
+  console.log(`Images built in ${seconds(startedAt)}: ${images.split('\n').toSorted().join(', ')}`)
+  return true
+}
+
+async function up(...overrides: Override[]): Promise<boolean> {
+  const startedAt = performance.now()
+  const of = project(...overrides)
+  if (!(await doctor(true))) return false
+  if (writeSecrets(folder)) console.log(`Passwords drawn into ${folder}`)
+  if (!values['no-build'] && !(await build(of))) return false
+  const upAt = performance.now()
+  const code = await composeInView(of, '--progress=quiet', 'up', '--detach', '--no-build', '--wait', '--wait-timeout', '300')
+  const well = await status()
+  if (code !== 0 || !well) {
+    console.log('Not all is well; `pnpm infra logs <service>` says why.')
+    return false
+  }
+  console.log(`\nAll is well ${seconds(upAt)} after the start; set-up time ${seconds(startedAt)}.`)
+  console.log(`http://127.0.0.1:${process.env['FILM_STORE_PORT'] ?? '8080'}/films?query=matrix`)
+  return true
+}
+
+async function run(): Promise<boolean> {
+  switch (command) {
+    case 'up':
+      return up()
+    case 'down': {
+      const code = await composeInView(project(), '--progress=quiet', 'down', '--remove-orphans', ...(values.volumes ? ['--volumes'] : []))
+      if (code === 0 && values.volumes) removeSecrets(folder)
+      return code === 0
+    }
+    case 'status':
+      return status()
+    case 'logs':
+      return (await composeInView(project(), 'logs', '--follow', '--tail', '200', ...rest)) === 0
+    case 'doctor':
+      return doctor(false)
+    case 'dev':
+      return (await up('dev')) && (await composeInView(project('dev'), 'watch', '--no-up')) === 0
+    default:
+      console.log(usage)
+      return values.help
+  }
+}
+
+process.exitCode = (await run()) ? 0 : 1

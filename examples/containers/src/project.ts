@@ -1,0 +1,14 @@
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import type { ComposeProject } from '@platform/stack/compose'
+
+export const packageFolder: string = dirname(fileURLToPath(import.meta.resolve('@film-store/containers/package.json')))
+export const dockerFolder: string = join(packageFolder, '../../docker')
+
+/** `dev` adds hot reload; `inspect` publishes databases and probes on 127.0.0.1. */
+export type Override = 'dev' | 'inspect'
+
+export function filmStore(overrides: readonly Override[], env: NodeJS.ProcessEnv): ComposeProject {
+  const files = ['compose.yml', ...overrides.map((name) => `compose.${name}.yml`)]
+  return { files: files.map((file) => join(dockerFolder, file)), profiles: ['core'], env }
+}

@@ -1,0 +1,54 @@
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { compose, composeContainers, isWell } from './compose.ts'
+
+/** Stands where the engine's client would: it prints what it was asked, or what `ps` prints. */
+const client = `#!/bin/sh
+case "$*" in
+  *" ps "*) printf '%s\\n' '{"Service":"redis","Name":"x-redis-1","State":"running","Health":"healthy","ExitCode":0}' \\
+    '{"Service":"migrate","Name":"x-migrate-1","State":"exited","Health":"","ExitCode":0}' ;;
+  *) printf '%s ' "$PLACE" "$@" ;;
+esac
+`
+let folder: string
+const path = process.env['PATH']
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'stack-compose-'))
+  writeFileSync(join(folder, 'docker'), client)
+  chmodSync(join(folder, 'docker'), 0o755)
+  process.env['PATH'] = `${folder}:${path}`
+})
+afterEach(() => {
+  process.env['PATH'] = path
+  rmSync(folder, { recursive: true })
+})
+
+const project = { files: ['a.yml', 'b.yml'], profiles: ['core'], env: { PLACE: 'here' } }
+
+describe('a Compose project', () => {
+  it('asks with its files, profiles and environment', async () => {
+    expect(await compose(project, 'logs', 'redis')).toBe('here compose --ansi=never --file a.yml --file b.yml --profile core logs redis ')
+  })
+
+  it('tells its containers by service', async () => {
+    const found = await composeContainers(project)
+    expect(found.map(({ Service }) => Service)).toEqual(['migrate', 'redis'])
+    expect(found.map(isWell)).toEqual([true, true])
+  })
+})
+
+describe('a container is well', () => {
+  const container = { Service: 'redis', Name: 'x', State: 'running', Health: 'healthy', ExitCode: 0 }
+  it.each([
+    [{}, true],
+    [{ Health: 'starting' }, false],
+    [{ Health: '' }, false],
+    [{ State: 'restarting' }, false],
+    [{ State: 'exited', Health: '' }, true],
+    [{ State: 'exited', Health: '', ExitCode: 1 }, false],
+  ])('%o: %s', (state, well) => {
+    expect(isWell({ ...container, ...state })).toBe(well)
+  })
+})

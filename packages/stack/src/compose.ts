@@ -1,0 +1,65 @@
+import { execFile, spawn } from 'node:child_process'
+import { promisify } from 'node:util'
+
+/** A Compose project: `docker compose` with these files. */
+export interface ComposeProject {
+  readonly files: readonly string[]
+  readonly profiles: readonly string[]
+  /** Beside this process's own. */
+  readonly env: NodeJS.ProcessEnv
+}
+
+/** One container, as `docker compose ps` tells it. */
+export interface ComposeContainer {
+  readonly Service: string
+  readonly Name: string
+  readonly State: string
+  readonly Health: string
+  readonly ExitCode: number
+}
+
+function composeArgs({ files, profiles }: ComposeProject, args: readonly string[]): string[] {
+  const named = [...files.flatMap((file) => ['--file', file]), ...profiles.flatMap((profile) => ['--profile', profile])]
+  return ['compose', '--ansi=never', ...named, ...args]
+}
+
+/** Runs `docker …` and returns what it printed. */
+export async function docker(args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<string> {
+  const { stdout } = await promisify(execFile)('docker', [...args], { env: { ...process.env, ...env }, maxBuffer: 256e6 })
+  return stdout
+}
+
+/** Runs `docker compose …` and returns what it printed. */
+export function compose(project: ComposeProject, ...args: string[]): Promise<string> {
+  return docker(composeArgs(project, args), project.env)
+}
+
+/** The same with its output in view; resolves with the exit code. */
+export function composeInView(project: ComposeProject, ...args: string[]): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const child = spawn('docker', composeArgs(project, args), { stdio: 'inherit', env: { ...process.env, ...project.env } })
+    // Whoever ends this process waits for what it has begun.
+    const pass = () => child.kill('SIGTERM')
+    process.on('SIGTERM', pass).on('SIGINT', pass)
+    child.on('error', reject)
+    child.on('exit', (code) => {
+      process.off('SIGTERM', pass).off('SIGINT', pass)
+      resolve(code ?? 1)
+    })
+  })
+}
+
+/** Every container of the project, ended ones as well, by service. */
+export async function composeContainers(project: ComposeProject): Promise<ComposeContainer[]> {
+  const lines = await compose(project, 'ps', '--all', '--format', 'json')
+  return lines
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line) as ComposeContainer)
+    .toSorted((a, b) => a.Service.localeCompare(b.Service))
+}
+
+/** True for a container that does what it is there for: it runs and is healthy, or it has done its work. */
+export function isWell({ State, Health, ExitCode }: ComposeContainer): boolean {
+  return State === 'running' ? Health === 'healthy' : State === 'exited' && ExitCode === 0
+}
