@@ -187,10 +187,10 @@ class TieredCache implements Cache {
     const pending = this.#generations.begin(key)
     const look = async (): Promise<{ value: unknown } | undefined> => {
       const { lifetimes } = this.#options
-      const [changing, turn] = [shared.delivery.view(), this.#turns.now]
+      const asked = { changing: shared.delivery.view(), turn: this.#turns.now, at: performance.now() }
       try {
         const [read] = await shared.read([{ key }])
-        const found = read && read.freshMs > 0 ? await this.#loader.interpret(key, read, { lifetimes, schema }, changing, turn) : undefined
+        const found = read && read.freshMs > 0 ? await this.#loader.interpret(key, read, { lifetimes, schema }, asked) : undefined
         if (!read || !found) return undefined
         this.#local.put(key, { pending, ...found, ...this.#lives(read.freshMs, lifetimes), confirmed: true })
         return found
@@ -233,8 +233,14 @@ class TieredCache implements Cache {
     this.#local.invalidate(what)
     const pending = this.#generations.begin(key)
     const freshMs = spreadMs(lives.ttlMs)
+    const vouchedAt = performance.now()
     const put = (confirmed: boolean, shared: boolean): void => {
-      this.#local.put(key, { pending, tags, value, ...this.#lives(freshMs, lives), confirmed, shared })
+      if (!this.#generations.holds(pending, tags)) return
+      // Who asked l2 before it took the value may have his answer after.
+      this.#local.invalidate(what)
+      const from = this.#generations.begin(key)
+      this.#local.put(key, { pending: from, tags, value, ...this.#lives(freshMs, lives), confirmed, shared, vouchedAt })
+      this.#generations.end(from)
     }
     try {
       const stored = this.#shared && body !== undefined && body.length <= this.#options.maxEntryBytes

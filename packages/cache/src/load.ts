@@ -112,7 +112,7 @@ export class Loader {
       serve((standIn) => standIn.revalidateUntil)
       if (performance.now() >= softAt) serve(usableUntil)
       if (hardMs !== undefined) timers.push(setTimeout(() => of.abort(this.#error('ERR_CACHE_FACTORY_TIMEOUT')), hardMs))
-      const turn = shared ? turns.now : Number.POSITIVE_INFINITY
+      const begun = { turn: shared ? turns.now : Number.POSITIVE_INFINITY, at: performance.now() }
       const flights = missing.map(({ flight }) => flight)
       const made = await this.#parts.measure(() =>
         orAborted(
@@ -121,7 +121,7 @@ export class Loader {
         ),
       )
       for (let from = 0; from < missing.length; from += sliceSize)
-        await Promise.all(missing.slice(from, from + sliceSize).map((item) => this.#finish(item, made(item.flight), ask, hold, turn)))
+        await Promise.all(missing.slice(from, from + sliceSize).map((item) => this.#finish(item, made(item.flight), ask, hold, begun)))
     } catch (error) {
       hold?.release(missing)
       missing.forEach((item, index) => this.#failed(item, error, index === 0))
@@ -171,7 +171,7 @@ export class Loader {
     const asked = items.filter(({ flight }) => !shared.delivery.covers(flight.key))
     const reads = new Map<Item, SharedRead>()
     const changing = shared.delivery.view()
-    const turn = turns.now
+    const [turn, at] = [turns.now, performance.now()]
     if (asked.length > 0) {
       const of = { token, leaseMs: options.leaseMs, earlyMs: earlyMs(ask.lifetimes) }
       const lookups = asked.map(({ flight }) => ({ key: flight.key, lease: { ...of, tags: [...flight.tags] } }))
@@ -188,21 +188,21 @@ export class Loader {
     const said: Said[] = []
     for (const item of items) {
       const read = reads.get(item)
-      said.push(read ? await this.#take(item, read, ask, changing, turn) : 'missing')
+      said.push(read ? await this.#take(item, read, ask, { changing, turn, at }) : 'missing')
     }
     return said
   }
 
-  async #take(item: Item, read: SharedRead, ask: Ask, changing: (tag: string) => boolean, turn: number): Promise<Said> {
+  async #take(item: Item, read: SharedRead, ask: Ask, asked: Asked): Promise<Said> {
     const { flight } = item
-    const found = await this.interpret(flight.key, read, ask, changing, turn)
+    const found = await this.interpret(flight.key, read, ask, asked)
     // What l2 no longer has, l1 must not serve; what it never took (too large) is not its to say.
     if (!item.standIn || item.standIn.shared) item.standIn = found
     if (read.lease === 'held') item.lease = { position: read.position }
     if (!found || read.freshMs <= 0) return read.lease === 'taken' ? 'taken' : 'missing'
     for (const tag of found.tags) flight.tags.add(tag)
     this.#parts.local.put(flight.key, copyOf(flight, found, read.freshMs, ask.lifetimes))
-    const answer: Answer = { kind: 'hit', value: found.value, tags: found.tags, turn }
+    const answer: Answer = { kind: 'hit', value: found.value, tags: found.tags, turn: asked.turn, until: found.freshUntil }
     if (read.lease !== 'held') {
       flight.settle(answer)
       return 'done'
@@ -216,8 +216,7 @@ export class Loader {
     key: string,
     read: SharedRead,
     ask: Pick<Ask, 'lifetimes' | 'schema'>,
-    changing: (tag: string) => boolean,
-    turn: number,
+    { changing, turn, at }: Asked,
   ): Promise<StandIn | undefined> {
     const { shared, local, options, onFault } = this.#parts
     if (read.body === undefined || read.tags.some(changing)) return undefined
@@ -227,7 +226,7 @@ export class Loader {
       if (ask.schema && !(await fits(ask.schema, value))) throw new TypeError('the entry does not fit the schema')
       const { errorMs, revalidateMs } = ask.lifetimes
       const until = { freshUntil, revalidateUntil: freshUntil + revalidateMs, errorUntil: freshUntil + errorMs }
-      return { value, tags: read.tags, ...until, turn, shared: true }
+      return { value, tags: read.tags, ...until, turn, vouchedAt: at, shared: true }
     } catch (err) {
       onFault('an entry of l2 could not be read and is removed', err)
       shared?.delivery.add({ keys: [key], tags: [], all: false }).catch(() => undefined)
@@ -235,10 +234,10 @@ export class Loader {
     }
   }
 
-  async #finish(item: Item, made: Made, ask: Ask, hold: Hold | undefined, turn: number): Promise<void> {
+  async #finish(item: Item, made: Made, ask: Ask, hold: Hold | undefined, begun: Begun): Promise<void> {
     try {
       if (made instanceof Error) throw made
-      await this.#store(item, made, ask, hold, turn)
+      await this.#store(item, made, ask, hold, begun)
     } catch (error) {
       hold?.release([item])
       this.#failed(item, error, true)
@@ -246,10 +245,11 @@ export class Loader {
   }
 
   /** Stores where it may and answers the callers; slow storing does not hold them back. */
-  async #store(item: Item, made: Exclude<Made, Error>, ask: Ask, hold: Hold | undefined, turn: number): Promise<void> {
+  async #store(item: Item, made: Exclude<Made, Error>, ask: Ask, hold: Hold | undefined, begun: Begun): Promise<void> {
     const { shared, local, options, turns } = this.#parts
     const { flight, lease } = item
-    let answer: Answer = { kind: 'miss', value: made.value, tags: flight.tags, turn }
+    let answer: Answer = { kind: 'miss', value: made.value, tags: flight.tags, turn: begun.turn, until: Number.POSITIVE_INFINITY }
+    let vouchedAt = begun.at
     if (made.skip) {
       hold?.release([item])
       return flight.settle(answer)
@@ -264,7 +264,7 @@ export class Loader {
       if (lease && (tooLong || flight.overtaken)) hold.release([item])
       else if (lease) {
         const timer = setTimeout(() => flight.answer(answer), options.l2SoftTimeoutMs)
-        const sent = turns.now
+        const [sent, at] = [turns.now, performance.now()]
         const write = { key: flight.key, body, freshMs, retainMs: retainMs(freshMs, ask.lifetimes), tags: [...flight.tags] }
         const taken = await shared.fill({ ...write, token: hold.token, position: lease.position }).catch(() => undefined)
         clearTimeout(timer)
@@ -273,12 +273,15 @@ export class Loader {
         if (taken === false) return flight.settle(answer)
         stored = taken === true
         // l2 has vouched for it once more when it took it.
-        if (stored) answer = { ...answer, turn: sent }
+        if (stored) {
+          answer = { ...answer, turn: sent }
+          vouchedAt = at
+        }
       }
       confirmed = stored || (tooLong && lease !== undefined)
     }
     answer = { ...answer, value: local.own(answer.value) }
-    const copy = { value: answer.value, tags: flight.tags, shared: stored }
+    const copy = { value: answer.value, tags: flight.tags, shared: stored, vouchedAt }
     local.put(flight.key, { ...copyOf(flight, copy, freshMs, ask.lifetimes), confirmed })
     flight.settle(answer)
   }
@@ -334,6 +337,16 @@ export class Loader {
 /** What l2 said of one key: answered from there, to be loaded, or being loaded by another process. */
 type Said = 'done' | 'missing' | 'taken'
 
+/** The moment of a question to l2, and which tags were on their way there. */
+export interface Asked {
+  readonly changing: (tag: string) => boolean
+  readonly turn: number
+  readonly at: number
+}
+
+/** The moment before the factory read its source. */
+type Begun = Pick<Asked, 'turn' | 'at'>
+
 /** The right of one load to fill l2, kept alive while its factory runs. */
 interface Hold {
   readonly token: string
@@ -344,12 +357,13 @@ interface Hold {
 
 function copyOf(
   { pending }: Flight,
-  { value, tags, shared }: Pick<LocalWrite, 'value' | 'tags' | 'shared'>,
+  copy: Pick<LocalWrite, 'value' | 'tags' | 'shared' | 'vouchedAt'>,
   freshMs: number,
   lifetimes: Lifetimes,
 ): LocalWrite {
   const { errorMs, revalidateMs } = lifetimes
-  return { pending, value, tags, shared, freshMs, errorMs, revalidateMs, earlyMs: earlyMs(lifetimes), confirmed: true }
+  const { value, tags, shared, vouchedAt } = copy
+  return { pending, value, tags, shared, vouchedAt, freshMs, errorMs, revalidateMs, earlyMs: earlyMs(lifetimes), confirmed: true }
 }
 
 const misuse = new Set<string>(['ERR_CACHE_NOT_SERIALIZABLE', 'ERR_CACHE_OPTION', 'ERR_CACHE_REENTRANT', 'ERR_CACHE_CLOSED'])

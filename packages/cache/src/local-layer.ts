@@ -15,6 +15,8 @@ export interface LocalWrite {
   readonly errorMs: number
   /** So long before it is stale a refresh begins; 0: none. */
   readonly earlyMs: number
+  /** When l2 last vouched for it, or its source was about to be read: from here on others may have invalidated it (`performance.now()`). */
+  readonly vouchedAt: number
   /** l2, where there is one, agreed or was not concerned; otherwise the copy is short-lived. */
   readonly confirmed: boolean
   /** l2 holds it as well. */
@@ -90,14 +92,16 @@ export class LocalLayer {
     const short = !vouched || !write.confirmed
     const { suspectTtlMs } = this.#options
     const now = performance.now()
-    const freshUntil = now + (short ? Math.min(write.freshMs, suspectTtlMs) : write.freshMs)
+    const shortUntil = write.vouchedAt + suspectTtlMs
+    const freshUntil = short ? Math.min(now + write.freshMs, shortUntil) : now + write.freshMs
     const revalidateUntil = short ? freshUntil : freshUntil + write.revalidateMs
-    const errorUntil = freshUntil + write.errorMs
-    if (revalidateUntil <= now && errorUntil <= now) {
+    // Without a bus l2 keeps what may stand in; with one that is away, an old copy is better than none.
+    const errorUntil = short && !this.coherence ? Math.min(freshUntil + write.errorMs, shortUntil) : freshUntil + write.errorMs
+    if (Math.max(freshUntil, revalidateUntil, errorUntil) <= now) {
       this.#store.delete(key)
       return true
     }
-    const retryInMs = short ? Math.min(write.retryInMs ?? 0, suspectTtlMs) : (write.retryInMs ?? 0)
+    const retryAt = short ? Math.min(now + (write.retryInMs ?? 0), shortUntil) : now + (write.retryInMs ?? 0)
     this.#store.set(key, {
       value: this.#options.values === 'copied' ? this.handOut(write.value) : write.value,
       freshUntil,
@@ -108,7 +112,7 @@ export class LocalLayer {
       epoch: generations.epoch,
       tags: generations.retain(write.tags),
       shared: write.shared,
-      retryAt: retryInMs > 0 ? now + retryInMs : 0,
+      retryAt,
     })
     return true
   }

@@ -95,7 +95,7 @@ export class Requests {
     const copy = found && (found.state === 'fresh' || found.state === 'stale' || now < found.entry.retryAt)
     const refresh = found && now >= found.entry.refreshAt && now >= found.entry.retryAt
     if (copy && !refresh) return { answer: { kind: found.state === 'fresh' ? 'hit' : 'stale', value: found.entry.value } }
-    const arrival = { position: generations.position, turn: isShared ? turns.now : 0 }
+    const arrival = { position: generations.position, turn: isShared ? turns.now : 0, at: now }
     const present = this.#flights.get(key)
     let flight = present && !present.overtaken ? present : undefined
     if (flight?.state.is === 'answered' && !copy) {

@@ -9,20 +9,23 @@ export interface Answer {
   readonly tags: Iterable<string>
   /** The turn in which l2 last vouched for it, or in which its source was about to be read; infinite where there is no l2. */
   readonly turn: number
+  /** From here on it is too old (`performance.now()`). */
+  readonly until: number
 }
 
 /** What a caller may have heard of when he asked. */
 export interface Arrival {
   readonly position: number
   readonly turn: number
+  readonly at: number
 }
 
 /**
  * The one rule: nobody gets what was read before an invalidation that he may know of. `turn` speaks for other processes, the log of invalidations for
- * this one. To be asked at the moment of the answer, or at the arrival of who comes after it: the log reaches back while the load runs.
+ * this one, `until` for the bounds of age. To be asked at the moment of the answer, or at the arrival of who comes after it: the log reaches back while the load runs.
  */
 export function mayHave(generations: Generations, read: Pending, answer: Answer, arrival: Arrival): boolean {
-  if (arrival.turn > answer.turn) return false
+  if (arrival.turn > answer.turn || arrival.at >= answer.until) return false
   return arrival.position === read.start || generations.holds(read, answer.tags)
 }
 

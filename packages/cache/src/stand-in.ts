@@ -13,6 +13,8 @@ export interface StandIn {
   readonly errorUntil: number
   /** The turn in which l2 vouched for it; infinite for a copy of l1. */
   readonly turn: number
+  /** When l2 vouched for it. */
+  readonly vouchedAt: number
   /** l2 holds it as well: when l2 says that it is gone, it is. */
   readonly shared: boolean
 }
@@ -27,6 +29,7 @@ export function standInOf(entry: LocalEntry, generations: Generations): StandIn 
     revalidateUntil: trusted ? revalidateUntil : 0,
     errorUntil,
     turn: Number.POSITIVE_INFINITY,
+    vouchedAt: performance.now(),
     shared,
   }
 }
@@ -35,17 +38,18 @@ export function usableUntil(standIn: StandIn): number {
   return Math.max(standIn.freshUntil, standIn.revalidateUntil, standIn.errorUntil)
 }
 
-function answerOf({ value, tags, turn }: StandIn): Answer {
-  return { kind: 'stale', value, tags, turn }
+function answerOf(standIn: StandIn, until: number): Answer {
+  const { value, tags, turn } = standIn
+  return { kind: 'stale', value, tags, turn, until }
 }
 
 /** First answers of flights whose load goes on. */
 export function serveStale(generations: Generations, flight: Flight, standIn: StandIn, until: number): void {
   if (flight.state.is !== 'loading' || performance.now() >= until || !generations.holds(flight.pending, standIn.tags)) return
-  flight.answer(answerOf(standIn))
+  flight.answer(answerOf(standIn, until))
 }
 
 /** The last answer, where the load has failed or is another process's. */
 export function endWithStale(flight: Flight, standIn: StandIn): void {
-  flight.settle(answerOf(standIn))
+  flight.settle(answerOf(standIn, usableUntil(standIn)))
 }

@@ -32,7 +32,7 @@ let spaces = 0
 async function processes(count: number, bus: () => InvalidationBus, options: () => Partial<CacheOptions> = () => ({})): Promise<Cache[]> {
   const namespace = `bus-${++spaces}`
   const made = Array.from({ length: count }, () =>
-    createCache({ namespace, l1: memory({ maxBytes: 1e7 }), bus: bus(), ttlMs: 600_000, ...options() }),
+    createCache({ namespace, l1: memory({ maxBytes: 1e7 }), bus: bus(), ttlMs: 600_000, l2HardTimeoutMs: 10_000, ...options() }),
   )
   caches.push(...made)
   await Promise.all(made.map((cache) => cache.ready()))
@@ -40,9 +40,9 @@ async function processes(count: number, bus: () => InvalidationBus, options: () 
 }
 
 const kinds: [string, () => InvalidationBus, () => Partial<CacheOptions>][] = [
-  ['postgresBus, no l2', () => postgresBus({ db, heartbeatMs: 200 }), () => ({})],
-  ['redisBus, no l2', () => redisBus({ client, heartbeatMs: 200 }), () => ({})],
-  ['redisBus over l2', () => redisBus({ url: server.url, heartbeatMs: 200 }), () => ({ l2: redis({ client }) })],
+  ['postgresBus, no l2', () => postgresBus({ db, heartbeatMs: 500 }), () => ({})],
+  ['redisBus, no l2', () => redisBus({ client, heartbeatMs: 500 }), () => ({})],
+  ['redisBus over l2', () => redisBus({ url: server.url, heartbeatMs: 500 }), () => ({ l2: redis({ client }) })],
 ]
 
 for (const [name, bus, options] of kinds)

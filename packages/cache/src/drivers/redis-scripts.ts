@@ -12,12 +12,12 @@ import { LuaScript } from './redis-connection.ts'
  */
 const common = `
 local prefix = ARGV[1]
-local faults = 0
+local found = 0
 local function get(key)
   local v = redis.pcall('GET', key)
   if type(v) == 'table' then
     redis.call('DEL', key)
-    faults = faults + 1
+    found = found + 1
     return false
   end
   return v
@@ -30,7 +30,7 @@ local function now()
   local t = redis.call('TIME')
   return t[1] * 1000000 + t[2]
 end
-local function position()
+local function logPosition()
   local p = number(prefix .. 'p')
   if not p then
     p = string.format('%.0f', now())
@@ -44,63 +44,83 @@ end
 `
 
 /**
- * KEYS[1] entry. ARGV[2] format, [3] token or '', [4] lease ms, [5] early ms, [6] life of new versions, [7] tags known before the load, JSON or ''.
- * Returns entry, remaining ms, faults, lease (1 held, 2 taken, 0 none), position of the log and version of the namespace.
+ * KEYS entries. ARGV[2] format, [3] lease ms, [4] life of new versions; then for each key '' or what is wanted when it is not fresh, or not for long:
+ * `<early ms> <token> <tags known before the load, JSON or nothing>`. Returns for each key entry, remaining ms and lease (1 held, 2 taken, 0 none); at
+ * the end faults, and position of the log with the version of the namespace where a lease was given. A hit runs few lines: they are its price.
  */
-export const readScript: LuaScript = new LuaScript(`${common}
-local raw = get(KEYS[1])
-local remaining, fresh = -1, -1
-if raw then
-  local line = string.find(raw, '\\n', 1, true)
-  local format, stale, version, tags
-  if line then format, stale, version, tags = string.match(string.sub(raw, 1, line - 1), '^(%S+) (%d+) (%d+) (.*)$') end
-  local list = {}
-  if format and tags ~= '' then
-    local decoded, value = pcall(cjson.decode, tags)
-    if decoded and type(value) == 'table' then list = value else format = nil end
+export const readScript: LuaScript = new LuaScript(`
+local prefix, format, namespace, faults = ARGV[1], ARGV[2], redis.pcall('GET', ARGV[1] .. 't:'), 0
+local out, position, grant = {}, '', nil
+local function slowPath()
+  ${common}
+  local life = tonumber(ARGV[4])
+  local function version(tag, p)
+    local name = prefix .. 't:' .. tag
+    local v = number(name)
+    if not v then
+      v = p
+      redis.call('SET', name, p, 'PX', life * 2)
+    end
+    return v
   end
-  if not format then
-    redis.call('DEL', KEYS[1])
-    faults = faults + 1
-    raw = false
-  elseif format ~= ARGV[2] then
-    raw = false
-  else
-    local valid = get(prefix .. 't:') == version
-    for i = 1, #list, 2 do valid = valid and get(prefix .. 't:' .. list[i]) == list[i + 1] end
-    if valid then
-      remaining = redis.call('PTTL', KEYS[1])
-      fresh = remaining - tonumber(stale)
+  return function(key, token, tags)
+    local name = prefix .. 'l:' .. string.sub(key, #prefix + 3)
+    local holder = get(name)
+    if holder and string.sub(holder, 1, 1) ~= '~' then
+      if redis.call('PTTL', name) ~= -1 then return 2 end
+      found = found + 1
+    end
+    if redis.pcall('SET', name, token, 'PX', ARGV[3]).err then return 0 end
+    local p = logPosition()
+    position = p .. ':' .. version('', p)
+    if tags ~= '' then
+      for _, tag in ipairs(cjson.decode(tags)) do version(tag, p) end
+    end
+    return 1
+  end, function() return found end
+end
+local foundBySlowPath
+for i, key in ipairs(KEYS) do
+  local entry = redis.pcall('GET', key)
+  local remaining, lease, stale = -1, 0, 0
+  if type(entry) == 'string' then
+    local written, staleMs, version, tags = string.match(entry, '^(%S+) (%d+) (%d+) ([^\\n]*)\\n')
+    local valid, broken = written == format and version == namespace, not written
+    if valid and tags ~= '' then
+      local decoded, list = pcall(cjson.decode, tags)
+      broken = not decoded or type(list) ~= 'table'
+      for j = 1, broken and 0 or #list, 2 do
+        if type(list[j]) ~= 'string' then broken = true break end
+        if redis.pcall('GET', prefix .. 't:' .. list[j]) ~= list[j + 1] then valid = false break end
+      end
+    end
+    if broken then faults = faults + 1 end
+    if broken or (written == format and not valid) then redis.call('DEL', key) end
+    if broken or not valid then
+      entry = false
     else
-      redis.call('DEL', KEYS[1])
-      raw = false
+      remaining, stale = redis.call('PTTL', key), tonumber(staleMs)
+    end
+  elseif entry then
+    redis.call('DEL', key)
+    entry, faults = false, faults + 1
+  end
+  local want = ARGV[4 + i]
+  if want ~= '' then
+    local fresh = entry and remaining - stale or -1
+    if fresh <= 0 or fresh <= tonumber(string.match(want, '^%d+')) then
+      if not grant then grant, foundBySlowPath = slowPath() end
+      local token, tags = string.match(want, '^%d+ (%S+) (.*)$')
+      lease = grant(key, token, tags)
     end
   end
+  out[#out + 1] = entry
+  out[#out + 1] = remaining
+  out[#out + 1] = lease
 end
-if ARGV[3] == '' or (raw and fresh > 0 and fresh > tonumber(ARGV[5])) then return { raw, remaining, faults } end
-local key = prefix .. 'l:' .. string.sub(KEYS[1], #prefix + 3)
-local holder = get(key)
-if holder and string.sub(holder, 1, 1) ~= '~' then
-  if redis.call('PTTL', key) ~= -1 then return { raw, remaining, faults, 2 } end
-  faults = faults + 1
-end
-local set = redis.pcall('SET', key, ARGV[3], 'PX', ARGV[4])
-if set.err then return { raw, remaining, faults, 0 } end
-local p = position()
-local life = tonumber(ARGV[6])
-local function version(tag)
-  local name = prefix .. 't:' .. tag
-  local v = number(name)
-  if not v then
-    v = p
-    redis.call('SET', name, p, 'PX', life * 2)
-  end
-  return v
-end
-if ARGV[7] ~= '' then
-  for _, tag in ipairs(cjson.decode(ARGV[7])) do version(tag) end
-end
-return { raw, remaining, faults, 1, p .. ':' .. version('') }`)
+out[#out + 1] = faults + (foundBySlowPath and foundBySlowPath() or 0)
+out[#out + 1] = position
+return out`)
 
 const header = `
 local function header(names, versions, namespace, stale)

@@ -1,31 +1,38 @@
 import { Redis } from 'ioredis'
+import { Redis as OldRedis } from 'ioredis5'
 import { testRedis } from '@platform/stack/testing'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { createCache } from '../index.ts'
+import { createCache, v8Serializer } from '../index.ts'
+import { memory } from './memory.ts'
 import { describeCacheDriver } from '../testing/index.ts'
 import { redis } from './redis.ts'
 
-describeCacheDriver(
-  { describe, it, expect },
-  {
-    name: 'redis',
-    layer: 'shared',
-    open: async () => {
-      const server = await testRedis()
-      const clients: Redis[] = []
-      const driver = () => {
-        const client = new Redis(server.url)
-        clients.push(client)
-        return redis({ client })
-      }
-      const close = async () => {
-        for (const client of clients) client.disconnect()
-        await server.close()
-      }
-      return { driver, close }
+const clientsOf: [string, (url: string) => Redis][] = [
+  ['redis', (url) => new Redis(url)],
+  ['redis by the oldest ioredis', (url) => new OldRedis(url, { keyPrefix: 'old:' }) as unknown as Redis],
+]
+for (const [name, connect] of clientsOf)
+  describeCacheDriver(
+    { describe, it, expect },
+    {
+      name,
+      layer: 'shared',
+      open: async () => {
+        const server = await testRedis()
+        const clients: Redis[] = []
+        const driver = () => {
+          const client = connect(server.url)
+          clients.push(client)
+          return redis({ client })
+        }
+        const close = async () => {
+          for (const client of clients) client.disconnect()
+          await server.close()
+        }
+        return { driver, close }
+      },
     },
-  },
-)
+  )
 
 describe('redis', () => {
   let server: Awaited<ReturnType<typeof testRedis>>
@@ -120,5 +127,124 @@ describe('redis', () => {
     refresh.resolve('new')
     await expect.poll(() => b.getOrSet('k', () => Promise.reject(new Error('not asked')))).toBe('new')
     await Promise.all([a.close(), b.close()])
+  })
+
+  it('a key that holds something else is repaired and counted, whatever it is, and l2 does not count as away', async () => {
+    const cache = createCache({ namespace: 'foreign', l2: redis({ client }), ttlMs: 60_000, leaseWaitMs: 10_000 })
+    const name = (kind: string, key: string) => `{foreign}:${kind}:${key}`
+    const harm: [string, (key: string) => Promise<unknown>][] = [
+      ['a list for an entry', (key) => client.rpush(name('e', key), 'x')],
+      ['a foreign text', (key) => client.set(name('e', key), 'hello')],
+      ['an empty text', (key) => client.set(name('e', key), '')],
+      ['a broken list of tags', (key) => client.set(name('e', key), '2:json 0 1 ["t\n1')],
+      [
+        'a body that is no JSON',
+        async (key) => client.set(name('e', key), `2:json 0 ${await client.get('{foreign}:t:')} \n{`, 'PX', 60_000),
+      ],
+      ['a set for the lease', (key) => client.sadd(name('l', key), 'x')],
+      ['a lease that never ends', (key) => client.set(name('l', key), 'x')],
+      ['a list for the version of a tag', (key) => client.del(name('t', key)).then(() => client.rpush(name('t', key), 'x'))],
+      ['a text for the version of a tag', (key) => client.set(name('t', key), 'x')],
+      ['a list for the log', () => client.del('{foreign}:p').then(() => client.rpush('{foreign}:p', 'x'))],
+      ['a text for the log', () => client.set('{foreign}:p', 'x')],
+      ['a list for the namespace', () => client.del('{foreign}:t:').then(() => client.rpush('{foreign}:t:', 'x'))],
+    ]
+    await cache.set('first', 1)
+    for (const [index, [what, harmIt]] of harm.entries()) {
+      const key = `k${index}`
+      await harmIt(key)
+      expect([what, await cache.getOrSet(key, () => 'loaded', { tags: [key] })]).toEqual([what, 'loaded'])
+      // Where it had to be removed, or only a version was harmed, the first load goes unstored.
+      const next = async () => {
+        await cache.getOrSet(key, () => 'loaded again', { tags: [key] })
+        return [what, (await cache.get<string>(key))?.slice(0, 6)]
+      }
+      await expect.poll(next).toEqual([what, 'loaded'])
+      await cache.deleteByTag(key)
+      expect([what, await cache.get(key)]).toEqual([what, undefined])
+    }
+    expect(cache.stats()).toMatchObject({ errors: 0, pendingInvalidations: 0 })
+    expect(cache.stats().faults).toBeGreaterThanOrEqual(7)
+    expect(await cache.check()).toBeUndefined()
+    await cache.close()
+  })
+
+  it('one request to l2 for a hit, with and without tags', async () => {
+    const cache = createCache({ namespace: 'trips', l2: redis({ client }), ttlMs: 60_000 })
+    await cache.set('k', 1)
+    await cache.set('tagged', 1, { tags: ['a', 'b'] })
+    const monitor = await client.monitor()
+    const seen: string[] = []
+    monitor.on('monitor', (_time: string, args: string[], source: string) => source !== 'lua' && seen.push(String(args[0]).toLowerCase()))
+    for (const key of ['k', 'tagged']) expect(await cache.getOrSet(key, () => 2)).toBe(1)
+    await client.echo('end')
+    await expect.poll(() => seen.at(-1)).toBe('echo')
+    expect(seen).toEqual(['evalsha', 'evalsha', 'echo'])
+    monitor.disconnect()
+    await cache.close()
+  })
+
+  it('a binary serializer brings rich values back as they were, the same from both layers', async () => {
+    const value = {
+      at: new Date(0),
+      map: new Map([['k', new Set([1n])]]),
+      bytes: Buffer.from([0, 10, 255]),
+      numbers: [Number.NaN, -0, Infinity],
+      gone: undefined,
+      text: 'a\nb\0ü🎉',
+    }
+    const options = { namespace: 'rich', ttlMs: 60_000, serializer: v8Serializer }
+    const [a, b] = [
+      createCache({ ...options, l2: redis({ client }) }),
+      createCache({ ...options, l2: redis({ client }), l1: memory({ maxBytes: 1e6 }) }),
+    ]
+    expect(await a.getOrSet('k', () => value, { tags: ['t'] })).toEqual(value)
+    expect(await b.getOrSet('k', () => 'not asked')).toEqual(value)
+    expect(await b.getOrSet('k', () => 'not asked')).toEqual(value)
+    await b.deleteByTag('t')
+    expect(await a.get('k')).toBeUndefined()
+    const json = createCache({ namespace: 'rich', ttlMs: 60_000, l2: redis({ client }) })
+    await a.set('k', value)
+    expect(await json.get('k')).toBeUndefined()
+    await Promise.all([a.close(), b.close(), json.close()])
+  })
+
+  it('a process that died while it loaded is replaced after its lease; one that hangs hands over', async () => {
+    const make = (leaseMs?: number) =>
+      createCache({ namespace: `lease-${leaseMs}`, l2: redis({ client }), ttlMs: 60_000, leaseMs, leaseWaitMs: 60_000 })
+    const store = redis({ client }).open({
+      namespace: 'lease-undefined',
+      format: 'json',
+      binary: false,
+      onError: () => {},
+      onFault: () => {},
+    })
+    await store.read([{ key: 'k', lease: { token: 'dead', leaseMs: 1_500, earlyMs: 0, tags: [] } }])
+    const startedAt = performance.now()
+    const cache = make()
+    expect(await cache.getOrSet('k', () => 'alive')).toBe('alive')
+    expect(performance.now() - startedAt).toBeLessThan(2_500)
+    expect(await cache.get('k')).toBe('alive')
+    await cache.close()
+
+    const [hung, other] = [make(100), make(100)]
+    const gate = Promise.withResolvers<string>()
+    const slow = hung.getOrSet('k', () => gate.promise)
+    const alone = hung.getOrSet('alone', () => gate.promise)
+    expect(await other.getOrSet('k', () => 'taken over')).toBe('taken over')
+    gate.resolve('late')
+    expect([await slow, await alone]).toEqual(['late', 'late'])
+    expect(await other.get('k')).toBe('taken over')
+    expect(await other.get('alone')).toBe('late')
+    await Promise.all([hung.close(), other.close()])
+  })
+
+  it('the life of a tag follows the life of what carries it', async () => {
+    const cache = createCache({ namespace: 'life', l2: redis({ client }), ttlMs: 1_000 })
+    await cache.set('k', 1, { tags: ['t'] })
+    expect(await client.pttl('{life}:t:t')).toBeLessThanOrEqual(2_000)
+    await cache.set('k', 1, { tags: ['t'], ttlMs: 600_000 })
+    expect(await client.pttl('{life}:t:t')).toBeGreaterThan(540_000)
+    await cache.close()
   })
 })

@@ -14,6 +14,8 @@ const layout = '2'
 const leastVersionLifeMs = 60_000
 /** Arguments of one script call stay far below Lua's stack limit. */
 const keysPerCall = 500
+/** Redis answers nobody else while it works on one. */
+const readsPerCall = 100
 /** A cluster does not tell when one of its nodes is another: it is asked. */
 const clusterGuardMs = 1_000
 
@@ -33,7 +35,11 @@ export function redis(options: RedisConnectionOptions): SharedDriver {
   }
 }
 
-type Reply = [entry: string | Buffer | null, remainingMs: number, faults: number, lease?: number, position?: string | Buffer]
+interface Question {
+  readonly lookup: SharedLookup
+  resolve(read: SharedRead): void
+  reject(error: unknown): void
+}
 
 class RedisStore implements SharedStore {
   readonly #client: RedisLike
@@ -51,6 +57,7 @@ class RedisStore implements SharedStore {
   /** Resolves once this connection's server is known to be the one that wrote last, or to have been cleared. */
   #trusted: Promise<void> | 'yes' | undefined
   #versionLifeMs = leastVersionLifeMs
+  #asked: Question[] = []
 
   constructor(
     client: RedisLike,
@@ -69,24 +76,49 @@ class RedisStore implements SharedStore {
     if ('nodes' in client) this.#guarding = backgroundInterval(this.#distrust, clusterGuardMs)
   }
 
-  /** Sent together, without waiting: ioredis writes them in one go and Redis answers in one. */
+  /** What is asked for in one go is sent in one command, whoever asks. */
   async read(lookups: readonly SharedLookup[]): Promise<SharedRead[]> {
     if (this.#trusted !== 'yes') await this.#trust()
-    if (lookups.length === 1) return [await this.#read(lookups[0] as SharedLookup)]
-    return Promise.all(lookups.map((lookup) => this.#read(lookup)))
+    if (lookups.length === 1) return [await this.#enqueue(lookups[0] as SharedLookup)]
+    return Promise.all(lookups.map((lookup) => this.#enqueue(lookup)))
   }
 
-  async #read({ key, lease }: SharedLookup): Promise<SharedRead> {
-    const keys = [`${this.#prefix}e:${key}`]
-    const args = lease
-      ? [this.#fullPrefix, this.#format, lease.token, lease.leaseMs, lease.earlyMs, this.#versionLifeMs, listOf(lease.tags)]
-      : [this.#fullPrefix, this.#format, '']
-    const answer = this.#binary ? await readScript.runBinary(this.#client, keys, args) : await readScript.run(this.#client, keys, args)
-    const [entry, remainingMs, faults, held = 0, position = ''] = answer as Reply
-    if (faults > 0) this.#onFault('a key of l2 did not hold what it should and was removed')
-    const rights = { lease: (['none', 'held', 'taken'] as const)[held] ?? 'none', position: position.toString() }
-    if (entry === null) return { body: undefined, freshMs: -1, tags: [], ...rights }
-    return { ...parse(entry, remainingMs), ...rights }
+  #enqueue(lookup: SharedLookup): Promise<SharedRead> {
+    return new Promise((resolve, reject) => {
+      if (this.#asked.push({ lookup, resolve, reject }) === 1) queueMicrotask(() => this.#flush())
+    })
+  }
+
+  #flush(): void {
+    const asked = this.#asked
+    this.#asked = []
+    for (let from = 0; from < asked.length; from += readsPerCall) void this.#read(asked.slice(from, from + readsPerCall))
+  }
+
+  async #read(asked: readonly Question[]): Promise<void> {
+    const keys: string[] = []
+    const args: (string | number)[] = [this.#fullPrefix, this.#format, 0, this.#versionLifeMs]
+    for (const { lookup } of asked) {
+      const { key, lease } = lookup
+      keys.push(`${this.#prefix}e:${key}`)
+      args.push(lease ? `${Math.floor(lease.earlyMs)} ${lease.token} ${listOf(lease.tags)}` : '')
+      if (lease) args[2] = lease.leaseMs
+    }
+    try {
+      const answer = this.#binary ? await readScript.runBinary(this.#client, keys, args) : await readScript.run(this.#client, keys, args)
+      const reply = answer as (string | Buffer | number | null)[]
+      const position = String(reply.at(-1))
+      const faults = Number(reply.at(-2))
+      for (let left = faults; left > 0; left--) this.#onFault('a key of l2 did not hold what it should and was removed')
+      for (const [index, { resolve }] of asked.entries()) {
+        const entry = reply[index * 3] as string | Buffer | null
+        const lease = (['none', 'held', 'taken'] as const)[reply[index * 3 + 2] as number] ?? 'none'
+        if (entry === null) resolve({ body: undefined, freshMs: -1, tags: [], lease, position })
+        else resolve({ ...parse(entry, reply[index * 3 + 1] as number), lease, position })
+      }
+    } catch (error) {
+      for (const { reject } of asked) reject(error)
+    }
   }
 
   async fill(write: SharedWrite & { readonly token: string; readonly position: string }): Promise<boolean> {

@@ -1,0 +1,195 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { memory } from './drivers/memory.ts'
+import { createCache, type Cache, type CacheOptions, type InvalidationBus, type SchemaLike } from './index.ts'
+import { MemoryPlace, memoryStore } from './testing/index.ts'
+
+const open: Cache[] = []
+function cacheWith(options: Partial<CacheOptions> = {}): Cache {
+  const cache = createCache({ namespace: 'test', l1: memory({ maxBytes: 1e6 }), ttlMs: 1_000, ...options })
+  open.push(cache)
+  return cache
+}
+
+beforeEach(() => {
+  vi.useFakeTimers()
+  vi.spyOn(Math, 'random').mockReturnValue(0)
+})
+afterEach(async () => {
+  vi.useRealTimers()
+  vi.restoreAllMocks()
+  await Promise.all(open.splice(0).map((cache) => cache.close({ timeoutMs: 0 })))
+})
+
+describe('earlyRefresh', () => {
+  const layers: [string, () => Partial<CacheOptions>][] = [
+    ['l1', () => ({})],
+    ['l2', () => ({ l1: undefined, l2: memoryStore(new MemoryPlace()) })],
+  ]
+  for (const [layer, options] of layers)
+    it(`${layer}: the first request after the share of the ttl refreshes behind, nobody waits`, async () => {
+      const cache = cacheWith({ earlyRefresh: 0.8, ...options() })
+      await cache.set('k', 'old')
+      const refresh = Promise.withResolvers<string>()
+      const factory = vi.fn<() => Promise<string>>(() => refresh.promise)
+      await vi.advanceTimersByTimeAsync(790)
+      expect(await cache.getOrSet('k', factory)).toBe('old')
+      expect(factory).not.toHaveBeenCalled()
+      await vi.advanceTimersByTimeAsync(50)
+      expect(await Promise.all([cache.getOrSet('k', factory), cache.getOrSet('k', factory)])).toEqual(['old', 'old'])
+      expect(await cache.getOrSet('k', factory)).toBe('old')
+      refresh.resolve('new')
+      await vi.advanceTimersByTimeAsync(1)
+      expect(await cache.getOrSet('k', factory)).toBe('new')
+      expect(factory).toHaveBeenCalledTimes(1)
+      expect(cache.stats()).toMatchObject({ stale: 0, misses: 0 })
+    })
+
+  it('a refresh that fails changes nothing, and the next comes after errorBackoffMs', async () => {
+    const cache = cacheWith({ earlyRefresh: 0.5, errorBackoffMs: 200 })
+    await cache.set('k', 'old')
+    await vi.advanceTimersByTimeAsync(510)
+    const factory = vi.fn<() => Promise<string>>(() => Promise.reject(new Error('down')))
+    for (let round = 0; round < 4; round++) {
+      expect(await cache.getOrSet('k', factory)).toBe('old')
+      await vi.advanceTimersByTimeAsync(110)
+    }
+    expect(factory).toHaveBeenCalledTimes(2)
+    expect(await cache.get('k')).toBe('old')
+  })
+})
+
+describe('options of one call', () => {
+  it('stale windows and timeouts count for this value and this load', async () => {
+    const cache = cacheWith()
+    await cache.set('plain', 'old')
+    await cache.set('k', 'old', { staleIfErrorMs: 10_000, staleWhileRevalidateMs: 500 })
+    await vi.advanceTimersByTimeAsync(1_200)
+    const fails = () => Promise.reject(new Error('down'))
+    await expect(cache.getOrSet('plain', fails)).rejects.toThrow('down')
+    expect(await cache.getOrSet('k', () => 'behind', { staleIfErrorMs: 10_000 })).toBe('old')
+    await vi.advanceTimersByTimeAsync(1)
+    expect(await cache.get('k')).toBe('behind')
+    await vi.advanceTimersByTimeAsync(1_001)
+    const slow = cache.getOrSet('k', () => new Promise(() => undefined), { staleIfErrorMs: 10_000, softTimeoutMs: 50 })
+    await vi.advanceTimersByTimeAsync(51)
+    expect(await slow).toBe('behind')
+    const cut = cache.getOrSet('other', () => new Promise(() => undefined), { hardTimeoutMs: 20 })
+    cut.catch(() => undefined)
+    await vi.advanceTimersByTimeAsync(21)
+    await expect(cut).rejects.toMatchObject({ code: 'ERR_CACHE_FACTORY_TIMEOUT' })
+    await expect(cache.getOrSet('x', fails, { softTimeoutMs: 50 })).rejects.toThrow('softTimeoutMs')
+  })
+})
+
+describe('deleteMany and several tags', () => {
+  it('take all of them in one invalidation', async () => {
+    const cache = cacheWith({ l2: memoryStore(new MemoryPlace()) })
+    for (const key of ['a', 'b', 'c', 'd', 'e']) await cache.set(key, 1, { tags: [`t-${key}`] })
+    await cache.deleteMany(['a', 'b'])
+    await cache.deleteByTag(['t-c', 't-d'])
+    await cache.deleteMany([])
+    await cache.deleteByTag([])
+    expect(await Promise.all(['a', 'b', 'c', 'd', 'e'].map((key) => cache.get(key)))).toEqual([
+      undefined,
+      undefined,
+      undefined,
+      undefined,
+      1,
+    ])
+  })
+})
+
+describe('values', () => {
+  const made = () => ({ list: [{ n: 1 }], at: new Date(0) })
+  it('shared: one object; frozen: nobody changes it; copied: each has his own', async () => {
+    const shared = cacheWith()
+    const first = await shared.getOrSet('k', made)
+    expect(await shared.getOrSet('k', made)).toBe(first)
+    const frozen = cacheWith({ values: 'frozen' })
+    const kept = await frozen.getOrSet('k', made)
+    expect(() => kept.list.push({ n: 2 })).toThrow(TypeError)
+    expect(() => Object.assign(kept.list[0] as object, { n: 2 })).toThrow(TypeError)
+    const copied = cacheWith({ values: 'copied' })
+    const mine = await copied.getOrSet('k', made)
+    mine.list.length = 0
+    const yours = await copied.getOrSet('k', made)
+    yours.at.setTime(1)
+    expect(await copied.get('k')).toEqual(made())
+    expect((await copied.getOrSetMany(['k'], async () => new Map())).get('k')).toEqual(made())
+  })
+})
+
+describe('schema', () => {
+  const isNew: SchemaLike = {
+    '~standard': {
+      validate: (value) => (typeof (value as { title?: unknown }).title === 'string' ? {} : { issues: [{ message: 'no title' }] }),
+    },
+  }
+  it('an entry of l2 that does not fit is absent, removed and counted', async () => {
+    const place = new MemoryPlace()
+    const [old, fresh] = [cacheWith({ l1: undefined, l2: memoryStore(place) }), cacheWith({ l1: undefined, l2: memoryStore(place) })]
+    await old.set('k', { name: 'Metropolis' })
+    expect(await fresh.get('k', { schema: isNew })).toBeUndefined()
+    await old.set('k', { name: 'Metropolis' })
+    const load = () => fresh.getOrSet('k', () => ({ title: 'Metropolis' }), { schema: isNew })
+    expect(await load()).toEqual({ title: 'Metropolis' })
+    await vi.advanceTimersByTimeAsync(1)
+    await load()
+    expect(await fresh.get('k', { schema: isNew })).toEqual({ title: 'Metropolis' })
+    expect(fresh.stats().faults).toBe(2)
+  })
+})
+
+describe('suspect', () => {
+  const silent = (): InvalidationBus => ({
+    name: 'silent',
+    maxPayloadBytes: 8_000,
+    heartbeatMs: 100,
+    open: () => ({ publish: async () => undefined, close: async () => undefined }),
+  })
+  it.each([
+    ['serve', 1],
+    ['shorten', 2],
+    ['bypass', 3],
+  ] as const)('%s: what a copy is worth while the bus is not confirmed', async (suspect, loads) => {
+    const cache = cacheWith({ bus: silent(), suspect, suspectTtlMs: 50 })
+    const factory = vi.fn<() => number>(() => 1)
+    await cache.getOrSet('k', factory)
+    await cache.getOrSet('k', factory)
+    await vi.advanceTimersByTimeAsync(60)
+    await cache.getOrSet('k', factory)
+    expect(factory).toHaveBeenCalledTimes(loads)
+    expect(cache.stats().coherence).toBe('suspect')
+  })
+})
+
+describe('explain', () => {
+  it('says what is where and what a request would do', async () => {
+    const cache = cacheWith({ l2: memoryStore(new MemoryPlace()), ttlMs: 10_000, suspectTtlMs: 100, staleWhileRevalidateMs: 10_000 })
+    expect(await cache.explain('k')).toEqual({
+      key: 'k',
+      l1: { state: 'absent' },
+      l2: { state: 'absent' },
+      load: 'none',
+      coherence: 'coherent',
+      next: 'run the factory',
+    })
+    await cache.set('k', 1, { tags: ['t'] })
+    expect(await cache.explain('k')).toMatchObject({ l1: { state: 'fresh', freshMs: 100, tags: ['t'] }, next: 'serve l1' })
+    await vi.advanceTimersByTimeAsync(200)
+    expect(await cache.explain('k')).toMatchObject({
+      l1: { state: 'expired' },
+      l2: { state: 'fresh', freshMs: 9_800, tags: ['t'] },
+      next: 'serve l2',
+    })
+    await vi.advanceTimersByTimeAsync(10_000)
+    expect(await cache.explain('k')).toMatchObject({ l2: { state: 'stale' }, next: 'serve stale and refresh' })
+    await cache.delete('k')
+    const load = cache.getOrSet('k', () => new Promise((resolve) => setTimeout(resolve, 50)))
+    await vi.advanceTimersByTimeAsync(10)
+    expect(await cache.explain('k')).toMatchObject({ load: 'loading', next: 'join the load' })
+    await vi.advanceTimersByTimeAsync(50)
+    await load
+    expect(cache.stats()).toMatchObject({ hits: 0, misses: 1 })
+  })
+})

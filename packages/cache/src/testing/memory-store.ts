@@ -1,0 +1,138 @@
+import { isStorableText } from '@platform/kernel'
+import type { SharedDriver, SharedLookup, SharedRead, SharedStore, SharedWrite } from '../driver.ts'
+import { CacheError } from '../errors.ts'
+import type { Invalidation } from '../invalidation.ts'
+
+interface Entry extends SharedWrite {
+  readonly format: string
+  readonly until: number
+  readonly versions: readonly number[]
+}
+
+/** What the processes of a test share. Time is `performance.now()`, so that it is virtual where that is. */
+export class MemoryPlace {
+  readonly entries: Map<string, Entry> = new Map()
+  readonly leases: Map<string, { token: string; until: number; yielded: boolean }> = new Map()
+  readonly versions: Map<string, number> = new Map()
+  position = 1
+
+  version(name: string): number {
+    const version = this.versions.get(name) ?? this.position
+    this.versions.set(name, version)
+    return version
+  }
+}
+
+/** A shared driver without a server, for tests of what stands on a cache and of the cache itself. Each operation is one step, after a microtask. */
+export function memoryStore(place: MemoryPlace): SharedDriver {
+  return {
+    name: 'memory-store',
+    layer: 'shared',
+    open: ({ namespace, format }) => new MemoryStore(place, `${namespace}:`, format),
+  }
+}
+
+class MemoryStore implements SharedStore {
+  readonly #place: MemoryPlace
+  readonly #prefix: string
+  readonly #format: string
+
+  constructor(place: MemoryPlace, prefix: string, format: string) {
+    this.#place = place
+    this.#prefix = prefix
+    this.#format = format
+  }
+
+  async read(lookups: readonly SharedLookup[]): Promise<SharedRead[]> {
+    await Promise.resolve()
+    return lookups.map((lookup) => this.#read(lookup))
+  }
+
+  #read({ key, lease }: SharedLookup): SharedRead {
+    const place = this.#place
+    const name = this.#prefix + key
+    const now = performance.now()
+    const entry = place.entries.get(name)
+    const tags = (some: readonly string[]): string[] => ['', ...some].map((tag) => this.#prefix + tag)
+    const valid =
+      entry &&
+      entry.format === this.#format &&
+      now < entry.until &&
+      tags(entry.tags).every((tag, index) => place.versions.get(tag) === entry.versions[index])
+    if (entry && !valid) place.entries.delete(name)
+    const freshMs = valid ? entry.until - now - (entry.retainMs - entry.freshMs) : -1
+    const found = { body: valid ? entry.body : undefined, freshMs, tags: valid ? entry.tags : [] }
+    if (!lease || (valid && freshMs > 0 && freshMs > lease.earlyMs)) return { ...found, lease: 'none', position: '' }
+    const holder = place.leases.get(name)
+    if (holder && now < holder.until && !holder.yielded) return { ...found, lease: 'taken', position: '' }
+    place.leases.set(name, { token: lease.token, until: now + lease.leaseMs, yielded: false })
+    for (const tag of tags(lease.tags)) place.version(tag)
+    return { ...found, lease: 'held', position: `${place.position}:${place.version(this.#prefix)}` }
+  }
+
+  async fill(write: SharedWrite & { readonly token: string; readonly position: string }): Promise<boolean> {
+    await Promise.resolve()
+    const place = this.#place
+    const name = this.#prefix + write.key
+    if (!this.#holds(name, write.token)) return false
+    place.leases.delete(name)
+    const [seen, namespace] = write.position.split(':').map(Number) as [number, number]
+    if (place.versions.get(this.#prefix) !== namespace) return false
+    if (write.tags.some((tag) => place.version(this.#prefix + tag) > seen)) return false
+    this.#store(write)
+    return true
+  }
+
+  async renew(keys: readonly string[], token: string, leaseMs: number, yielded: boolean): Promise<void> {
+    await Promise.resolve()
+    for (const key of keys) {
+      const name = this.#prefix + key
+      const until = performance.now() + leaseMs
+      if (this.#holds(name, token)) this.#place.leases.set(name, { token, until, yielded })
+    }
+  }
+
+  async release(keys: readonly string[], token: string): Promise<void> {
+    await Promise.resolve()
+    for (const key of keys) if (this.#holds(this.#prefix + key, token)) this.#place.leases.delete(this.#prefix + key)
+  }
+
+  async write(write: SharedWrite): Promise<void> {
+    await Promise.resolve()
+    this.#place.leases.delete(this.#prefix + write.key)
+    this.#store(write)
+  }
+
+  async invalidate(what: Invalidation): Promise<void> {
+    await Promise.resolve()
+    // As a real server would.
+    if (![...what.keys, ...what.tags].every(isStorableText)) throw new CacheError('ERR_CACHE_REFUSED')
+    const place = this.#place
+    for (const key of what.keys) {
+      place.entries.delete(this.#prefix + key)
+      place.leases.delete(this.#prefix + key)
+    }
+    const tags = what.all ? ['', ...what.tags] : what.tags
+    if (tags.length > 0) place.position++
+    for (const tag of tags) place.versions.set(this.#prefix + tag, place.position)
+  }
+
+  async ping(): Promise<void> {}
+
+  async close(): Promise<void> {}
+
+  #holds(name: string, token: string): boolean {
+    const holder = this.#place.leases.get(name)
+    return holder !== undefined && holder.token === token && performance.now() < holder.until
+  }
+
+  #store(write: SharedWrite): void {
+    const versions = ['', ...write.tags].map((tag) => this.#place.version(this.#prefix + tag))
+    this.#place.entries.set(this.#prefix + write.key, {
+      ...write,
+      format: this.#format,
+      until: performance.now() + write.retainMs,
+      versions,
+    })
+  }
+}
