@@ -1,6 +1,7 @@
 import { integerOption, orAborted, settlesWithin, withDeadline } from '@platform/kernel'
 import { MessageConsumer, type Consumer } from './consumer.ts'
-import type { DeadLetter, DriverSession } from './driver.ts'
+import { eachDeadLetter, type DeadLetters } from './dead-letters.ts'
+import type { DriverSession } from './driver.ts'
 import { QueueError } from './errors.ts'
 import { createInstruments, type Instruments } from './instrumentation.ts'
 import { contractOf, encode, type Message, type OutgoingMessage } from './message.ts'
@@ -52,16 +53,6 @@ export interface Broker {
   /** Closes the consumers it made, lets publishes finish, closes the connections. Default 30,000 ms. */
   close(options?: { timeoutMs?: number | undefined }): Promise<void>
   [Symbol.asyncDispose](): Promise<void>
-}
-
-export interface DeadLetters {
-  count(options?: Cancellable): Promise<number>
-  /** Oldest first; `limit` defaults to 100, at most 10,000. */
-  list(options?: Cancellable & { limit?: number | undefined }): Promise<DeadLetter[]>
-  /** Delivers it again from attempt 1. One that parks its key goes first, then the messages that waited. */
-  replay(id: string, options?: Cancellable): Promise<void>
-  /** Lets a parked key go on; the dead letter stays. */
-  release(key: string, options?: Cancellable): Promise<void>
 }
 
 /** Opens nothing that can fail: connections are made in the background or at first use. */
@@ -126,7 +117,7 @@ class DriverBroker implements Broker {
       prefetch,
     }
     const parts = { broker: this.#options, instruments: this.#instruments, solo: this.#solo }
-    const { process } = new Processing(message, handler, resolved, parts)
+    const { process, unsettled } = new Processing(message, handler, resolved, parts)
     const consumer: MessageConsumer = new MessageConsumer({
       destination,
       group,
@@ -134,6 +125,7 @@ class DriverBroker implements Broker {
       logger: this.#options.logger,
       subscribe: (receive, signal) => this.#session.subscribe(subscription, receive, { signal }),
       process,
+      onUnsettled: unsettled,
       onClosed: () => void this.#consumers.delete(consumer),
     })
     this.#consumers.add(consumer)
@@ -174,7 +166,16 @@ class DriverBroker implements Broker {
         integerOption(refuse, 'limit', limit, 1, 10_000)
         return run(signal, (bound) => store.list(destination, group, { signal: bound, limit }))
       },
-      replay: (id, { signal } = {}) => run(signal, (bound) => store.replay(destination, group, id, { signal: bound })),
+      replay: async (id, { signal } = {}) => {
+        const found = await run(signal, (bound) => store.replay(destination, group, [id], { signal: bound }))
+        if (found === 0) throw new QueueError('ERR_QUEUE_NOT_FOUND', { destination, messageId: id })
+      },
+      discard: async (id, { signal } = {}) => {
+        const found = await run(signal, (bound) => store.discard(destination, group, [id], { signal: bound }))
+        if (found === 0) throw new QueueError('ERR_QUEUE_NOT_FOUND', { destination, messageId: id })
+      },
+      replayAll: (options) => eachDeadLetter('replay', store, { destination, group }, run, options),
+      discardAll: (options) => eachDeadLetter('discard', store, { destination, group }, run, options),
       release: (key, { signal } = {}) => run(signal, (bound) => store.release(destination, group, key, { signal: bound })),
     }
   }

@@ -40,6 +40,7 @@ export interface ConsumerParts {
   subscribe(receive: (lease: Lease) => Promise<void>, signal: AbortSignal): Promise<DriverSubscription>
   /** Runs the handler and settles the lease; `cut` aborts when the time to close is over. */
   process(lease: Lease, cut: AbortSignal): Promise<Outcome>
+  onUnsettled(): void
   onClosed(): void
 }
 
@@ -167,7 +168,10 @@ export class MessageConsumer implements Consumer {
       const { destination, group, logger } = this.#parts
       const fields = { err: error, destination, group, messageId: lease.envelope?.id }
       if (QueueError.isInstance(error) && error.code === 'ERR_QUEUE_LEASE_LOST') logger.debug(fields, 'delivery was lost')
-      else logger.warn(fields, 'delivery could not be settled; it comes again')
+      else {
+        logger.warn(fields, 'delivery could not be settled; it comes again')
+        this.#parts.onUnsettled()
+      }
     } finally {
       this.#counts.inFlight -= 1
       if (this.#counts.inFlight === 0) for (const resolve of this.#idle.splice(0)) resolve()

@@ -107,16 +107,21 @@ export interface DeadLetter {
   readonly attempt: number
   readonly reason: string
   readonly deadAt: Date
+  /** How often it was replayed before. */
+  readonly replays: number
   /** Its key waits for it. */
   readonly parked: boolean
 }
 
+/** Every operation ends with its signal at the latest. Reading changes nothing and hides nothing from others. */
 export interface DeadLetterStore {
-  count(destination: string, group: string, options: Cancellable): Promise<number>
+  count(destination: string, group: string, options: { signal: AbortSignal }): Promise<number>
   /** Oldest first. */
-  list(destination: string, group: string, options: Cancellable & { limit: number }): Promise<DeadLetter[]>
-  /** Delivers it again from attempt 1; one that parks its key goes first and frees it. ERR_QUEUE_NOT_FOUND when absent. */
-  replay(destination: string, group: string, id: string, options: Cancellable): Promise<void>
+  list(destination: string, group: string, options: { signal: AbortSignal; limit: number }): Promise<DeadLetter[]>
+  /** Delivers them again from attempt 1; one that parks its key goes first and frees it. Resolves to the number found. */
+  replay(destination: string, group: string, ids: readonly string[], options: { signal: AbortSignal }): Promise<number>
+  /** Forgets them; a key that waits for one goes on without it. Resolves to the number found. */
+  discard(destination: string, group: string, ids: readonly string[], options: { signal: AbortSignal }): Promise<number>
   /** Lets the key go on without the dead letter, which stays. ERR_QUEUE_NOT_FOUND when the key is not parked. */
-  release(destination: string, group: string, key: string, options: Cancellable): Promise<void>
+  release(destination: string, group: string, key: string, options: { signal: AbortSignal }): Promise<void>
 }

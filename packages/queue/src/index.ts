@@ -6,8 +6,9 @@ export { noopBroker } from './noop.ts'
 export { createOutbox, outboxSchema } from './outbox.ts'
 export { PermanentFailure } from './retry.ts'
 
-export type { Broker, DeadLetters, PublishOptions } from './broker.ts'
+export type { Broker, PublishOptions } from './broker.ts'
 export type { Consumer, ConsumerStats } from './consumer.ts'
+export type { BulkOptions, BulkResult, DeadLetters } from './dead-letters.ts'
 export type {
   DeadLetter,
   DeadLetterStore,

@@ -9,6 +9,10 @@ export const operationDuration = 'messaging.client.operation.duration'
 /** No convention exists for these. */
 export const deadLetteredMessages = 'platform.queue.dead_lettered'
 export const retriedMessages = 'platform.queue.retried'
+/** Deliveries whose acknowledgement, retry or dead letter could not be stored; they come again. */
+export const unsettledMessages = 'platform.queue.unsettled'
+/** Exchanges that somebody had deleted. */
+export const restoredTopology = 'platform.queue.restored'
 export const outboxWaiting = 'platform.queue.outbox.waiting'
 export const outboxLag = 'platform.queue.outbox.lag'
 
@@ -30,6 +34,7 @@ export interface Instruments {
   readonly operation: Histogram
   readonly deadLettered: Counter
   readonly retried: Counter
+  readonly unsettled: Counter
 }
 
 /** The API's proxies start to measure once an SDK is registered, in whatever order. */
@@ -43,7 +48,15 @@ export function createInstruments(): Instruments {
     operation: meter.createHistogram(operationDuration, { unit: 's', description: 'Time of publish and settle calls' }),
     deadLettered: meter.createCounter(deadLetteredMessages, { unit: '{message}', description: 'Messages that failed for good' }),
     retried: meter.createCounter(retriedMessages, { unit: '{message}', description: 'Tries that failed and will be repeated' }),
+    unsettled: meter.createCounter(unsettledMessages, { unit: '{message}', description: 'Deliveries that could not be settled' }),
   }
+}
+
+export function createRestoreCounter(system: string): Counter {
+  const counter = metrics
+    .getMeter(scopeName)
+    .createCounter(restoredTopology, { unit: '{exchange}', description: 'Deleted exchanges made anew' })
+  return { add: (value, attributes) => counter.add(value, { [attribute.system]: system, ...attributes }) }
 }
 
 export interface OutboxInstruments {

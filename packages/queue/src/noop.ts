@@ -5,6 +5,7 @@ import { silentLogger } from './shapes.ts'
 import { uuidv7 } from './uuid.ts'
 
 const nothing = async (): Promise<void> => {}
+const none = async (): Promise<{ done: number; skipped: number }> => ({ done: 0, skipped: 0 })
 
 const noopConsumer: Consumer = {
   stats: () => ({ inFlight: 0, processed: 0, retried: 0, deadLettered: 0, duplicates: 0 }),
@@ -21,7 +22,15 @@ export const noopBroker: Broker = {
   publish: async (_message, _body, options) => ({ id: options?.id ?? uuidv7() }),
   consumer: () => noopConsumer,
   consume: async () => noopConsumer,
-  deadLetters: () => ({ count: async () => 0, list: async () => [], replay: nothing, release: nothing }),
+  deadLetters: () => ({
+    count: async () => 0,
+    list: async () => [],
+    replay: nothing,
+    discard: nothing,
+    replayAll: none,
+    discardAll: none,
+    release: nothing,
+  }),
   prepare: (message, body, options) => encode(message, body, {}, options?.id),
   send: nothing,
   logger: silentLogger,

@@ -40,7 +40,10 @@ export interface ConsumerOptions {
   group: 'broadcast' | (string & {})
   /** Handlers at once in this process. Default 10, 1 to 1,000. */
   concurrency?: number | undefined
-  /** Messages that this process may hold, those in handlers included. Default: `concurrency`; ordered: 8 times as many, at least 64. `concurrency` to 10,000. */
+  /**
+   * Messages that this process may hold, those in handlers included. Default: `concurrency`; ordered: 8 times as many, at least 64.
+   * `concurrency` to 10,000. The postgres driver fetches none ahead.
+   */
   prefetch?: number | undefined
   retry?: RetryOptions | undefined
   /**

@@ -45,7 +45,7 @@ export interface Row {
 }
 
 /** A claim lasts this long without renewal: after that another relay takes the rows of one that died. */
-export const claimMs = 15_000
+export const claimMs = 5_000
 
 /** All relays share the work. */
 export async function claimAny(db: Database, relay: string, limit: number): Promise<Row[]> {

@@ -69,6 +69,8 @@ export class Processing<T> {
     return outcome
   }
 
+  readonly unsettled = (): void => this.#instruments.unsettled.add(1, this.#labels())
+
   async #settleFailure(lease: Lease, envelope: Envelope, error: unknown, cut: AbortSignal): Promise<Outcome> {
     if (cut.aborted) {
       await lease.release()

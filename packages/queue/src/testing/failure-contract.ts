@@ -56,6 +56,29 @@ export function describeFailures(stage: Stage): void {
       expect(QueueError.isInstance(again) && again.code).toBe('ERR_QUEUE_NOT_FOUND')
     })
 
+    it('shows dead letters to several who look at once, whole, and discards and replays them in bulk, not for ever', async () => {
+      const message = numbered()
+      const process = broker()
+      await process.consume(message, () => Promise.reject(new Error('never')), { group: 'g', retry: { maxAttempts: 1 } })
+      for (const n of [1, 2, 3, 4]) await process.publish(message, { n }, { id: `m${n}` })
+      const dead = process.deadLetters(message, 'g')
+      const elsewhere = broker().deadLetters(message, 'g')
+      await until('four dead letters', async () => (await dead.count()) === 4)
+      const looks = await Promise.all([dead.list(), elsewhere.list(), dead.count(), elsewhere.list({ limit: 2 })])
+      expect(looks.map((look) => (typeof look === 'number' ? look : look.map(({ id }) => id).toSorted().length))).toEqual([4, 4, 4, 2])
+
+      await dead.discard('m1')
+      expect(await dead.discardAll({ where: ({ id }) => id === 'm2' })).toEqual({ done: 1, skipped: 0 })
+      expect(await elsewhere.count()).toBe(2)
+      const gone = await dead.discard('m1').catch((error: unknown) => error)
+      expect(QueueError.isInstance(gone) && gone.code).toBe('ERR_QUEUE_NOT_FOUND')
+      for (const replays of [1, 2]) {
+        expect(await dead.replayAll({ maxReplays: 2 })).toEqual({ done: 2, skipped: 0 })
+        await until('both to be dead again', async () => (await dead.list()).filter((letter) => letter.replays === replays).length === 2)
+      }
+      expect(await dead.replayAll({ maxReplays: 2 })).toEqual({ done: 0, skipped: 2 })
+    })
+
     it('never tries a body that does not fit: it is a dead letter with the reason', async () => {
       const shared = name()
       const loose = defineMessage(shared, { version: 1, schema: z.object({ n: z.unknown() }) })

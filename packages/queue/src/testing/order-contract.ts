@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { QueueError } from '../errors.ts'
 import { defineMessage } from '../message.ts'
 import type { Stage } from './driver-contract.ts'
+import { Ledger } from './ledger.ts'
 
 export function describeOrder(stage: Stage): void {
   const { api, broker, name, until } = stage
@@ -116,6 +117,58 @@ export function describeOrder(stage: Stage): void {
       expect(await dead.count()).toBe(1)
       const again = await dead.release('a').catch((error: unknown) => error)
       expect(QueueError.isInstance(again) && again.code).toBe('ERR_QUEUE_NOT_FOUND')
+    })
+
+    it('lets a key go on whose dead letter is discarded', async () => {
+      const message = keyed()
+      const process = broker()
+      const done: number[] = []
+      const handler = async ({ body: { n } }: { body: { n: number } }): Promise<void> => {
+        if (n === 0) throw new Error('broken')
+        done.push(n)
+      }
+      await process.consume(message, handler, { group: 'g', ordered: true, retry: { maxAttempts: 1 } })
+      await process.publish(message, { film: 'a', n: 0 }, { id: 'zero' })
+      for (const n of [1, 2]) await process.publish(message, { film: 'a', n })
+      const dead = process.deadLetters(message, 'g')
+      await until('the dead letter', async () => (await dead.list())[0]?.parked === true)
+      await dead.discard('zero')
+      await until('those that waited', () => done.length >= 2)
+      expect(done).toEqual([1, 2])
+      expect(await dead.count()).toBe(0)
+    })
+
+    it('keeps every key in order while members come and go, each finishing what it has in hand', async () => {
+      const message = keyed()
+      const publisher = broker()
+      const ledger = new Ledger({ groups: ['g'], ordered: ['g'] })
+      const active = new Map<string, number>()
+      let overlaps = 0
+      const handler = ledger.watch<{ film: string; n: number }>('g', async ({ body: { film } }) => {
+        if ((active.get(film) ?? 0) > 0) overlaps += 1
+        active.set(film, (active.get(film) ?? 0) + 1)
+        await new Promise((resolve) => setTimeout(resolve, 5 + Math.random() * 20))
+        active.set(film, (active.get(film) ?? 0) - 1)
+      })
+      const join = () => broker().consume(message, handler, { group: 'g', ordered: true, concurrency: 4 })
+      let members = [await join(), await join(), await join()]
+      const publishing = (async () => {
+        for (let n = 0; n < 150; n += 1) {
+          const film = `f${n % 5}`
+          await ledger.publish(`${n}`, film, () => publisher.publish(message, { film, n }, { id: `${n}` }))
+        }
+      })()
+      for (let turn = 0; turn < 3; turn += 1) {
+        await new Promise((resolve) => setTimeout(resolve, 100))
+        const [oldest, ...rest] = members
+        members = [...rest, await join()]
+        await oldest?.close()
+      }
+      await publishing
+      await until('every message to be handled', () => ledger.outstanding('g').length === 0)
+      const { lost, reordered, doubled, untried } = ledger.audit()
+      expect({ lost, reordered, doubled, untried, overlaps }).toEqual({ lost: [], reordered: [], doubled: [], untried: [], overlaps: 0 })
+      expect(await publisher.deadLetters(message, 'g').count()).toBe(0)
     })
 
     it('delivers messages without a key in an ordered group', async () => {

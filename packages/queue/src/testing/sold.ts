@@ -6,3 +6,6 @@ export const sold: Message<{ film: string; n: number }> = defineMessage('film.so
   schema: z.object({ film: z.string(), n: z.number() }),
   key: ({ film }) => film,
 })
+
+/** The sale that ends the process of `poisoned-consumer.ts`. */
+export const poison = -1

@@ -14,6 +14,7 @@ interface Entry {
   readonly envelope: Envelope
   /** Tries that have begun. */
   attempts: number
+  replays: number
 }
 
 /** Waiting messages of one key. While `holder` is set, none of them is offered. */
@@ -47,7 +48,7 @@ export class Group {
   }
 
   enqueue(envelope: Envelope): void {
-    const entry = { envelope, attempts: 0 }
+    const entry = { envelope, attempts: 0, replays: 0 }
     const lane = this.#laneOf(entry)
     if (lane === undefined) this.#offered.push(entry)
     else {
@@ -83,6 +84,7 @@ export class Group {
       attempt: entry.attempts,
       reason,
       deadAt: at,
+      replays: entry.replays,
       parked: entry.envelope.key !== undefined && this.#lanes.get(entry.envelope.key)?.holder === entry,
     }))
   }
@@ -93,12 +95,23 @@ export class Group {
     if (dead === undefined) return false
     this.#dead.splice(index, 1)
     dead.entry.attempts = 0
+    dead.entry.replays += 1
     const lane = this.#laneOf(dead.entry)
     if (lane === undefined || lane.holder === dead.entry) this.#offerFirst(dead.entry)
     else {
       lane.waiting.unshift(dead.entry)
       this.#advance(lane)
     }
+    this.#pump()
+    return true
+  }
+
+  discard(id: string): boolean {
+    const index = this.#dead.findIndex(({ entry }) => entry.envelope.id === id)
+    const [dead] = index < 0 ? [] : this.#dead.splice(index, 1)
+    if (dead === undefined) return false
+    const lane = this.#laneOf(dead.entry)
+    if (lane?.holder === dead.entry) this.#freeLane(dead.entry.envelope.key as string, lane)
     this.#pump()
     return true
   }

@@ -79,9 +79,8 @@ class MemorySession implements DriverSession {
     this.deadLetters = {
       count: async (destination, group) => hub.group(destination, group)?.deadCount ?? 0,
       list: async (destination, group, { limit }) => hub.group(destination, group)?.deadLetters(limit) ?? [],
-      replay: async (destination, group, id) => {
-        if (hub.group(destination, group)?.replay(id) !== true) throw new QueueError('ERR_QUEUE_NOT_FOUND', { destination, messageId: id })
-      },
+      replay: async (destination, group, ids) => ids.filter((id) => hub.group(destination, group)?.replay(id) === true).length,
+      discard: async (destination, group, ids) => ids.filter((id) => hub.group(destination, group)?.discard(id) === true).length,
       release: async (destination, group, key) => {
         if (hub.group(destination, group)?.release(key) !== true) throw new QueueError('ERR_QUEUE_NOT_FOUND', { destination })
       },

@@ -5,11 +5,16 @@ import type { Boss } from './boss.ts'
 import type { Connections } from './connection.ts'
 import { queueName } from './registry.ts'
 
+const oldestOf = (table: string): string =>
+  `select distinct on (data->>'id') id from ${table} where name = $1 and state = 'failed' and data->>'id' = any($2::text[])
+   order by data->>'id', completed_on, id`
+
 interface Row {
   data: Envelope
   attempt: number
   reason: string | null
   dead_at: Date
+  replays: number
   parked: boolean | null
 }
 
@@ -37,11 +42,12 @@ export class PostgresDeadLetters implements DeadLetterStore {
 
   async list(destination: string, group: string, { limit }: Cancellable & { limit: number }): Promise<DeadLetter[]> {
     const rows = await this.#query<Row>(
-      `select data, retry_count + 1 as attempt, output->>'reason' as reason, completed_on as dead_at, singleton_key like 'k:%' as parked
+      `select data, coalesce((output->>'attempt')::int, retry_count + 1) as attempt, output->>'reason' as reason, completed_on as dead_at,
+         coalesce((data->>'replays')::int, 0) as replays, singleton_key like 'k:%' as parked
        from ${this.#job} where name = $1 and state = 'failed' order by completed_on, id limit $2`,
       [queueName(destination, group), limit],
     )
-    return rows.map(({ data, attempt, reason, dead_at, parked }) => ({
+    return rows.map(({ data, attempt, reason, dead_at, replays, parked }) => ({
       id: data.id,
       key: data.key,
       body: data.body,
@@ -50,21 +56,30 @@ export class PostgresDeadLetters implements DeadLetterStore {
       attempt,
       reason: reason ?? '',
       deadAt: dead_at,
+      replays,
       parked: parked ?? false,
     }))
   }
 
-  /** `retry` goes before everything new of its key. */
-  async replay(destination: string, group: string, id: string): Promise<void> {
-    const queue = queueName(destination, group)
+  /** `retry` goes before everything new of its key. One row for each id, the oldest. */
+  async replay(destination: string, group: string, ids: readonly string[]): Promise<number> {
     const rows = await this.#query(
-      `update ${this.#job} set state = 'retry', retry_count = 0, started_on = null, completed_on = null, output = null, start_after = now()
-       where name = $1 and state = 'failed' and id = (
-         select id from ${this.#job} where name = $1 and state = 'failed' and data->>'id' = $2 order by completed_on, id limit 1)
+      `update ${this.#job} set state = 'retry', retry_count = 0, started_on = null, completed_on = null, output = null, start_after = now(),
+         data = (data - 'tries') || jsonb_build_object('replays', coalesce((data->>'replays')::int, 0) + 1)
+       where name = $1 and state = 'failed' and id in (${oldestOf(this.#job)})
        returning pg_notify($3, $1)`,
-      [queue, id, this.#channel],
+      [queueName(destination, group), ids, this.#channel],
     )
-    if (rows.length === 0) throw new QueueError('ERR_QUEUE_NOT_FOUND', { destination, messageId: id })
+    return rows.length
+  }
+
+  /** A row that is gone blocks no key. */
+  async discard(destination: string, group: string, ids: readonly string[]): Promise<number> {
+    const rows = await this.#query(
+      `delete from ${this.#job} where name = $1 and state = 'failed' and id in (${oldestOf(this.#job)}) returning pg_notify($3, $1)`,
+      [queueName(destination, group), ids, this.#channel],
+    )
+    return rows.length
   }
 
   /** Takes the dead letter out of its key's place. */

@@ -6,6 +6,7 @@ import { isConflict, isConnectionLoss, type Connections } from './connection.ts'
 export interface Held {
   readonly id: string
   readonly retryCount: number
+  readonly tries: Tries
   readonly lost: AbortController
   /** When the database last confirmed that the row is ours. */
   renewedAt: number
@@ -45,8 +46,8 @@ export class Leases {
     return this.#held.size
   }
 
-  hold(id: string, retryCount: number, fetchedAt: number): Held {
-    const held = { id, retryCount, lost: new AbortController(), renewedAt: fetchedAt }
+  hold(id: string, retryCount: number, tries: Tries, fetchedAt: number): Held {
+    const held = { id, retryCount, tries, lost: new AbortController(), renewedAt: fetchedAt }
     this.#held.add(held)
     this.#timer ??= setInterval(() => void this.#renew(), renewIntervalMs)
     return held
@@ -61,11 +62,31 @@ export class Leases {
   }
 
   retry(held: Held, delayMs: number): Promise<void> {
-    return this.#settle(held, `state = 'retry', start_after = now() + $4 * interval '1 millisecond'`, [delayMs])
+    const { counted, shown } = held.tries
+    return this.#settle(held, `state = 'retry', start_after = now() + $4 * interval '1 millisecond', ${remember('$5', '$6', false)}`, [
+      delayMs,
+      counted + 1,
+      shown + 1,
+    ])
   }
 
   bury(held: Held, reason: string): Promise<void> {
-    return this.#settle(held, `state = 'failed', completed_on = now(), output = jsonb_build_object('reason', $4::text)`, [reason])
+    return this.#settle(
+      held,
+      `state = 'failed', completed_on = now(), output = jsonb_build_object('reason', $4::text, 'attempt', $5::int)`,
+      [reason, held.tries.shown + 1],
+    )
+  }
+
+  /** Before a message whose earlier try did not end runs alone: if the process ends in it as well, the next one knows by what. */
+  async tryAlone(held: Held): Promise<void> {
+    const { counted, shown } = held.tries
+    const { rows } = await this.#connections.query(`update ${this.#job} set ${remember('$4', '$5', true)} where ${fence} returning id`, [
+      ...this.#fenceValues([held]),
+      counted + 1,
+      shown + 1,
+    ])
+    if (rows.length === 0) throw lostError(held)
   }
 
   /** Without `started_on`, the next fetch counts no attempt. `retry` keeps an ordered key's place. */
@@ -81,7 +102,11 @@ export class Leases {
     for (const held of rest) held.lost.abort(lostError(held))
     if (rest.length === 0) return
     await this.#connections
-      .query(`update ${this.#job} set state = 'retry', start_after = now() where ${fence}`, this.#fenceValues(rest))
+      .query(
+        `update ${this.#job} set state = 'retry', start_after = now(),
+           ${remember("coalesce((data->'tries'->>'counted')::int, 0)", "coalesce((data->'tries'->>'shown')::int, 0) + 1", false)} where ${fence}`,
+        this.#fenceValues(rest),
+      )
       // The leases run out by themselves.
       .catch(() => {})
   }
@@ -164,6 +189,24 @@ export class Leases {
   #fenceValues(held: readonly Held[]): unknown[] {
     return [this.#queue, held.map(({ id }) => id), held.map(({ id, retryCount }) => `${id}:${retryCount}`)]
   }
+}
+
+/** Tries are remembered for the count that the next fetch will find, so that a fetch after a crash finds another. In the message: pg-boss overwrites the output. */
+function remember(counted: string, shown: string, alone: boolean): string {
+  return `data = jsonb_set(data, '{tries}', jsonb_build_object('count', retry_count + 1, 'counted', ${counted}::int, 'shown', ${shown}::int, 'alone', ${alone}))`
+}
+
+export interface Tries {
+  readonly counted: number
+  readonly shown: number
+}
+
+/** What earlier tries say, and whether one of them did not end. */
+export function triesOf(data: unknown, retryCount: number): { tries: Tries; suspect: boolean } {
+  const { count, counted, shown, alone } = ((data as { tries?: unknown } | null)?.tries ?? {}) as Partial<Record<string, unknown>>
+  const number = (value: unknown): number => (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 ? value : 0)
+  const unknown = Math.max(0, retryCount - number(count))
+  return { tries: { counted: number(counted), shown: number(shown) + unknown }, suspect: unknown > 0 || alone === true }
 }
 
 const fence = `name = $1 and id = any($2::uuid[]) and state = 'active' and (id::text || ':' || retry_count::text) = any($3::text[])`

@@ -4,6 +4,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } 
 import { createBroker, type Broker } from '../../index.ts'
 import { startChild } from '../../testing/child.ts'
 import { consumeSales, outOfOrder, publishSales, soldNumbers } from '../../testing/outage.ts'
+import { feedPoison } from '../../testing/poison.ts'
 import { sold } from '../../testing/sold.ts'
 import { postgres } from '../postgres.ts'
 
@@ -30,7 +31,7 @@ describe('postgres driver under faults', { timeout: 180_000 }, () => {
     await Promise.all(brokers.map((made) => made.close({ timeoutMs: 5_000 })))
     brokers = []
     await db.query('drop schema if exists platform_queue cascade')
-    await db.query('drop table if exists sales, platform_inbox, platform_outbox')
+    await db.query('drop table if exists sales, platform_inbox, platform_outbox, platform_outbox_owner')
     await db.close()
   })
   afterAll(async () => {
@@ -49,6 +50,14 @@ describe('postgres driver under faults', { timeout: 180_000 }, () => {
     const books = await soldNumbers(db)
     expect(books.map(({ n }) => n).toSorted((a, b) => a - b)).toEqual(numbers(total))
     expect(ordered ? outOfOrder(books) : []).toEqual([])
+  })
+
+  it('convicts the message that kills its process, and none that ran beside it', async () => {
+    const { audit, dead, deaths } = await feedPoison(broker(), server.url, false)
+    expect(dead).toEqual(['sale-1'])
+    expect(audit).toMatchObject({ lost: [], untried: [], reordered: [] })
+    // One death that may have had many reasons, then two alone.
+    expect(deaths).toBeLessThanOrEqual(3)
   })
 
   it('delivers again what a killed process held, within its lease and a supervision, as the second attempt', async () => {

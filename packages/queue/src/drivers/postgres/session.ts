@@ -30,6 +30,7 @@ class PostgresSession implements DriverSession {
   readonly deadLetters: DeadLetterStore
   readonly #options: ResolvedPostgresOptions
   readonly #logger: LoggerLike
+  readonly #alone: DriverContext['alone']
   readonly #connections: Connections
   readonly #boss: Boss
   readonly #registry: Registry
@@ -38,7 +39,8 @@ class PostgresSession implements DriverSession {
   readonly #broadcasts = new Map<string, Subscription>()
   #renewal: NodeJS.Timeout | undefined
 
-  constructor(options: ResolvedPostgresOptions, { service, logger }: DriverContext) {
+  constructor(options: ResolvedPostgresOptions, { service, logger, alone }: DriverContext) {
+    this.#alone = alone
     this.#options = options
     this.#logger = logger
     const channel = `${options.schema}_wake`
@@ -86,6 +88,7 @@ class PostgresSession implements DriverSession {
       listener,
       options: this.#options,
       logger: this.#logger,
+      alone: this.#alone,
     })
     return {
       trouble: () => running.trouble(),

@@ -4,7 +4,7 @@ import { parseEnvelope } from '../../envelope.ts'
 import type { LoggerLike } from '../../shapes.ts'
 import type { Boss } from './boss.ts'
 import type { Connections } from './connection.ts'
-import { Leases } from './leases.ts'
+import { Leases, triesOf, type Held } from './leases.ts'
 import type { Listener } from './listener.ts'
 import type { ResolvedPostgresOptions } from './options.ts'
 import type { Registry } from './registry.ts'
@@ -16,6 +16,7 @@ export interface SubscriptionParts {
   readonly listener: Listener
   readonly options: ResolvedPostgresOptions
   readonly logger: LoggerLike
+  alone<T>(work: () => Promise<T>): Promise<T>
 }
 
 const maxBatch = 100
@@ -109,16 +110,17 @@ export class PostgresSubscription implements DriverSubscription {
     const fetchedAt = performance.now()
     const jobs = await boss.fetch<Envelope>(this.#queue, { batchSize })
     for (const job of jobs) {
-      const held = this.#leases.hold(job.id, job.retryCount, fetchedAt)
+      const { tries, suspect } = triesOf(job.data, job.retryCount)
+      const held = this.#leases.hold(job.id, job.retryCount, tries, fetchedAt)
       if (this.#stopped) {
         await this.#leases.release(held).catch(() => {})
         continue
       }
       const lease: Lease = {
         envelope: parseEnvelope(job.data),
-        attempt: job.retryCount + 1,
-        begun: job.retryCount,
-        alone: false,
+        attempt: tries.shown + 1,
+        begun: tries.counted,
+        alone: suspect,
         signal: held.lost.signal,
         ack: () => this.#leases.ack(held),
         retry: async (delayMs) => {
@@ -129,12 +131,26 @@ export class PostgresSubscription implements DriverSubscription {
         release: () => this.#leases.release(held),
       }
       this.#running += 1
-      void this.#receive(lease).finally(() => {
+      const running = suspect ? this.#parts.alone(() => this.#tryAlone(held, lease)) : this.#receive(lease)
+      void running.finally(() => {
         this.#running -= 1
         if (this.#more || this.#stopped) this.#hint()
       })
     }
     return jobs.length
+  }
+
+  /** Not begun when the attempt cannot be noted or the consumer has stopped: the message comes again. */
+  async #tryAlone(held: Held, lease: Lease): Promise<void> {
+    try {
+      if (this.#stopped) return await this.#leases.release(held)
+      await this.#leases.tryAlone(held)
+    } catch (error) {
+      this.#parts.logger.warn({ err: error, queue: this.#queue }, 'a message whose earlier try did not end cannot be tried; it comes again')
+      await this.#leases.release(held).catch(() => {})
+      return
+    }
+    await this.#receive(lease)
   }
 
   /** A settled row may be what an ordered key waited for. */

@@ -1,145 +1,145 @@
-import { pause } from '@platform/kernel'
-import type { Channel, GetMessage, Message } from 'amqplib'
+import type { ConsumeMessage, Message } from 'amqplib'
 import type { DeadLetter, DeadLetterStore } from '../../driver.ts'
 import { QueueError } from '../../errors.ts'
-import type { Cancellable } from '../../shapes.ts'
+import { DeadReader } from './dead-reader.ts'
+import { typed } from './faults.ts'
 import { KeyLog } from './key-log.ts'
 import type { Link } from './link.ts'
 import type { ConfirmPublisher } from './publisher.ts'
-import { deadQueue, keyLog, queueName } from './topology.ts'
-import { controlToWire, copyOf, factsOf, fromWire, type Control } from './wire.ts'
+import { deadQueue, keyLog, queueCounts, queueName } from './topology.ts'
+import { controlToWire, copyOf, factsOf, fromWire, type WireMessage } from './wire.ts'
 
-/** Dead letters lie in a queue of their group; looking at them takes them out for a moment and puts them back. */
+interface Bounded {
+  signal: AbortSignal
+}
+
+/**
+ * Dead letters lie in a queue of their group. Reading changes nothing and hides nothing: see `DeadReader`.
+ */
 export class RabbitmqDeadLetters implements DeadLetterStore {
   readonly #link: Link
   readonly #publisher: ConfirmPublisher
+  readonly #reader: DeadReader
 
   constructor(link: Link, publisher: ConfirmPublisher) {
     this.#link = link
     this.#publisher = publisher
+    this.#reader = new DeadReader(link)
   }
 
-  async count(destination: string, group: string): Promise<number> {
-    return (await this.#messageCount(deadQueue(queueName(destination, group)))) ?? 0
-  }
-
-  async list(destination: string, group: string, { limit, signal }: Cancellable & { limit: number }): Promise<DeadLetter[]> {
-    const queue = queueName(destination, group)
-    if ((await this.#messageCount(deadQueue(queue))) === undefined) return []
-    const parked = await this.#parkedKeys(queue, signal)
-    return this.#browse(deadQueue(queue), async (next) => {
-      const letters: DeadLetter[] = []
-      while (letters.length < limit) {
-        const message = await next()
-        if (message === undefined) break
-        letters.push(toDeadLetter(message, parked))
-      }
-      return letters
+  async count(destination: string, group: string, { signal }: Bounded): Promise<number> {
+    const queue = deadQueue(queueName(destination, group))
+    return this.#typed(destination, async () => {
+      const counts = await queueCounts(this.#link, queue, signal)
+      if (counts === undefined) return 0
+      // Nothing may mean that somebody is looking.
+      return counts.messages > 0 && counts.consumers === 0 ? counts.messages : this.#reader.alone(queue, signal, async (total) => total)
     })
   }
 
-  async replay(destination: string, group: string, id: string, { signal }: Cancellable): Promise<void> {
+  async list(destination: string, group: string, { limit, signal }: Bounded & { limit: number }): Promise<DeadLetter[]> {
     const queue = queueName(destination, group)
-    const missing = (): QueueError => new QueueError('ERR_QUEUE_NOT_FOUND', { destination, messageId: id })
-    if ((await this.#messageCount(deadQueue(queue))) === undefined) throw missing()
-    const parked = await this.#parkedKeys(queue, signal)
-    const key = await this.#browse(deadQueue(queue), async (next, take) => {
-      for (let message = await next(); message !== undefined; message = await next()) {
-        if (message.properties.messageId !== id) continue
-        const itsKey = fromWire(message)?.key
-        // The member at work takes it, together with the messages that wait for it.
-        if (itsKey !== undefined && parked.get(itsKey) === id) return itsKey
-        await this.#send(queue, copyOf(message, { attempt: 1 }), signal)
-        take(message)
-        return undefined
-      }
-      throw missing()
+    return this.#typed(destination, async () => {
+      const messages: Message[] = []
+      await this.#reader.read(deadQueue(queue), signal, (message) => messages.push(message) === limit, limit)
+      const parked = messages.some((message) => fromWire(message)?.key !== undefined)
+        ? await this.#parkedKeys(queue, signal)
+        : new Map<string, string>()
+      return messages.map((message) => toDeadLetter(message, parked))
     })
-    if (key !== undefined) await this.#order(queue, { op: 'replay', key, id }, signal)
   }
 
-  async release(destination: string, group: string, key: string, { signal }: Cancellable): Promise<void> {
+  async replay(destination: string, group: string, ids: readonly string[], { signal }: Bounded): Promise<number> {
     const queue = queueName(destination, group)
-    const id = (await this.#parkedKeys(queue, signal)).get(key)
-    if (id === undefined) throw new QueueError('ERR_QUEUE_NOT_FOUND', { destination })
-    await this.#order(queue, { op: 'release', key, id }, signal)
-  }
-
-  async #order(queue: string, control: Control, signal: AbortSignal | undefined): Promise<void> {
-    await this.#send(queue, controlToWire(control), signal)
-  }
-
-  async #send(queue: string, message: ReturnType<typeof controlToWire>, signal: AbortSignal | undefined): Promise<void> {
-    await this.#publisher.send({ exchange: '', routingKey: queue }, message, {
-      mandatory: true,
-      signal: signal ?? new AbortController().signal,
+    return this.#typed(destination, async () => {
+      const parked = await this.#parkedKeys(queue, signal)
+      return this.#take(queue, ids, signal, async (message) => {
+        const envelope = fromWire(message)
+        const letter = copyOf(message, { replays: factsOf(message).replays + 1 })
+        const key = envelope?.key
+        // The member at work puts it in front of the messages that wait for it.
+        const waited = envelope !== undefined && key !== undefined && parked.get(key) === envelope.id
+        await this.#send(queue, waited ? controlToWire({ op: 'replay', key, id: envelope.id }, letter) : letter, signal)
+      })
     })
+  }
+
+  async discard(destination: string, group: string, ids: readonly string[], { signal }: Bounded): Promise<number> {
+    const queue = queueName(destination, group)
+    return this.#typed(destination, async () => {
+      const parked = await this.#parkedKeys(queue, signal)
+      return this.#take(queue, ids, signal, async (message) => {
+        const envelope = fromWire(message)
+        if (envelope?.key === undefined || parked.get(envelope.key) !== envelope.id) return
+        await this.#send(queue, controlToWire({ op: 'release', key: envelope.key, id: envelope.id }), signal)
+      })
+    })
+  }
+
+  async release(destination: string, group: string, key: string, { signal }: Bounded): Promise<void> {
+    const queue = queueName(destination, group)
+    await this.#typed(destination, async () => {
+      const id = (await this.#parkedKeys(queue, signal)).get(key)
+      if (id === undefined) throw new QueueError('ERR_QUEUE_NOT_FOUND', { destination })
+      await this.#send(queue, controlToWire({ op: 'release', key, id }), signal)
+    })
+  }
+
+  async #send(queue: string, message: WireMessage, signal: AbortSignal): Promise<void> {
+    await this.#publisher.send({ exchange: '', routingKey: queue }, message, { mandatory: true, signal })
   }
 
   /** Only ordered groups have a log of their keys. */
-  async #parkedKeys(queue: string, signal: AbortSignal | undefined): Promise<Map<string, string>> {
-    if ((await this.#messageCount(keyLog(queue))) === undefined) return new Map()
-    return new KeyLog(this.#link, this.#publisher, queue).read(signal ?? new AbortController().signal)
+  async #parkedKeys(queue: string, signal: AbortSignal): Promise<ReadonlyMap<string, string>> {
+    if ((await queueCounts(this.#link, keyLog(queue), signal)) === undefined) return new Map()
+    return new KeyLog(this.#link, this.#publisher, queue).peek(signal)
   }
 
-  async #messageCount(queue: string): Promise<number | undefined> {
-    return this.#link.withChannel(async (channel) => {
-      try {
-        return (await channel.checkQueue(queue)).messageCount
-      } catch (error) {
-        if ((error as { code?: unknown }).code === 404) return undefined
-        throw error
-      }
+  async #take(
+    queue: string,
+    ids: readonly string[],
+    signal: AbortSignal,
+    each: (message: ConsumeMessage) => Promise<void>,
+  ): Promise<number> {
+    const wanted = new Set(ids)
+    let taken = 0
+    await this.#reader.read(deadQueue(queue), signal, async (message, ack) => {
+      if (!wanted.delete(idOf(message))) return false
+      await each(message)
+      ack()
+      taken += 1
+      return wanted.size === 0
     })
+    return taken
   }
 
-  /** The broker puts them back in its own time; who looks again should find them. */
-  async #returned(channel: Channel, queue: string, expected: number): Promise<void> {
-    for (let look = 0; look < 20; look += 1) {
-      if ((await channel.checkQueue(queue)).messageCount >= expected) return
-      await pause(25)
+  async #typed<T>(destination: string, work: () => Promise<T>): Promise<T> {
+    try {
+      return await work()
+    } catch (error) {
+      if (error instanceof Error && !QueueError.isInstance(error) && error.name === 'AbortError') throw error
+      throw typed(error, { destination })
     }
   }
+}
 
-  async #browse<T>(
-    queue: string,
-    look: (next: () => Promise<GetMessage | undefined>, take: (message: GetMessage) => void) => Promise<T>,
-  ): Promise<T> {
-    return this.#link.withChannel(async (channel) => {
-      let taken = 0
-      let kept = true
-      const take = (message: GetMessage): void => {
-        kept = false
-        channel.ack(message)
-      }
-      const next = async (): Promise<GetMessage | undefined> => {
-        const message = await channel.get(queue)
-        if (message === false) return undefined
-        taken += 1
-        return message
-      }
-      try {
-        return await look(next, take)
-      } finally {
-        channel.nackAll(true)
-        await this.#returned(channel, queue, taken - (kept ? 0 : 1))
-      }
-    })
-  }
+function idOf(message: Message): string {
+  return fromWire(message)?.id ?? (typeof message.properties.messageId === 'string' ? message.properties.messageId : '')
 }
 
 function toDeadLetter(message: Message, parked: ReadonlyMap<string, string>): DeadLetter {
   const envelope = fromWire(message)
-  const { attempt, reason, deadAt } = factsOf(message)
+  const { shown, reason, deadAt, replays } = factsOf(message)
   return {
-    id: envelope?.id ?? String(message.properties.messageId ?? ''),
+    id: idOf(message),
     key: envelope?.key,
     body: message.content.toString(),
     headers: envelope?.headers ?? {},
     publishedAt: new Date(envelope?.publishedAt ?? 0),
-    attempt,
+    attempt: shown,
     reason,
     deadAt: new Date(deadAt),
+    replays,
     parked: envelope?.key !== undefined && parked.get(envelope.key) === envelope.id,
   }
 }

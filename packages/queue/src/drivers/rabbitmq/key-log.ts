@@ -1,13 +1,39 @@
+import { orAborted } from '@platform/kernel'
+import type { Channel, ConsumeMessage } from 'amqplib'
+import { isIdentifier } from '../../envelope.ts'
+import { replyCode } from './faults.ts'
 import type { Link } from './link.ts'
 import type { ConfirmPublisher } from './publisher.ts'
 import { keyLog } from './topology.ts'
+import type { Tries } from './tries.ts'
 
 type Entry =
   | { readonly op: 'park'; readonly key: string; readonly id: string }
   | { readonly op: 'unpark'; readonly key: string }
-  | { readonly op: 'mark'; readonly id: string }
+  /** A member has begun to work, or has ended with nothing in hand. */
+  | { readonly op: 'own'; readonly id: string }
+  | { readonly op: 'left' }
+  | ({ readonly op: 'try'; readonly id: string } & Tries)
+  | { readonly op: 'done'; readonly id: string }
+  | { readonly op: 'snapshot'; readonly parked: readonly [string, string][] }
 
-/** A stream that remembers which keys of a group are parked, and by which dead letter: reading it takes nothing away. */
+export interface KeyState {
+  /** Key to the id of the dead letter that it waits for. */
+  readonly parked: Map<string, string>
+  readonly tries: Map<string, Tries>
+  /** Who worked before has left nothing half done. */
+  clean: boolean
+  entries: number
+}
+
+const appendTimeoutMs = 10_000
+/** A look waits so long for the log's first entry, and, once at its last chunk, for one more. */
+const firstEntryMs = 2_000
+const quietMs = 150
+/** The log is written anew when it is longer than this and more than ten times what it has to say. */
+const compactAbove = 2_000
+
+/** A stream that remembers which keys of a group are parked, and by which dead letter: reading it takes nothing away. Written by the member at work. */
 export class KeyLog {
   readonly #link: Link
   readonly #publisher: ConfirmPublisher
@@ -19,46 +45,182 @@ export class KeyLog {
     this.#stream = keyLog(queue)
   }
 
-  async park(key: string, id: string, signal: AbortSignal): Promise<void> {
-    await this.#append({ op: 'park', key, id }, signal)
+  park(key: string, id: string, signal: AbortSignal): Promise<void> {
+    return this.#append({ op: 'park', key, id }, signal)
   }
 
-  async unpark(key: string, signal: AbortSignal): Promise<void> {
-    await this.#append({ op: 'unpark', key }, signal)
+  unpark(key: string, signal: AbortSignal): Promise<void> {
+    return this.#append({ op: 'unpark', key }, signal)
   }
 
-  /** Everything up to now, as key → id of the dead letter. A mark of our own tells where now is. */
-  async read(signal: AbortSignal): Promise<Map<string, string>> {
-    const mark = crypto.randomUUID()
-    await this.#append({ op: 'mark', id: mark }, signal)
+  /** Before a message runs alone, or stays half done. */
+  tried(id: string, { counted, shown }: Tries, signal: AbortSignal): Promise<void> {
+    return this.#append({ op: 'try', id, counted, shown }, signal)
+  }
+
+  done(id: string, signal: AbortSignal): Promise<void> {
+    return this.#append({ op: 'done', id }, signal)
+  }
+
+  left(signal: AbortSignal): Promise<void> {
+    return this.#append({ op: 'left' }, signal)
+  }
+
+  /** Everything up to now, for the member that takes over. An entry of our own tells where now is. */
+  async takeOver(signal: AbortSignal): Promise<KeyState> {
+    await this.#finishCompaction(signal)
+    const id = crypto.randomUUID()
+    await this.#append({ op: 'own', id }, signal)
+    const state = await this.#read(signal, (entry) => entry?.op === 'own' && entry.id === id)
+    if (state.entries > compactAbove && state.entries > 10 * (state.parked.size + state.tries.size)) await this.#compact(state, signal)
+    return state
+  }
+
+  /** Everything up to about now, for who only looks: writes nothing. */
+  async peek(signal: AbortSignal): Promise<ReadonlyMap<string, string>> {
+    const last = await this.#lastChunk(signal)
+    if (last === undefined) return new Map()
+    const { parked } = await this.#read(signal, undefined, last)
+    return parked
+  }
+
+  /** Offset of the first entry of the last chunk; `undefined` when the log is empty. */
+  #lastChunk(signal: AbortSignal): Promise<number | undefined> {
+    return this.#follow('last', signal, (arrived, done) => {
+      const timer = setTimeout(() => done(undefined), firstEntryMs)
+      arrived((message) => {
+        clearTimeout(timer)
+        done(offsetOf(message))
+      })
+    })
+  }
+
+  #read(signal: AbortSignal, isEnd?: (entry: Entry | undefined) => boolean, lastChunk = 0): Promise<KeyState> {
+    const state: KeyState = { parked: new Map(), tries: new Map(), clean: true, entries: 0 }
+    return this.#follow('first', signal, (arrived, done) => {
+      let quiet: NodeJS.Timeout | undefined
+      arrived((message) => {
+        clearTimeout(quiet)
+        const entry = parseEntry(message.content)
+        state.entries += 1
+        if (isEnd?.(entry) === true) return done(state)
+        if (entry !== undefined) apply(state, entry)
+        if (isEnd === undefined && offsetOf(message) >= lastChunk) quiet = setTimeout(() => done(state), quietMs)
+      })
+    })
+  }
+
+  #follow<T>(
+    offset: 'first' | 'last',
+    signal: AbortSignal,
+    begin: (arrived: (each: (message: ConsumeMessage) => void) => void, done: (result: T) => void) => void,
+  ): Promise<T> {
     return this.#link.withChannel(
       (channel) =>
-        new Promise<Map<string, string>>((resolve, reject) => {
-          const parked = new Map<string, string>()
-          signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true })
+        new Promise<T>((resolve, reject) => {
+          let each: (message: ConsumeMessage) => void = () => {}
           channel.once('close', () => reject(new Error('channel closed while the key log was read')))
+          begin((handler) => {
+            each = handler
+          }, resolve)
           const follow = async (): Promise<void> => {
             await channel.prefetch(500)
+            const options = { arguments: { 'x-stream-offset': offset } }
             await channel.consume(
               this.#stream,
               (message) => {
                 if (message === null) return reject(new Error('the broker ended the reading of the key log'))
                 channel.ack(message)
-                const entry = JSON.parse(message.content.toString()) as Entry
-                if (entry.op === 'park') parked.set(entry.key, entry.id)
-                else if (entry.op === 'unpark') parked.delete(entry.key)
-                else if (entry.id === mark) resolve(parked)
+                each(message)
               },
-              { arguments: { 'x-stream-offset': 'first' } },
+              options,
             )
           }
           follow().catch(reject)
         }),
+      signal,
     )
   }
 
-  async #append(entry: Entry, signal: AbortSignal): Promise<void> {
-    const message = { content: Buffer.from(JSON.stringify(entry)), options: { persistent: true } }
-    await this.#publisher.send({ exchange: '', routingKey: this.#stream }, message, { mandatory: true, signal })
+  /** The sum goes to a queue first; only then is the stream made anew. A crash in between is finished by the next member. */
+  async #compact(state: KeyState, signal: AbortSignal): Promise<void> {
+    const sum: Entry = { op: 'snapshot', parked: [...state.parked] }
+    await this.#link.withChannel(
+      (channel) => channel.assertQueue(this.#sumQueue, { durable: true, arguments: { 'x-queue-type': 'quorum' } }),
+      signal,
+    )
+    await this.#send(this.#sumQueue, sum, signal)
+    await this.#finishCompaction(signal)
   }
+
+  async #finishCompaction(signal: AbortSignal): Promise<void> {
+    try {
+      await this.#link.withChannel(async (channel) => {
+        const sum = await channel.get(this.#sumQueue)
+        if (sum !== false) await this.#replaceBy(sum.content, channel, signal)
+        await channel.deleteQueue(this.#sumQueue)
+      }, signal)
+    } catch (error) {
+      if (replyCode(error) !== 404) throw error
+    }
+  }
+
+  async #replaceBy(sum: Buffer, channel: Channel, signal: AbortSignal): Promise<void> {
+    await channel.deleteQueue(this.#stream)
+    await channel.assertQueue(this.#stream, { durable: true, arguments: { 'x-queue-type': 'stream' } })
+    const entry = parseEntry(sum)
+    if (entry !== undefined) await this.#append(entry, signal)
+  }
+
+  get #sumQueue(): string {
+    return `${this.#stream}/sum`
+  }
+
+  #append(entry: Entry, signal: AbortSignal): Promise<void> {
+    return this.#send(this.#stream, entry, signal)
+  }
+
+  async #send(queue: string, entry: Entry, signal: AbortSignal): Promise<void> {
+    const message = { content: Buffer.from(JSON.stringify(entry)), options: { persistent: true } }
+    const bound = AbortSignal.any([signal, AbortSignal.timeout(appendTimeoutMs)])
+    await orAborted(this.#publisher.send({ exchange: '', routingKey: queue }, message, { mandatory: true, signal: bound }), bound)
+  }
+}
+
+function apply(state: KeyState, entry: Entry): void {
+  if (entry.op === 'park') state.parked.set(entry.key, entry.id)
+  else if (entry.op === 'unpark') state.parked.delete(entry.key)
+  else if (entry.op === 'try') state.tries.set(entry.id, entry)
+  else if (entry.op === 'done') state.tries.delete(entry.id)
+  else if (entry.op === 'own') state.clean = false
+  else if (entry.op === 'left') state.clean = true
+  else for (const [key, id] of entry.parked) state.parked.set(key, id)
+}
+
+function offsetOf(message: ConsumeMessage): number {
+  const offset: unknown = message.properties.headers?.['x-stream-offset']
+  return typeof offset === 'number' ? offset : 0
+}
+
+const isCount = (value: unknown): value is number => typeof value === 'number' && Number.isSafeInteger(value) && value >= 0
+
+/** What is no entry of ours is passed over. */
+function parseEntry(content: Buffer): Entry | undefined {
+  let value: unknown
+  try {
+    value = JSON.parse(content.toString())
+  } catch {
+    return undefined
+  }
+  const { op, key, id, counted, shown, parked } = (value ?? {}) as Record<string, unknown>
+  if (op === 'park' && isIdentifier(key) && isIdentifier(id)) return { op, key, id }
+  if (op === 'unpark' && isIdentifier(key)) return { op, key }
+  if ((op === 'own' || op === 'done') && isIdentifier(id)) return { op, id }
+  if (op === 'left') return { op }
+  if (op === 'try' && isIdentifier(id) && isCount(counted) && isCount(shown)) return { op, id, counted, shown }
+  if (op === 'snapshot' && Array.isArray(parked)) {
+    const pairs = parked.filter((pair): pair is [string, string] => Array.isArray(pair) && isIdentifier(pair[0]) && isIdentifier(pair[1]))
+    return { op, parked: pairs }
+  }
+  return undefined
 }

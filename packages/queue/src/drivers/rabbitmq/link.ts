@@ -1,29 +1,32 @@
-import { backoffMs, pause } from '@platform/kernel'
+import { backoffMs, orAborted, pause, settlesWithin } from '@platform/kernel'
 import amqp, { type Channel, type ChannelModel } from 'amqplib'
 import { QueueError } from '../../errors.ts'
 import { revealCredential, type LoggerLike } from '../../shapes.ts'
-import { inTime } from './in-time.ts'
 import type { ResolvedRabbitmqOptions } from './options.ts'
+import { tierOf, type Tier } from './tier.ts'
 
 const heartbeatSeconds = 10
 const connectTimeoutMs = 5_000
+/** A broker that does not answer must not hold a close: its side ends with the connection. */
+const closeTimeoutMs = 2_000
 
-/** One connection that is made when somebody asks and made again after a loss. */
+/** One connection that is made when somebody asks and made again after a loss. It holds the process until closed, as its socket does. */
 export class Link {
+  readonly name: string
   readonly #options: ResolvedRabbitmqOptions
-  readonly #name: string
   readonly #logger: LoggerLike
   readonly #closing = new AbortController()
   #dialing: Promise<ChannelModel> | undefined
   #current: ChannelModel | undefined
   #turn = 0
+  #tier: Tier | undefined
   /** Set while the broker refuses publishes for want of memory or disk. */
   blockedSince: number | undefined
   onUnblocked: () => void = () => {}
 
   constructor(options: ResolvedRabbitmqOptions, name: string, logger: LoggerLike) {
     this.#options = options
-    this.#name = name
+    this.name = name
     this.#logger = logger
   }
 
@@ -31,20 +34,30 @@ export class Link {
     return this.#current !== undefined
   }
 
-  /** Resolves with a live connection; waits as long as it takes, until closed. */
-  connection(): Promise<ChannelModel> {
+  /** Known from the first connection on. */
+  get tier(): Tier | undefined {
+    return this.#tier
+  }
+
+  /** Resolves with a live connection; waits as long as it takes, until closed or aborted. */
+  async connection(signal?: AbortSignal): Promise<ChannelModel> {
+    this.#closing.signal.throwIfAborted()
     this.#dialing ??= this.#dial()
-    return this.#dialing
+    return orAborted(this.#dialing, signal)
   }
 
   /** Declarations and look-ups happen on channels of their own: what the broker refuses closes the channel, and only that. */
-  async withChannel<T>(work: (channel: Channel) => Promise<T>): Promise<T> {
-    const channel = await (await this.connection()).createChannel()
+  async withChannel<T>(work: (channel: Channel) => Promise<T>, signal?: AbortSignal): Promise<T> {
+    const connection = await this.connection(signal)
+    const close = (channel: Channel): void => void channel.close().catch(() => {})
+    const channel = await orAborted(connection.createChannel(), signal, close)
     channel.on('error', () => {})
     try {
-      return await work(channel)
+      return await orAborted(work(channel), signal)
     } finally {
-      await channel.close().catch(() => {})
+      // What the channel held is back when the broker has answered.
+      const closing = channel.close().catch(() => {})
+      if (signal?.aborted !== true) await settlesWithin(closing, closeTimeoutMs)
     }
   }
 
@@ -53,7 +66,7 @@ export class Link {
     this.#dialing?.catch(() => {})
     const connection = this.#current
     if (connection === undefined) return
-    await inTime(connection.close())
+    await settlesWithin(connection.close(), closeTimeoutMs)
     // amqplib has no way to give a connection up; a silent one would live on until its heartbeats fail.
     ;(connection.connection as unknown as { stream?: { destroy(): void } }).stream?.destroy()
   }
@@ -64,7 +77,7 @@ export class Link {
       try {
         return this.#adopt(await this.#connect())
       } catch (error) {
-        if (attempt === 1) this.#logger.warn({ err: error, connection: this.#name }, 'broker cannot be reached; retrying')
+        if (attempt === 1) this.#logger.warn({ err: error, connection: this.name }, 'broker cannot be reached; retrying')
         // Somebody awaits the connection: this pause holds the process.
         await pause(50 + backoffMs(attempt, 100, 5_000), this.#closing.signal).catch(() => {})
       }
@@ -79,7 +92,8 @@ export class Link {
     return amqp.connect(url.href, {
       timeout: connectTimeoutMs,
       noDelay: true,
-      clientProperties: { connection_name: this.#name },
+      clientProperties: { connection_name: this.name },
+      ...(this.#options.tls as object),
       ...(username === undefined || password === undefined
         ? {}
         : { credentials: amqp.credentials.plain(username, await revealCredential(password)) }),
@@ -89,10 +103,18 @@ export class Link {
   #adopt(connection: ChannelModel): ChannelModel {
     this.#current = connection
     this.blockedSince = undefined
-    connection.on('error', (error: Error) => this.#logger.warn({ err: error, connection: this.#name }, 'broker connection lost'))
+    const { version } = (connection.connection as unknown as { serverProperties?: { version?: unknown } }).serverProperties ?? {}
+    this.#tier = tierOf(version)
+    if (this.#tier === undefined) {
+      this.#logger.warn(
+        { version: String(version).slice(0, 40), connection: this.name },
+        'this version of RabbitMQ is not known; 3.10 or later is needed',
+      )
+    }
+    connection.on('error', (error: Error) => this.#logger.warn({ err: error, connection: this.name }, 'broker connection lost'))
     connection.on('blocked', (reason: string) => {
       this.blockedSince = performance.now()
-      this.#logger.warn({ reason, connection: this.#name }, 'broker refuses publishes')
+      this.#logger.warn({ reason, connection: this.name }, 'broker refuses publishes')
     })
     connection.on('unblocked', () => {
       this.blockedSince = undefined

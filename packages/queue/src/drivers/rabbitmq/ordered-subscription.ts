@@ -1,40 +1,41 @@
+import { settlesWithin } from '@platform/kernel'
 import type { ConsumeMessage } from 'amqplib'
 import type { DriverSubscription, Envelope, Lease, Receive, Subscription } from '../../driver.ts'
-import { Intake, type Generation } from './intake.ts'
-import { KeyLog } from './key-log.ts'
-import { Releaser } from './releaser.ts'
+import type { Generation } from './generation.ts'
+import { Intake } from './intake.ts'
+import { KeyLog, type KeyState } from './key-log.ts'
+import { Lane } from './lane.ts'
+import { Parking } from './parking.ts'
+import { Settlement } from './settle.ts'
 import type { SubscriptionParts } from './subscription.ts'
-import { deadQueue, declareSubscription, parkedQueue } from './topology.ts'
-import { controlFromWire, copyOf, earlierDeliveries, factsOf, fromWire, type Control, type Facts } from './wire.ts'
+import { declareSubscription } from './topology.ts'
+import type { Tries } from './tries.ts'
+import { controlFromWire, earlierDeliveries, factsOf, fromWire } from './wire.ts'
 
 /** A message of a lane and the channel that it is to be acknowledged on. */
 export interface Item {
+  readonly id: string
   readonly message: ConsumeMessage
   readonly generation: Generation
   readonly envelope: Envelope | undefined
-  attempt: number
+  readonly tries: Tries
+  /** Somebody else may have died of it. */
+  readonly suspect: boolean
+  /** A message of the group's queue; a parked one, or a dead letter that is replayed; the end of a release, which is no message. */
+  readonly from: 'queue' | 'parked' | 'replayed' | 'gate'
 }
 
-/** What ends a release: reached when everything that waited for it is done. */
-interface Gate {
-  readonly pass: () => Promise<void>
-}
-
-/** One key's messages in order. Busy from the start of a handler to its settlement, over retries, and while a release is prepared. */
-interface Lane {
-  readonly key: string
-  waiting: (Item | Gate)[]
-  busy: boolean
-  release: { readonly side: Generation | undefined; readonly control: Item } | undefined
-}
+/** What could be neither settled nor given back at once comes again after this. */
+const giveBackMs = 1_000
+const leaveTimeoutMs = 3_000
 
 /**
- * A member of an ordered group. The broker lets one member at a time work (single active consumer) and hands out in publishing order;
- * this class keeps the order per key while keys go on side by side:
- *  - a lane hands out its next message when the one before is settled; a retry keeps its message in hand, and so its key;
- *  - a key that failed for good is parked: its messages move to a queue of their own, and a stream remembers the key;
- *  - a release, which arrives as a message in the group's queue, brings them back in front of what is new, and ends with the key unparked.
- * Every delivery waits until the stream has been read, since another member may have parked keys before.
+ * A member of an ordered group. The broker lets one member at a time work (single active consumer) and hands out in publishing order; this
+ * class keeps the order per key while keys go on side by side: see `Lane`. A key that failed for good is parked: see `Parking`.
+ *
+ * Who is at work is at work until nothing is in hand. At the end no further handler begins, but the channel stays open until the last one is
+ * settled; then one step closes it: the broker takes back in order what was not begun, and lets the next member begin.
+ * Every delivery waits until the key log has been read, since another member may have parked keys or left something half done.
  */
 export class OrderedSubscription implements DriverSubscription {
   readonly #parts: SubscriptionParts
@@ -42,19 +43,23 @@ export class OrderedSubscription implements DriverSubscription {
   readonly #receive: Receive
   readonly #concurrency: number
   readonly #log: KeyLog
-  readonly #releaser: Releaser
+  readonly #settlement: Settlement
+  readonly #parking: Parking
   readonly #intake: Intake
-  readonly #lanes = new Map<string, Lane>()
-  readonly #moves = new Set<Promise<void>>()
-  readonly #retries = new Map<NodeJS.Timeout, Item>()
-  #parked = new Map<string, string>()
+  readonly #lanes = new Map<string, Lane<Item>>()
+  readonly #timers = new Map<NodeJS.Timeout, Item>()
+  /** Tries of messages that stay unsettled at the end; the next member is to know of them. */
+  readonly #owed = new Map<string, Tries>()
+  readonly #seen = new Set<string>()
   #loose: Item[] = []
-  #runnable: Lane[] = []
-  #synchronised: Generation | undefined
-  #synchronising: Generation | undefined
+  #runnable: Lane<Item>[] = []
+  #state: KeyState | undefined
+  #generation: Generation | undefined
   #early: ConsumeMessage[] = []
   #running = 0
+  #unsettled = 0
   #stopped = false
+  #left: Promise<void> | undefined
 
   constructor(queue: string, subscription: Subscription, receive: Receive, parts: SubscriptionParts) {
     this.#parts = parts
@@ -62,88 +67,131 @@ export class OrderedSubscription implements DriverSubscription {
     this.#receive = receive
     this.#concurrency = subscription.concurrency
     this.#log = new KeyLog(parts.link, parts.publisher, queue)
-    this.#releaser = new Releaser(parts.link, queue)
+    const restore = async (): Promise<void> => void (await declareSubscription(parts.link, subscription))
+    this.#settlement = new Settlement(queue, { ...parts, restore })
+    this.#parking = new Parking(queue, { log: this.#log, settlement: this.#settlement, link: parts.link })
     this.#intake = new Intake({
       link: parts.link,
       queue,
-      prefetch: prefetchFor(subscription.concurrency),
+      prefetch: subscription.prefetch,
       logger: parts.logger,
-      prepare: async () => void (await declareSubscription(parts.link, subscription)),
+      prepare: restore,
       handlers: { message: (message, generation) => this.#arrive(message, generation), ended: (generation) => this.#ended(generation) },
     })
   }
 
   trouble(): string | undefined {
-    return undefined
+    if (this.#unsettled > 0) return `${this.#unsettled} messages could not be settled and come again; their keys wait`
+    return this.#stopped ? undefined : this.#intake.trouble()
   }
 
   async quiesce(): Promise<void> {
     this.#stopped = true
-    await this.#intake.cancel()
-    this.#giveBack()
+    this.#leaveWhenDone()
   }
 
   async close(): Promise<void> {
-    await this.quiesce()
-    for (const lane of this.#lanes.values()) await lane.release?.side?.channel.close().catch(() => {})
+    this.#stopped = true
+    this.#left ??= this.#leave()
+    await this.#left
+  }
+
+  /** Before the last handler is settled nobody else may begin. */
+  #leaveWhenDone(): void {
+    if (this.#stopped && this.#running === 0) this.#left ??= this.#leave()
+  }
+
+  async #leave(): Promise<void> {
+    for (const [timer, item] of this.#timers) {
+      clearTimeout(timer)
+      this.#owed.set(item.id, item.tries)
+    }
+    this.#timers.clear()
+    const generation = this.#generation
+    // Only who had taken over has something to say.
+    if (generation?.alive === true && this.#state !== undefined) {
+      const saying = this.#sayGoodbye(generation).catch((error: unknown) => {
+        this.#parts.logger.debug({ err: error, queue: this.#queue }, 'the key log could not be told of the end')
+      })
+      await settlesWithin(saying, leaveTimeoutMs)
+    }
+    this.#parking.close()
     await this.#intake.close()
   }
 
-  #arrive(message: ConsumeMessage, generation: Generation): void {
-    if (this.#stopped) {
-      generation.requeue(message)
-      return
-    }
-    if (this.#synchronised === generation) {
-      this.#accept(message, generation)
-      return
-    }
-    this.#early.push(message)
-    if (this.#synchronising !== generation) void this.#synchronise(generation)
+  async #sayGoodbye({ signal }: Generation): Promise<void> {
+    for (const [id, tries] of this.#owed) await this.#log.tried(id, tries, signal)
+    await this.#log.left(signal)
   }
 
-  async #synchronise(generation: Generation): Promise<void> {
-    this.#synchronising = generation
+  #arrive(message: ConsumeMessage, generation: Generation): void {
+    // Left where it is: the broker takes it back, in its place, when the channel closes.
+    if (this.#stopped) return
+    if (this.#generation === generation && this.#state !== undefined) return this.#accept(message, generation, this.#state)
+    this.#early.push(message)
+    if (this.#generation !== generation) void this.#takeOver(generation)
+  }
+
+  async #takeOver(generation: Generation): Promise<void> {
+    this.#generation = generation
+    let state: KeyState
     try {
-      this.#parked = await this.#log.read(generation.signal)
+      state = await this.#log.takeOver(generation.signal)
     } catch (error) {
-      this.#restart(generation, error, 'parked keys cannot be read')
-      return
+      return this.#restart(generation, error, 'parked keys cannot be read')
     }
     if (!generation.alive) return
-    this.#synchronised = generation
+    this.#parking.begin(state.parked)
+    this.#state = state
     for (const message of this.#early.splice(0)) this.#arrive(message, generation)
+    this.#leaveWhenDone()
   }
 
-  #accept(message: ConsumeMessage, generation: Generation): void {
+  #accept(message: ConsumeMessage, generation: Generation, state: KeyState): void {
     const control = controlFromWire(message)
-    const envelope = fromWire(message)
-    const attempt = Math.max(1, factsOf(message).attempt) + earlierDeliveries(message)
-    const item: Item = { message, generation, envelope, attempt }
-    if (control !== undefined) {
-      void this.#release(control, item)
-      return
+    const envelope = control === 'invalid' ? undefined : fromWire(message)
+    const id = envelope?.id ?? `${message.fields.deliveryTag}`
+    const from = control !== 'invalid' && control?.op === 'replay' ? 'replayed' : 'queue'
+    const item: Item = { id, message, generation, envelope, ...this.#judge(message, envelope, state), from }
+    if (control !== undefined && control !== 'invalid') {
+      const lane = this.#lane(control.key)
+      if (this.#parking.mayRelease(lane, control)) return void this.#release(lane, item)
+      // Its key was released meanwhile. A letter that came along is a message like others; an order alone has nothing to say any more.
+      if (control.op === 'release' || envelope === undefined) return generation.ack(message)
     }
     const key = envelope?.key
     if (key === undefined) {
       this.#loose.push(item)
-      this.#pump()
-      return
+      return this.#pump()
     }
     const lane = this.#lane(key)
-    if (this.#parked.has(key) && lane.release === undefined) this.#park(lane, item)
-    else lane.waiting.push(item)
+    if (this.#parking.isParked(lane)) this.#park(lane, item)
+    else lane.add({ ...item, from: 'queue' })
     this.#offer(lane)
   }
 
-  /** Makes a lane runnable when it has something to do and nothing in hand; forgets it when it has nothing at all. */
-  #offer(lane: Lane): void {
-    if (lane.busy) return
-    if (lane.waiting.length > 0) {
-      lane.busy = true
+  /** Only the first of a key can have been begun by somebody else: those behind it wait for it everywhere. */
+  #judge(message: ConsumeMessage, envelope: Envelope | undefined, { tries, clean }: KeyState): { tries: Tries; suspect: boolean } {
+    const { counted, shown } = factsOf(message)
+    const first = envelope?.key === undefined || !this.#seen.has(envelope.key)
+    if (envelope?.key !== undefined) this.#seen.add(envelope.key)
+    const deliveries = earlierDeliveries(message)
+    const plain = { tries: { counted, shown }, suspect: false }
+    if (deliveries === 0 || envelope === undefined) return plain
+    const recalled = this.#parts.givenBack.recall(this.#name(envelope.id), deliveries)
+    if (recalled !== undefined) return { tries: recalled, suspect: false }
+    const logged = tries.get(envelope.id)
+    if (clean) return logged === undefined ? plain : { tries: logged, suspect: false }
+    if (!first) return plain
+    return { tries: logged ?? { counted, shown: shown + 1 }, suspect: true }
+  }
+
+  /** Queues a lane for a handler when it has something to do and nothing in hand; forgets it when it has nothing at all. */
+  #offer(lane: Lane<Item>): void {
+    if (lane.offer()) {
       this.#runnable.push(lane)
       this.#pump()
-    } else if (lane.release === undefined) this.#lanes.delete(lane.key)
+    } else if (lane.empty && !this.#parking.isReleasing(lane)) this.#lanes.delete(lane.key)
   }
 
   #pump(): void {
@@ -154,179 +202,178 @@ export class OrderedSubscription implements DriverSubscription {
         continue
       }
       const lane = this.#runnable.shift()
-      if (lane === undefined) return
-      const next = lane.waiting.shift()
-      if (next === undefined) this.#freed(lane)
-      else if ('pass' in next) void next.pass().finally(() => this.#freed(lane))
+      if (lane === undefined) break
+      const next = lane.take()
+      if (next === undefined) this.#offer(lane)
+      else if (next.from === 'gate') void this.#pass(lane, next)
       else this.#hand(next, lane)
     }
+    this.#leaveWhenDone()
   }
 
-  #hand(item: Item, lane: Lane | undefined): void {
-    let postponed = false
-    const { message, generation, attempt } = item
-    const bury = async (reason: string): Promise<void> => {
-      await this.#copy(item, deadQueue(this.#queue), { attempt, reason, deadAt: Date.now() })
-      if (lane === undefined) generation.ack(message)
-      else await this.#parkBy(lane, item)
-    }
-    const retry = async (delayMs: number): Promise<void> => {
-      // Nobody stays to hold it: the broker keeps its place, and counts the delivery as the attempt.
-      if (this.#stopped) return generation.requeue(message)
-      if (lane === undefined) {
-        const queue = await this.#parts.waits.ensure({ exchange: '', routingKey: this.#queue }, delayMs)
-        await this.#copy(item, queue, { attempt: attempt + 1 })
-        generation.ack(message)
-        return
-      }
-      postponed = true
-      this.#postpone(lane, item, delayMs)
-    }
-    const lease: Lease = {
-      envelope: item.envelope,
-      attempt,
-      begun: attempt - 1,
-      alone: false,
-      signal: generation.signal,
-      ack: async () => generation.ack(message),
-      retry,
-      deadLetter: bury,
-      release: async () => generation.requeue(message),
-    }
+  #hand(item: Item, lane: Lane<Item> | undefined): void {
     this.#running += 1
-    void this.#receive(lease).finally(() => {
-      this.#running -= 1
-      if (lane !== undefined && !postponed) this.#freed(lane)
-      this.#pump()
-    })
+    const run = (): Promise<void> => this.#receive(this.#lease(item, lane))
+    const running = item.suspect ? this.#parts.alone(() => this.#tryAlone(item, run)) : run()
+    void running
+      .catch((error: unknown) => this.#restart(item.generation, error, 'a message whose earlier try did not end cannot be tried'))
+      .finally(() => {
+        this.#running -= 1
+        if (lane?.state.at === 'handling' && lane.state.item === item) lane.settled()
+        if (lane !== undefined) this.#offer(lane)
+        this.#pump()
+      })
   }
 
-  #freed(lane: Lane): void {
-    lane.busy = false
-    this.#offer(lane)
+  /** The log is told before the try begins: if the process ends in it, the next member knows by what. */
+  async #tryAlone(item: Item, run: () => Promise<void>): Promise<void> {
+    if (this.#stopped || !item.generation.alive) return
+    await this.#log.tried(item.id, { counted: item.tries.counted + 1, shown: item.tries.shown + 1 }, item.generation.signal)
+    await run()
+    if (item.generation.alive) await this.#log.done(item.id, item.generation.signal).catch(() => {})
   }
 
-  #postpone(lane: Lane, item: Item, delayMs: number): void {
+  #lease(item: Item, lane: Lane<Item> | undefined): Lease {
+    const { generation, tries } = item
+    const next = { counted: tries.counted + 1, shown: tries.shown + 1 }
+    const settled = async (work: () => Promise<void> | void): Promise<void> => {
+      try {
+        await work()
+      } catch (error) {
+        this.#unsettle(item, lane, error)
+        throw error
+      }
+    }
+    return {
+      envelope: item.envelope,
+      attempt: tries.shown + 1,
+      begun: tries.counted,
+      alone: item.suspect,
+      signal: generation.signal,
+      ack: () => settled(() => this.#acknowledge(item)),
+      retry: (delayMs) =>
+        settled(() => (lane === undefined ? this.#settlement.retry(item, delayMs, next) : this.#postpone(lane, item, next, delayMs))),
+      deadLetter: (reason) => settled(() => this.#bury(lane, item, reason)),
+      // Its place is kept by the open channel; who comes next is told of the try.
+      release: async () => void this.#owed.set(item.id, { counted: tries.counted, shown: tries.shown + 1 }),
+    }
+  }
+
+  /** A replayed dead letter stays, with its order, until the release has ended. */
+  #acknowledge({ from, generation, message }: Item): void {
+    if (from !== 'replayed') generation.ack(message)
+    else generation.signal.throwIfAborted()
+  }
+
+  #postpone(lane: Lane<Item>, item: Item, tries: Tries, delayMs: number): void {
+    item.generation.signal.throwIfAborted()
+    const again: Item = { ...item, tries, suspect: false }
+    if (lane.state.at !== 'handling' || lane.state.item !== item) return
+    lane.postpone(again)
+    if (this.#stopped) return void this.#owed.set(item.id, tries)
     const timer = setTimeout(() => {
-      this.#retries.delete(timer)
-      if (item.generation.alive) lane.waiting.unshift({ ...item, attempt: item.attempt + 1 })
-      this.#freed(lane)
+      this.#timers.delete(timer)
+      if (!this.#stopped && lane.again(again)) this.#offer(lane)
     }, delayMs)
-    this.#retries.set(timer, item)
+    this.#timers.set(timer, again)
   }
 
   /** Dead letter first, then the memory of the key, then the acknowledgement: a crash in between repeats, and loses nothing. */
-  async #parkBy(lane: Lane, item: Item): Promise<void> {
-    const id = item.envelope?.id ?? ''
-    await this.#log.park(lane.key, id, item.generation.signal)
-    item.generation.ack(item.message)
-    this.#parked.set(lane.key, id)
-    const { release } = lane
-    lane.release = undefined
-    const waiting = lane.waiting.splice(0).filter((entry): entry is Item => !('pass' in entry))
-    // What had come from the parked queue goes back to its front; what is new follows to its end.
-    for (const entry of waiting) if (entry.generation === release?.side && entry.generation.alive) entry.generation.requeue(entry.message)
-    for (const entry of waiting) if (entry.generation !== release?.side) this.#park(lane, entry)
-    if (release === undefined) return
-    await release.side?.channel.close().catch(() => {})
-    if (release.control.generation.alive) release.control.generation.ack(release.control.message)
+  async #bury(lane: Lane<Item> | undefined, item: Item, reason: string): Promise<void> {
+    await this.#settlement.bury(item, reason, item.tries, factsOf(item.message).replays)
+    if (lane !== undefined) {
+      const moving = await this.#parking.park(lane, item)
+      for (const waiting of moving) this.#park(lane, waiting)
+    } else item.generation.ack(item.message)
   }
 
-  #park(lane: Lane, item: Item): void {
-    const move = this.#copy(item, parkedQueue(this.#queue), {})
-      .then(() => item.generation.ack(item.message))
-      .catch((error: unknown) =>
-        this.#restart(item.generation, error, `a message of a parked key cannot be moved (${lane.key.length} characters)`),
-      )
-      .finally(() => this.#moves.delete(move))
-    this.#moves.add(move)
-  }
-
-  async #release(control: Control, item: Item): Promise<void> {
-    const lane = this.#lane(control.key)
-    const parkedBy = this.#parked.get(control.key)
-    const obsolete =
-      parkedBy === undefined || (control.op === 'replay' && parkedBy !== control.id) || lane.release !== undefined || lane.busy
-    if (obsolete) {
-      item.generation.ack(item.message)
-      return
+  /** The message could be settled nowhere: it is given back and comes again, its key waits for it, and the handler's place is free. */
+  #unsettle(item: Item, lane: Lane<Item> | undefined, error: unknown): void {
+    const { generation } = item
+    if (!generation.alive || this.#stopped) return
+    this.#parts.logger.warn(
+      { err: error, queue: this.#queue, messageId: item.id },
+      'a delivery could not be settled; its key waits until it comes again',
+    )
+    // What came from elsewhere cannot be given back alone.
+    if (item.from !== 'queue' || (lane !== undefined && (lane.state.at !== 'handling' || lane.state.item !== item))) {
+      return this.#restart(generation, error, 'a release could not go on')
     }
-    // From here on, new messages of the key wait in the lane.
-    lane.busy = true
-    lane.release = { side: undefined, control: item }
+    lane?.block(item.id)
+    this.#unsettled += 1
+    setTimeout(() => {
+      this.#unsettled -= 1
+      if (!generation.alive || this.#stopped) return
+      this.#parts.givenBack.remember(this.#name(item.id), earlierDeliveries(item.message), { ...item.tries, shown: item.tries.shown + 1 })
+      generation.requeue(item.message)
+    }, giveBackMs)
+  }
+
+  #park(lane: Lane<Item>, item: Item): void {
+    this.#parking
+      .moveAway(item)
+      .catch((error: unknown) => this.#restart(item.generation, error, 'a message of a parked key cannot be moved'))
+      .finally(() => this.#offer(lane))
+  }
+
+  async #release(lane: Lane<Item>, order: Item): Promise<void> {
     try {
-      await Promise.all(this.#moves)
-      const { side, messages } = await this.#releaser.collect(control, item.generation.signal)
-      lane.release = { side, control: item }
-      const base = 1 + earlierDeliveries(item.message)
-      const returned = messages.map((message): Item => ({ message, generation: side, envelope: fromWire(message), attempt: base }))
-      const pass = async (): Promise<void> => this.#unpark(lane, side, item)
-      lane.waiting.unshift(...returned, { pass })
-      this.#freed(lane)
+      lane.fetch()
+      lane.fetched(await this.#parking.release(lane, order))
+      this.#offer(lane)
     } catch (error) {
-      this.#restart(item.generation, error, 'a parked key cannot be released')
+      this.#restart(order.generation, error, 'a parked key cannot be released')
     }
   }
 
-  async #unpark(lane: Lane, side: Generation, control: Item): Promise<void> {
+  async #pass(lane: Lane<Item>, gate: Item): Promise<void> {
     try {
-      await this.#log.unpark(lane.key, control.generation.signal)
-      this.#parked.delete(lane.key)
-      lane.release = undefined
-      await side.channel.close().catch(() => {})
-      control.generation.ack(control.message)
+      await this.#parking.endRelease(lane)
     } catch (error) {
-      this.#restart(control.generation, error, 'a parked key cannot be released')
+      this.#restart(gate.generation, error, 'a parked key cannot be released')
     }
-  }
-
-  async #copy(item: Item, queue: string, facts: Facts): Promise<void> {
-    const { signal } = item.generation
-    await this.#parts.publisher.send({ exchange: '', routingKey: queue }, copyOf(item.message, facts), { mandatory: true, signal })
+    if (lane.state.at === 'handling') lane.settled()
+    this.#offer(lane)
   }
 
   /** Begin again from what the broker has: everything in hand is redelivered in order. */
   #restart(generation: Generation, error: unknown, message: string): void {
     if (!generation.alive) return
     this.#parts.logger.warn({ err: error, queue: this.#queue }, `${message}; subscribing anew`)
-    void generation.channel.close().catch(() => generation.end())
+    void generation.close()
   }
 
   #ended(generation: Generation): void {
-    if (this.#synchronising === generation) this.#early = []
-    this.#synchronised = undefined
-    this.#synchronising = undefined
-    this.#loose = []
-    for (const [timer] of this.#retries) clearTimeout(timer)
-    const postponed = new Set([...this.#retries.values()].map((item) => item.envelope?.key))
-    this.#retries.clear()
+    if (this.#generation !== generation) return
+    this.#generation = undefined
+    this.#state = undefined
+    this.#early = []
+    this.#seen.clear()
+    for (const timer of this.#timers.keys()) clearTimeout(timer)
+    this.#timers.clear()
+    this.#parking.end()
+    for (const item of this.#loose.splice(0)) this.#remember(item, false)
     for (const lane of this.#lanes.values()) {
-      void lane.release?.side?.channel.close().catch(() => {})
-      const preparing = lane.release !== undefined && lane.release.side === undefined
-      lane.release = undefined
-      lane.waiting = []
-      // A lane whose handler still runs stays busy until that ends.
-      if (postponed.has(lane.key) || preparing) this.#freed(lane)
+      const { state } = lane
+      if (state.at === 'handling' && state.item.from !== 'gate') this.#remember(state.item, true)
+      for (const item of lane.reset()) this.#remember(item, false)
+      this.#offer(lane)
     }
   }
 
-  #giveBack(): void {
-    const items = [...this.#retries.values(), ...[...this.#lanes.values()].flatMap((lane) => lane.waiting), ...this.#loose]
-    for (const [timer] of this.#retries) clearTimeout(timer)
-    this.#retries.clear()
-    for (const lane of this.#lanes.values()) lane.waiting = []
-    this.#loose = []
-    for (const item of items) if (!('pass' in item) && item.generation.alive) item.generation.requeue(item.message)
+  #remember({ id, message, tries, from }: Item, begun: boolean): void {
+    if (from !== 'queue') return
+    const shown = tries.shown + (begun ? 1 : 0)
+    this.#parts.givenBack.remember(this.#name(id), earlierDeliveries(message), { counted: tries.counted, shown })
   }
 
-  #lane(key: string): Lane {
+  #name(id: string): string {
+    return `${this.#queue} ${id}`
+  }
+
+  #lane(key: string): Lane<Item> {
     let lane = this.#lanes.get(key)
-    if (lane === undefined) this.#lanes.set(key, (lane = { key, waiting: [], busy: false, release: undefined }))
+    if (lane === undefined) this.#lanes.set(key, (lane = new Lane<Item>(key)))
     return lane
   }
-}
-
-/** Ahead of the handlers, so that one slow key does not keep the others from being seen. */
-export function prefetchFor(concurrency: number): number {
-  return Math.max(64, concurrency * 8)
 }

@@ -1,5 +1,6 @@
 import type { ConfirmChannel, Message } from 'amqplib'
 import { QueueError } from '../../errors.ts'
+import { replyCode } from './faults.ts'
 import type { Link } from './link.ts'
 import type { WireMessage } from './wire.ts'
 
@@ -19,64 +20,109 @@ interface Entry extends SendRequest {
   readonly message: WireMessage
   resolve(): void
   reject(error: unknown): void
+  /** Leaves every list at once: nothing is kept after its caller has given it up. */
+  readonly leave: () => void
   returned: boolean
 }
 
+/** An error of the channel, not of the connection: the broker did not like one of the messages in flight, and does not say which. */
+interface Refusal {
+  readonly error: unknown
+}
+
 /**
- * Publishes with confirms on one channel: a bounded number in flight, the rest waits in order. What was in flight when the channel is
- * lost has an unknown fate and is rejected as such; what waited goes out on the next channel.
+ * Publishes with confirms on one channel: a bounded number in flight, the rest waits in order. When the connection is lost, what was in
+ * flight has an unknown fate and is rejected as such; what waited goes out on the next channel. When the broker closes the channel because
+ * of one message, those in flight go out once more, each alone, so that only the one it does not like is refused.
  */
 export class ConfirmPublisher {
   readonly #link: Link
   readonly #window: number
-  #waiting: Entry[] = []
+  readonly #maxMessageBytes: number
+  #waiting = new Set<Entry>()
+  /** To be sent alone, before everything that waits. */
+  readonly #alone = new Set<Entry>()
   readonly #inFlight = new Map<string, Entry>()
   #channel: ConfirmChannel | undefined
   #opening = false
   #full = false
   #sequence = 0
-  #closed = false
+  #refusal: Refusal | undefined
   #idle: (() => void)[] = []
 
-  constructor(link: Link, window: number) {
+  constructor(link: Link, { maxUnconfirmed, maxMessageBytes }: { maxUnconfirmed: number; maxMessageBytes: number }) {
     this.#link = link
-    this.#window = window
+    this.#window = maxUnconfirmed
+    this.#maxMessageBytes = maxMessageBytes
     link.onUnblocked = () => this.#pump()
   }
 
-  send(target: Target, message: WireMessage, request: SendRequest): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const { mandatory, signal } = request
-      this.#waiting.push({ target, message, mandatory, signal, resolve, reject, returned: false })
-      this.#pump()
-    })
+  get kept(): number {
+    return this.#waiting.size + this.#alone.size + this.#inFlight.size
   }
 
-  /** Resolves when nothing waits and nothing is in flight, or at the abort. */
-  async flushed(signal: AbortSignal | undefined): Promise<void> {
-    this.#closed = true
-    if (this.#waiting.length + this.#inFlight.size === 0 || signal?.aborted === true) return
-    await new Promise<void>((resolve) => {
-      this.#idle.push(resolve)
-      signal?.addEventListener('abort', () => resolve(), { once: true })
-    })
+  async send(target: Target, message: WireMessage, { mandatory, signal }: SendRequest): Promise<void> {
+    signal.throwIfAborted()
+    const bytes = message.content.byteLength
+    if (bytes > this.#maxMessageBytes) {
+      throw new QueueError('ERR_QUEUE_REFUSED', {
+        detail: `the body has ${bytes} bytes, more than maxMessageBytes (${this.#maxMessageBytes})`,
+      })
+    }
+    let entry: Entry | undefined
+    try {
+      await new Promise<void>((resolve, reject) => {
+        const leave = (): void => {
+          // In flight it stays known by its tag, since the confirm will come, but without what it carries.
+          if (entry !== undefined) {
+            this.#waiting.delete(entry)
+            this.#alone.delete(entry)
+          }
+          reject(signal.reason as Error)
+          this.#settleIdle()
+        }
+        entry = { target, message, mandatory, signal, resolve, reject, leave, returned: false }
+        signal.addEventListener('abort', leave, { once: true })
+        this.#waiting.add(entry)
+        this.#pump()
+      })
+    } finally {
+      if (entry !== undefined) signal.removeEventListener('abort', entry.leave)
+    }
+  }
+
+  /** Resolves when nothing waits and nothing is in flight. */
+  async flushed(): Promise<void> {
+    if (this.kept > 0) await new Promise<void>((resolve) => this.#idle.push(resolve))
   }
 
   #pump(): void {
     const channel = this.#channel
     if (channel === undefined) {
-      if (!this.#opening && this.#waiting.length > 0) void this.#open()
+      if (!this.#opening && this.#waiting.size + this.#alone.size > 0) void this.#open()
       return
     }
-    let next = 0
-    while (next < this.#waiting.length && this.#inFlight.size < this.#window && !this.#full && this.#link.blockedSince === undefined) {
-      const entry = this.#waiting[next] as Entry
-      next += 1
-      if (entry.signal.aborted) entry.reject(entry.signal.reason)
-      else this.#transmit(channel, entry)
+    while (this.#mayTransmit()) {
+      const next = this.#next()
+      if (next === undefined) break
+      this.#transmit(channel, next)
     }
-    this.#waiting.splice(0, next)
     this.#settleIdle()
+  }
+
+  #mayTransmit(): boolean {
+    const window = this.#alone.size > 0 ? 1 : this.#window
+    return this.#channel !== undefined && this.#inFlight.size < window && !this.#full && this.#link.blockedSince === undefined
+  }
+
+  #next(): Entry | undefined {
+    for (const list of [this.#alone, this.#waiting]) {
+      for (const entry of list) {
+        list.delete(entry)
+        return entry
+      }
+    }
+    return undefined
   }
 
   #transmit(channel: ConfirmChannel, entry: Entry): void {
@@ -102,16 +148,29 @@ export class ConfirmPublisher {
         confirmed,
       )
     } catch (error) {
+      // The client has counted a confirm that will never come: on this channel every later one would be taken for another's.
       this.#inFlight.delete(tag)
       entry.reject(new QueueError('ERR_QUEUE_REFUSED', { cause: error }))
+      this.#renew(channel)
     }
+  }
+
+  #renew(channel: ConfirmChannel): void {
+    if (this.#channel !== channel) return
+    this.#refusal = { error: undefined }
+    channel.close().catch(() => {})
+    this.#lost(channel)
   }
 
   async #open(): Promise<void> {
     this.#opening = true
     try {
-      const channel = await (await this.#link.connection()).createConfirmChannel()
-      channel.on('error', () => {})
+      const connection = await this.#link.connection()
+      const channel = await connection.createConfirmChannel()
+      this.#refusal = undefined
+      channel.on('error', (error: unknown) => {
+        if (this.#channel === channel && replyCode(error) !== undefined) this.#refusal = { error }
+      })
       channel.on('return', (message: Message) => {
         const entry = this.#inFlight.get(String(message.properties.correlationId))
         if (entry !== undefined) entry.returned = true
@@ -125,25 +184,45 @@ export class ConfirmPublisher {
       this.#full = false
       this.#channel = channel
     } catch (error) {
-      if (QueueError.isInstance(error)) for (const entry of this.#waiting.splice(0)) entry.reject(error)
+      if (QueueError.isInstance(error)) for (const entry of [...this.#alone, ...this.#waiting]) entry.reject(error)
+      if (QueueError.isInstance(error)) this.#forgetAll()
     } finally {
       this.#opening = false
     }
     this.#pump()
   }
 
+  #forgetAll(): void {
+    this.#alone.clear()
+    this.#waiting.clear()
+    this.#settleIdle()
+  }
+
   #lost(channel: ConfirmChannel): void {
     if (this.#channel !== channel) return
     this.#channel = undefined
-    const unknown = [...this.#inFlight.values()]
+    const inFlight = [...this.#inFlight.values()]
     this.#inFlight.clear()
-    for (const entry of unknown) entry.reject(new QueueError('ERR_QUEUE_INDETERMINATE'))
+    const refusal = this.#refusal
+    this.#refusal = undefined
+    if (refusal === undefined) {
+      for (const entry of inFlight) entry.reject(new QueueError('ERR_QUEUE_INDETERMINATE'))
+    } else if (inFlight.length === 1 && refusal.error !== undefined) {
+      inFlight[0]?.reject(new QueueError('ERR_QUEUE_REFUSED', { cause: refusal.error }))
+    } else {
+      const before = [...this.#alone]
+      this.#alone.clear()
+      for (const entry of [...inFlight, ...before]) {
+        if (entry.signal.aborted) continue
+        entry.returned = false
+        this.#alone.add(entry)
+      }
+    }
     this.#pump()
     this.#settleIdle()
   }
 
   #settleIdle(): void {
-    if (!this.#closed || this.#waiting.length + this.#inFlight.size > 0) return
-    for (const resolve of this.#idle.splice(0)) resolve()
+    if (this.kept === 0) for (const resolve of this.#idle.splice(0)) resolve()
   }
 }

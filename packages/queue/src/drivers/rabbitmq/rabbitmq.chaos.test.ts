@@ -4,6 +4,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest
 import { createBroker, type Broker } from '../../index.ts'
 import { startChild } from '../../testing/child.ts'
 import { consumeSales, publishSales, soldNumbers } from '../../testing/outage.ts'
+import { feedPoison } from '../../testing/poison.ts'
 import { sold } from '../../testing/sold.ts'
 import { rabbitmq } from '../rabbitmq.ts'
 
@@ -57,6 +58,14 @@ describe('rabbitmq driver under faults', { timeout: 240_000 }, () => {
     await own.consume(sold, async ({ attempt }) => void attempts.push(attempt), { group: 'shop' })
     await child.kill()
     await vi.waitFor(() => expect(attempts).toEqual([2]), patience)
+  })
+
+  it.each([false, true])('convicts the message that kills its process, and none that ran beside it (ordered: %s)', async (ordered) => {
+    const { audit, dead, deaths } = await feedPoison(broker(), server.url, ordered)
+    expect(dead).toEqual(['sale-1'])
+    expect(audit).toMatchObject({ lost: [], untried: [], reordered: [] })
+    // One death that may have had many reasons, then two alone.
+    expect(deaths).toBeLessThanOrEqual(3)
   })
 
   it('keeps order per key through a lost connection', async () => {

@@ -1,3 +1,4 @@
+import { orAborted, pause, withDeadline } from '@platform/kernel'
 import type {
   DeadLetterStore,
   DriverContext,
@@ -10,15 +11,19 @@ import type {
   Subscription,
 } from '../../driver.ts'
 import { QueueError } from '../../errors.ts'
-import type { Cancellable, LoggerLike } from '../../shapes.ts'
+import type { Cancellable } from '../../shapes.ts'
 import { RabbitmqDeadLetters } from './dead-letters.ts'
+import { replyCode, typed } from './faults.ts'
 import { Link } from './link.ts'
 import { resolveRabbitmqOptions, type RabbitmqOptions, type ResolvedRabbitmqOptions } from './options.ts'
 import { OrderedSubscription } from './ordered-subscription.ts'
-import { ConfirmPublisher } from './publisher.ts'
-import { PlainSubscription } from './subscription.ts'
-import { declareExchange, declareSubscription, exchangeName, hasGroup, WaitQueues } from './topology.ts'
-import { toWire } from './wire.ts'
+import { ConfirmPublisher, type SendRequest } from './publisher.ts'
+import { PlainSubscription, type SubscriptionParts } from './subscription.ts'
+import { declareExchange, declareSubscription, exchangeName, hasGroup } from './topology.ts'
+import { GivenBack } from './tries.ts'
+import { Upkeep } from './upkeep.ts'
+import { WaitQueues } from './wait-queues.ts'
+import { toWire, type WireMessage } from './wire.ts'
 
 const checkTimeoutMs = 5_000
 
@@ -30,100 +35,142 @@ export function rabbitmq(options: RabbitmqOptions): QueueDriver {
 
 class RabbitmqSession implements DriverSession {
   readonly deadLetters: DeadLetterStore
-  readonly #logger: LoggerLike
+  readonly #context: DriverContext
   /** Two connections: a broker short of memory blocks the one that publishes, and acknowledgements must not wait behind it. */
   readonly #publishLink: Link
   readonly #consumeLink: Link
   readonly #publisher: ConfirmPublisher
   readonly #waits: WaitQueues
+  readonly #parts: SubscriptionParts
+  readonly #upkeep: Upkeep
   readonly #exchanges = new Map<string, Promise<void>>()
   readonly #routable = new Set<string>()
 
-  constructor(options: ResolvedRabbitmqOptions, { service, logger }: DriverContext) {
-    this.#logger = logger
+  constructor(options: ResolvedRabbitmqOptions, context: DriverContext) {
+    const { service, logger, alone } = context
+    this.#context = context
     this.#publishLink = new Link(options, `${service} publish`, logger)
     this.#consumeLink = new Link(options, `${service} consume`, logger)
-    this.#publisher = new ConfirmPublisher(this.#publishLink, options.maxUnconfirmed)
-    this.#waits = new WaitQueues(this.#publishLink)
+    this.#publisher = new ConfirmPublisher(this.#publishLink, options)
+    // On the consuming connection: a broker short of memory still answers there.
+    this.#waits = new WaitQueues(this.#consumeLink)
+    this.#parts = { link: this.#consumeLink, publisher: this.#publisher, waits: this.#waits, logger, givenBack: new GivenBack(), alone }
+    this.#upkeep = new Upkeep(this.#consumeLink, logger)
     this.deadLetters = new RabbitmqDeadLetters(this.#consumeLink, this.#publisher)
   }
 
-  async ready(): Promise<void> {
-    await this.#publishLink.connection()
+  async ready({ signal }: Cancellable): Promise<void> {
+    await this.#publishLink.connection(signal)
   }
 
-  async check(): Promise<void | { status: 'warn'; message: string }> {
-    let timer: NodeJS.Timeout | undefined
-    const timeout = new Promise<never>((_resolve, reject) => {
-      timer = setTimeout(() => reject(new QueueError('ERR_QUEUE_UNAVAILABLE')), checkTimeoutMs)
-    })
-    try {
-      // Opening a channel is a question that only a live broker answers.
-      await Promise.race([this.#publishLink.withChannel(async () => {}), timeout])
-    } catch (error) {
-      throw QueueError.isInstance(error) ? error : new QueueError('ERR_QUEUE_UNAVAILABLE', { cause: error })
-    } finally {
-      clearTimeout(timer)
-    }
-    if (this.#publishLink.blockedSince !== undefined) return { status: 'warn', message: 'the broker refuses publishes' }
+  /** Opening a channel is a question that only a live broker answers; one that is short of memory does not answer it where we publish. */
+  async check({ signal }: Cancellable): Promise<void | { status: 'warn'; message: string }> {
+    const ask = (link: Link): Promise<void> =>
+      withDeadline(
+        checkTimeoutMs,
+        () => new QueueError('ERR_QUEUE_UNAVAILABLE', { detail: `${link.name}: no answer within ${checkTimeoutMs} ms` }),
+        (bound) => link.withChannel(async () => {}, bound),
+        signal,
+      )
+    const blocked = (): boolean => this.#publishLink.blockedSince !== undefined
+    const [publishing, consuming] = await Promise.allSettled([
+      blocked() ? undefined : ask(this.#publishLink),
+      blocked() || this.#upkeep.size > 0 ? ask(this.#consumeLink) : undefined,
+    ])
+    signal?.throwIfAborted()
+    if (consuming.status === 'rejected') throw typed(consuming.reason)
+    if (blocked()) return { status: 'warn', message: 'the broker is short of memory or disk and refuses publishes' }
+    if (publishing.status === 'rejected') throw typed(publishing.reason)
+    const message = this.#upkeep.trouble()
+    if (message !== undefined) return { status: 'warn', message }
   }
 
-  async publish(destination: string, envelope: Envelope, { delayMs, mandatory, signal }: PublishRequest): Promise<void> {
+  async publish(destination: string, envelope: Envelope, request: PublishRequest): Promise<void> {
+    const { signal } = request
     const facts = { destination, messageId: envelope.id }
-    try {
-      await this.#exchange(destination)
-      const exchange = exchangeName(destination)
-      const message = toWire(envelope)
-      if (delayMs === 0) return await this.#publisher.send({ exchange, routingKey: '' }, message, { mandatory, signal })
-      // A wait queue takes everything, so the question whether anybody needs it is asked beforehand.
-      if (mandatory && !(await this.#isRoutable(destination))) throw new QueueError('ERR_QUEUE_UNROUTABLE', facts)
-      const queue = await this.#waits.ensure({ exchange, routingKey: '' }, delayMs)
-      await this.#publisher.send({ exchange: '', routingKey: queue }, message, { mandatory: true, signal })
-    } catch (error) {
-      // Somebody may have deleted it.
-      this.#exchanges.delete(destination)
-      if (signal.aborted) throw signal.reason
-      if (!QueueError.isInstance(error)) throw new QueueError('ERR_QUEUE_UNAVAILABLE', { ...facts, cause: error })
-      throw error.destination === undefined ? new QueueError(error.code, { ...facts, cause: error.cause }) : error
-    }
-  }
-
-  async subscribe(subscription: Subscription, receive: Receive): Promise<DriverSubscription> {
-    const parts = { link: this.#consumeLink, publisher: this.#publisher, waits: this.#waits, logger: this.#logger }
-    const queue = await this.#declare(subscription)
-    return subscription.ordered
-      ? new OrderedSubscription(queue, subscription, receive, parts)
-      : new PlainSubscription(queue, subscription, receive, parts)
-  }
-
-  async close({ signal }: Cancellable): Promise<void> {
-    await this.#publisher.flushed(signal)
-    await Promise.all([this.#consumeLink.close(), this.#publishLink.close()])
-  }
-
-  /** A connection that breaks in the middle is not the caller's business. */
-  async #declare(subscription: Subscription): Promise<string> {
-    for (;;) {
+    const message = toWire(envelope)
+    for (let again = true; ; again = false) {
       try {
-        return await declareSubscription(this.#consumeLink, subscription)
+        return await this.#publishOnce(destination, message, request)
       } catch (error) {
-        if (QueueError.isInstance(error) || this.#consumeLink.up) throw error
+        if (signal.aborted) throw signal.reason
+        // Somebody may have deleted the exchange, or what is bound to it: it is restored once.
+        this.#exchanges.delete(destination)
+        const gone = (QueueError.isInstance(error) && error.code === 'ERR_QUEUE_UNROUTABLE') || replyCode((error as Error).cause) === 404
+        if (!again || !gone) throw typed(error, facts)
+        if (!(await this.#upkeep.restore(destination, signal)) && replyCode((error as Error).cause) !== 404) throw typed(error, facts)
       }
     }
   }
 
-  async #exchange(destination: string): Promise<void> {
+  async subscribe(subscription: Subscription, receive: Receive, { signal }: { signal: AbortSignal }): Promise<DriverSubscription> {
+    const queue = await this.#declare(subscription, signal)
+    signal.throwIfAborted()
+    const running = subscription.ordered
+      ? new OrderedSubscription(queue, subscription, receive, this.#parts)
+      : new PlainSubscription(queue, subscription, receive, this.#parts)
+    this.#upkeep.add(subscription)
+    return {
+      trouble: () => running.trouble(),
+      quiesce: () => running.quiesce(),
+      close: async () => {
+        this.#upkeep.remove(subscription)
+        await running.close()
+      },
+    }
+  }
+
+  async close({ signal }: Cancellable): Promise<void> {
+    this.#upkeep.close()
+    const given = new Promise<void>((resolve) => signal?.addEventListener('abort', () => resolve(), { once: true }))
+    await Promise.race([this.#publisher.flushed(), given])
+    await Promise.all([this.#consumeLink.close(), this.#publishLink.close()])
+  }
+
+  async #publishOnce(destination: string, message: WireMessage, { delayMs, mandatory, signal }: PublishRequest): Promise<void> {
+    await this.#exchange(destination, signal)
+    const exchange = exchangeName(destination)
+    const request: SendRequest = { mandatory, signal }
+    if (delayMs === 0) return this.#publisher.send({ exchange, routingKey: '' }, message, request)
+    // A wait queue takes everything, so the question whether anybody needs it is asked beforehand.
+    if (mandatory && !(await this.#isRoutable(destination, signal))) throw new QueueError('ERR_QUEUE_UNROUTABLE')
+    const target = await this.#waits.ensure(exchange, delayMs, signal)
+    try {
+      await this.#publisher.send(target, message, { mandatory: true, signal })
+    } catch (error) {
+      this.#waits.forget(target.exchange)
+      throw error
+    }
+  }
+
+  /** A connection that breaks in the middle is not the caller's business; what the broker refuses is. */
+  async #declare(subscription: Subscription, signal: AbortSignal): Promise<string> {
+    for (;;) {
+      try {
+        return await declareSubscription(this.#consumeLink, subscription, signal)
+      } catch (error) {
+        signal.throwIfAborted()
+        if (QueueError.isInstance(error) || replyCode(error) !== undefined) throw typed(error, { destination: subscription.destination })
+        this.#context.logger.debug({ err: error, destination: subscription.destination }, 'subscription is declared again')
+        await pause(100, signal)
+      }
+    }
+  }
+
+  async #exchange(destination: string, signal: AbortSignal): Promise<void> {
     let declared = this.#exchanges.get(destination)
     if (declared === undefined) {
       declared = this.#publishLink.withChannel((channel) => declareExchange(channel, destination))
       this.#exchanges.set(destination, declared)
+      declared.catch(() => this.#exchanges.delete(destination))
     }
-    await declared
+    // The declaration is everybody's; the wait is each caller's.
+    await orAborted(declared, signal)
   }
 
-  async #isRoutable(destination: string): Promise<boolean> {
+  async #isRoutable(destination: string, signal: AbortSignal): Promise<boolean> {
     if (this.#routable.has(destination)) return true
-    if (!(await hasGroup(this.#publishLink, destination))) return false
+    if (!(await hasGroup(this.#consumeLink, destination, signal))) return false
     this.#routable.add(destination)
     return true
   }

@@ -1,32 +1,53 @@
 import type { ConsumeMessage } from 'amqplib'
 import type { DriverSubscription, Lease, Receive, Subscription } from '../../driver.ts'
 import type { LoggerLike } from '../../shapes.ts'
-import { Intake, type Generation } from './intake.ts'
+import type { Generation } from './generation.ts'
+import { Intake } from './intake.ts'
 import type { Link } from './link.ts'
 import type { ConfirmPublisher } from './publisher.ts'
-import { deadQueue, declareSubscription, type WaitQueues } from './topology.ts'
-import { copyOf, earlierDeliveries, factsOf, fromWire, type Facts } from './wire.ts'
+import { Settlement } from './settle.ts'
+import { declareSubscription, trialQueue } from './topology.ts'
+import { Trials } from './trials.ts'
+import type { GivenBack, Tries } from './tries.ts'
+import type { WaitQueues } from './wait-queues.ts'
+import { earlierDeliveries, factsOf, fromWire } from './wire.ts'
 
 export interface SubscriptionParts {
   readonly link: Link
   readonly publisher: ConfirmPublisher
   readonly waits: WaitQueues
   readonly logger: LoggerLike
+  readonly givenBack: GivenBack
+  alone<T>(work: () => Promise<T>): Promise<T>
 }
 
-interface Arrived {
+interface Held {
   readonly message: ConsumeMessage
   readonly generation: Generation
+  readonly id: string
+  readonly deliveries: number
+  readonly tries: Tries
+  begun: boolean
 }
 
-/** A member of a group without order, or a broadcast subscriber: as many deliveries as handlers. */
+/** A delivery that could be neither settled nor moved comes again after this. */
+const giveBackMs = 1_000
+
+/**
+ * A member of a group without order, or a broadcast subscriber. What somebody else held before, and did not settle, may have killed him: it
+ * goes to the group's trial queue, where messages are taken one at a time and run alone.
+ */
 export class PlainSubscription implements DriverSubscription {
   readonly #parts: SubscriptionParts
   readonly #subscription: Subscription
   readonly #queue: string
   readonly #receive: Receive
   readonly #intake: Intake
-  #arrived: Arrived[] = []
+  readonly #settlement: Settlement
+  readonly #trials: Trials | undefined
+  readonly #held = new Set<Held>()
+  readonly #unsettled = new Map<NodeJS.Timeout, Held>()
+  #waiting: Held[] = []
   #running = 0
   #stopped = false
 
@@ -35,84 +56,146 @@ export class PlainSubscription implements DriverSubscription {
     this.#subscription = subscription
     this.#queue = queue
     this.#receive = receive
+    const restore = async (): Promise<void> => void (await declareSubscription(parts.link, subscription))
+    this.#settlement = new Settlement(queue, { ...parts, restore })
+    this.#trials = subscription.broadcast ? undefined : new Trials(queue, receive, { ...parts, settlement: this.#settlement })
     this.#intake = new Intake({
       link: parts.link,
       queue,
-      prefetch: subscription.concurrency,
+      prefetch: subscription.prefetch,
       logger: parts.logger,
-      prepare: async () => void (await declareSubscription(parts.link, subscription)),
+      prepare: restore,
       handlers: {
-        message: (message, generation) => {
-          this.#arrived.push({ message, generation })
-          this.#pump()
-        },
-        ended: (generation) => {
-          this.#arrived = this.#arrived.filter((arrived) => arrived.generation !== generation)
-        },
+        message: (message, generation) => this.#arrive(message, generation),
+        ended: (generation) => this.#ended(generation),
       },
     })
   }
 
   trouble(): string | undefined {
-    return undefined
+    if (this.#unsettled.size > 0) return `${this.#unsettled.size} messages could not be settled and come again`
+    return this.#stopped ? undefined : this.#intake.trouble()
   }
 
   async quiesce(): Promise<void> {
     this.#stopped = true
+    this.#trials?.stop()
     await this.#intake.cancel()
-    this.#giveBack()
+    for (const held of this.#waiting.splice(0)) this.#giveBack(held)
   }
 
   async close(): Promise<void> {
     await this.quiesce()
-    await this.#intake.close()
+    for (const timer of this.#unsettled.keys()) clearTimeout(timer)
+    this.#unsettled.clear()
+    await Promise.all([this.#intake.close(), this.#trials?.close()])
     if (!this.#subscription.broadcast) return
     // It expires by itself when this fails.
     if (this.#parts.link.up) await this.#parts.link.withChannel((channel) => channel.deleteQueue(this.#queue)).catch(() => {})
   }
 
+  #arrive(message: ConsumeMessage, generation: Generation): void {
+    const { counted, shown } = factsOf(message)
+    const id = typeof message.properties.messageId === 'string' ? message.properties.messageId : ''
+    const deliveries = earlierDeliveries(message)
+    const known = deliveries === 0 || this.#trials === undefined ? { counted, shown } : undefined
+    const recalled = deliveries === 0 ? undefined : this.#parts.givenBack.recall(`${this.#queue} ${id}`, deliveries)
+    const tries = recalled ?? known
+    const held: Held = { message, generation, id, deliveries, tries: tries ?? { counted, shown: shown + 1 }, begun: false }
+    this.#held.add(held)
+    if (tries === undefined) void this.#suspect(held)
+    else {
+      this.#waiting.push(held)
+      this.#pump()
+    }
+  }
+
   /** Handlers of a lost channel may still run beside the new one's deliveries, hence the count. */
   #pump(): void {
-    if (this.#stopped) {
-      this.#giveBack()
-      return
-    }
-    while (this.#running < this.#subscription.concurrency) {
-      const arrived = this.#arrived.shift()
-      if (arrived === undefined) return
+    while (!this.#stopped && this.#running < this.#subscription.concurrency) {
+      const held = this.#waiting.shift()
+      if (held === undefined) return
       this.#running += 1
-      void this.#receive(this.#lease(arrived)).finally(() => {
+      held.begun = true
+      void this.#receive(this.#lease(held)).finally(() => {
         this.#running -= 1
         this.#pump()
       })
     }
+    if (this.#stopped) for (const held of this.#waiting.splice(0)) this.#giveBack(held)
   }
 
-  #giveBack(): void {
-    for (const { message, generation } of this.#arrived.splice(0)) if (generation.alive) generation.requeue(message)
+  async #suspect(held: Held): Promise<void> {
+    try {
+      await this.#settlement.moveTo(trialQueue(this.#queue), held, { ...held.tries, replays: factsOf(held.message).replays })
+      this.#held.delete(held)
+      this.#trials?.look()
+    } catch (error) {
+      this.#postpone(held, error, 'a message whose earlier try did not end cannot be set apart; it comes again')
+    }
   }
 
-  #lease({ message, generation }: Arrived): Lease {
-    const attempt = Math.max(1, factsOf(message).attempt) + earlierDeliveries(message)
-    /** First the copy, confirmed, then the acknowledgement: a crash in between makes two of it, never none. */
-    const moveTo = async (queue: string, facts: Facts): Promise<void> => {
-      await this.#parts.publisher.send({ exchange: '', routingKey: queue }, copyOf(message, facts), {
-        mandatory: true,
-        signal: generation.signal,
-      })
+  #lease(held: Held): Lease {
+    const { message, generation, tries } = held
+    const settled = async (work: Promise<void>): Promise<void> => {
+      try {
+        await work
+        this.#held.delete(held)
+      } catch (error) {
+        this.#postpone(held, error, 'a delivery could not be settled; it comes again')
+        throw error
+      }
+    }
+    const bury = async (reason: string): Promise<void> => {
+      await this.#settlement.bury(held, reason, tries, factsOf(message).replays)
       generation.ack(message)
     }
     return {
       envelope: fromWire(message),
-      attempt,
-      begun: attempt - 1,
+      attempt: tries.shown + 1,
+      begun: tries.counted,
       alone: false,
       signal: generation.signal,
-      ack: async () => generation.ack(message),
-      retry: async (delayMs) =>
-        moveTo(await this.#parts.waits.ensure({ exchange: '', routingKey: this.#queue }, delayMs), { attempt: attempt + 1 }),
-      deadLetter: (reason) => moveTo(deadQueue(this.#queue), { attempt, reason, deadAt: Date.now() }),
-      release: async () => generation.requeue(message),
+      ack: () => settled((async () => generation.ack(message))()),
+      retry: (delayMs) => settled(this.#settlement.retry(held, delayMs, { counted: tries.counted + 1, shown: tries.shown + 1 })),
+      deadLetter: (reason) => settled(bury(reason)),
+      release: async () => this.#giveBack(held),
+    }
+  }
+
+  /** Unless its channel is gone, and it with it. */
+  #postpone(held: Held, error: unknown, text: string): void {
+    if (!held.generation.alive || this.#stopped) return
+    this.#parts.logger.warn({ err: error, queue: this.#queue, messageId: held.id }, text)
+    const timer = setTimeout(() => {
+      this.#unsettled.delete(timer)
+      this.#giveBack(held)
+    }, giveBackMs)
+    this.#unsettled.set(timer, held)
+  }
+
+  #giveBack(held: Held): void {
+    if (!this.#held.delete(held)) return
+    this.#remember(held)
+    if (held.generation.alive) held.generation.requeue(held.message)
+  }
+
+  #remember({ id, deliveries, tries, begun }: Held): void {
+    const shown = tries.shown + (begun ? 1 : 0)
+    this.#parts.givenBack.remember(`${this.#queue} ${id}`, deliveries, { counted: tries.counted, shown })
+  }
+
+  #ended(generation: Generation): void {
+    this.#waiting = this.#waiting.filter((held) => held.generation !== generation)
+    for (const held of this.#held) {
+      if (held.generation !== generation) continue
+      this.#held.delete(held)
+      this.#remember(held)
+    }
+    for (const [timer, held] of this.#unsettled) {
+      if (held.generation !== generation) continue
+      clearTimeout(timer)
+      this.#unsettled.delete(timer)
     }
   }
 }

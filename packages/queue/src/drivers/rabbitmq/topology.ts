@@ -1,129 +1,125 @@
 import type { Channel, Options } from 'amqplib'
 import type { Subscription } from '../../driver.ts'
 import { QueueError } from '../../errors.ts'
+import { replyCode } from './faults.ts'
 import type { Link } from './link.ts'
 
 /** How long a broadcast queue outlives its process: so long a disconnected process still gets what it missed. */
 const broadcastIdleMs = 60_000
-/** A wait queue is declared anew before this has passed since the last declaration, and so never expires with messages in it. */
-const declarationFreshMs = 30_000
 const noLimit = 1_000_000_000
 
 export const exchangeName = (destination: string): string => `platform/${destination}`
 export const queueName = (destination: string, group: string): string => `platform/${destination}/${group}`
 export const deadQueue = (queue: string): string => `${queue}/dead`
+export const trialQueue = (queue: string): string => `${queue}/trial`
 export const parkedQueue = (queue: string): string => `${queue}/parked`
 export const keyLog = (queue: string): string => `${queue}/keys`
 /** Exists once a group has subscribed; never consumed. */
-const markerQueue = (destination: string): string => `platform/${destination}/`
+export const markerQueue = (destination: string): string => `platform/${destination}/`
+/** Where what has waited comes back: routing keys are names of queues, or of the exchanges of destinations. */
+export const returnExchange = 'platform/return'
+/** Takes what waited for a group that is gone meanwhile, so that it does not block the others that wait. */
+const lost = 'platform/lost'
 
-const quorum: Options.AssertQueue = { durable: true, arguments: { 'x-queue-type': 'quorum' } }
-/** Browsing hands every message back, which counts as a delivery; 4.0 and later would drop it after 20. */
-const store: Options.AssertQueue = { durable: true, arguments: { 'x-queue-type': 'quorum', 'x-delivery-limit': noLimit } }
+interface DeclaredQueue {
+  readonly name: string
+  readonly options: Options.AssertQueue
+  readonly bindings?: readonly { readonly exchange: string; readonly routingKey: string }[]
+}
 
-/** Declares what a subscription needs: all of it durable, so that the broker keeps for the group what is published from then on. */
-export async function declareSubscription(link: Link, { destination, group, ordered, broadcast }: Subscription): Promise<string> {
-  const queue = queueName(destination, group)
+/** Looking hands every message back, which counts as a delivery; 4.0 and later would drop it after 20. */
+const store = { 'x-queue-type': 'quorum', 'x-delivery-limit': noLimit }
+
+/** All that a subscription needs, durable, so that the broker keeps for the group what is published from then on. The last one is its own queue. */
+export function queuesOf({ destination, group, ordered, broadcast }: Subscription): DeclaredQueue[] {
+  const name = queueName(destination, group)
+  const bindings = [
+    { exchange: exchangeName(destination), routingKey: '' },
+    { exchange: returnExchange, routingKey: name },
+  ]
+  if (broadcast) {
+    return [{ name, options: { durable: true, arguments: { 'x-queue-type': 'classic', 'x-expires': broadcastIdleMs } }, bindings }]
+  }
+  const own = {
+    'x-queue-type': 'quorum',
+    // The core judges attempts, and connections that flap must bury nothing.
+    'x-delivery-limit': noLimit,
+    'x-dead-letter-exchange': '',
+    'x-dead-letter-routing-key': deadQueue(name),
+    'x-dead-letter-strategy': 'at-least-once',
+    'x-overflow': 'reject-publish',
+    ...(ordered ? { 'x-single-active-consumer': true } : {}),
+  }
+  return [
+    { name: deadQueue(name), options: { durable: true, arguments: store } },
+    ...(ordered
+      ? [
+          { name: parkedQueue(name), options: { durable: true, arguments: store } },
+          { name: keyLog(name), options: { durable: true, arguments: { 'x-queue-type': 'stream' } } },
+        ]
+      : [{ name: trialQueue(name), options: { durable: true, arguments: store } }]),
+    { name: markerQueue(destination), options: { durable: true, arguments: { 'x-queue-type': 'quorum' } } },
+    { name, options: { durable: true, arguments: own }, bindings },
+  ]
+}
+
+/** Declares what is missing. */
+export async function declareSubscription(link: Link, subscription: Subscription, signal?: AbortSignal): Promise<string> {
+  const { destination, group } = subscription
+  let at = ''
   try {
     await link.withChannel(async (channel) => {
       await declareExchange(channel, destination)
-      if (broadcast) {
-        await channel.assertQueue(queue, { durable: true, arguments: { 'x-queue-type': 'classic', 'x-expires': broadcastIdleMs } })
-      } else {
-        await channel.assertQueue(deadQueue(queue), store)
-        if (ordered) {
-          await channel.assertQueue(parkedQueue(queue), store)
-          await channel.assertQueue(keyLog(queue), { durable: true, arguments: { 'x-queue-type': 'stream' } })
-        }
-        await channel.assertQueue(queue, {
-          durable: true,
-          arguments: {
-            'x-queue-type': 'quorum',
-            // The core judges attempts; the broker's limit only catches what the core never gets to see.
-            'x-delivery-limit': 10_000,
-            'x-dead-letter-exchange': '',
-            'x-dead-letter-routing-key': deadQueue(queue),
-            'x-dead-letter-strategy': 'at-least-once',
-            'x-overflow': 'reject-publish',
-            ...(ordered ? { 'x-single-active-consumer': true } : {}),
-          },
-        })
-        await channel.assertQueue(markerQueue(destination), quorum)
+      for (const { name, options, bindings = [] } of queuesOf(subscription)) {
+        at = name
+        await channel.assertQueue(name, options)
+        for (const { exchange, routingKey } of bindings) await channel.bindQueue(name, exchange, routingKey)
       }
-      await channel.bindQueue(queue, exchangeName(destination), '')
-    })
+    }, signal)
   } catch (error) {
-    if ((error as { code?: unknown }).code !== 406) throw error
-    throw new QueueError('ERR_QUEUE_CONFLICT', { destination, detail: `group ${group}`, cause: error })
+    if (replyCode(error) !== 406) throw error
+    throw new QueueError('ERR_QUEUE_CONFLICT', { destination, detail: `group ${group}, ${conflictOf(at, error)}`, cause: error })
   }
-  return queue
+  return queueName(destination, group)
+}
+
+/** The broker's text names the argument and both values. */
+function conflictOf(queue: string, error: unknown): string {
+  const text = error instanceof Error ? error.message : ''
+  const found = /inequivalent arg '([^']*)'.*?: received (.*?) but current is (.*?)"?$/.exec(text)
+  return found === null ? `queue ${queue}` : `queue ${queue}: ${found[1]} should be ${found[2]}, is ${found[3]}`
 }
 
 export async function declareExchange(channel: Channel, destination: string): Promise<void> {
+  await channel.assertExchange(lost, 'fanout', { durable: true })
+  await channel.assertQueue(lost, {
+    durable: true,
+    arguments: { 'x-queue-type': 'quorum', 'x-max-length': 10_000, 'x-overflow': 'drop-head' },
+  })
+  await channel.bindQueue(lost, lost, '')
+  await channel.assertExchange(returnExchange, 'direct', { durable: true, alternateExchange: lost })
   await channel.assertExchange(exchangeName(destination), 'fanout', { durable: true })
+  await channel.bindExchange(exchangeName(destination), returnExchange, exchangeName(destination))
 }
 
 /** Whether a group has ever subscribed. */
-export async function hasGroup(link: Link, destination: string): Promise<boolean> {
-  return link.withChannel(async (channel) => {
-    try {
-      await channel.checkQueue(markerQueue(destination))
-      return true
-    } catch (error) {
-      if ((error as { code?: unknown }).code === 404) return false
-      throw error
-    }
-  })
+export async function hasGroup(link: Link, destination: string, signal: AbortSignal): Promise<boolean> {
+  return (await queueCounts(link, markerQueue(destination), signal)) !== undefined
 }
 
-/**
- * Wait queues: one for each length of pause, since the broker looks only at the head of a queue for what has run out. Pauses are rounded
- * up to four steps an octave, at most a quarter longer, so that their number stays small; unused ones expire.
- */
-export class WaitQueues {
-  readonly #link: Link
-  readonly #declared = new Map<string, { at: number; done: Promise<void> }>()
-
-  constructor(link: Link) {
-    this.#link = link
+/** `undefined` when there is no such queue. */
+export async function queueCounts(
+  link: Link,
+  queue: string,
+  signal: AbortSignal | undefined,
+): Promise<{ messages: number; consumers: number } | undefined> {
+  try {
+    return await link.withChannel(async (channel) => {
+      const { messageCount, consumerCount } = await channel.checkQueue(queue)
+      return { messages: messageCount, consumers: consumerCount }
+    }, signal)
+  } catch (error) {
+    if (replyCode(error) === 404) return undefined
+    throw error
   }
-
-  /** The queue's name, once it exists. Afterwards its messages go to the exchange and routing key. */
-  async ensure(target: { exchange: string; routingKey: string }, delayMs: number): Promise<string> {
-    const ttl = roundUp(delayMs)
-    const name = `${target.exchange || target.routingKey}/wait/${ttl}`
-    const known = this.#declared.get(name)
-    if (known !== undefined && performance.now() - known.at < declarationFreshMs) {
-      await known.done
-      return name
-    }
-    const done = this.#link.withChannel(async (channel) => {
-      await channel.assertQueue(name, {
-        durable: true,
-        arguments: {
-          'x-queue-type': 'quorum',
-          'x-message-ttl': ttl,
-          'x-expires': ttl + 2 * declarationFreshMs,
-          'x-dead-letter-exchange': target.exchange,
-          'x-dead-letter-routing-key': target.routingKey,
-          'x-dead-letter-strategy': 'at-least-once',
-          'x-overflow': 'reject-publish',
-        },
-      })
-    })
-    this.#declared.set(name, { at: performance.now(), done })
-    try {
-      await done
-    } catch (error) {
-      this.#declared.delete(name)
-      throw error
-    }
-    return name
-  }
-}
-
-export function roundUp(delayMs: number): number {
-  const least = Math.max(16, Math.ceil(delayMs))
-  const step = 2 ** (Math.floor(Math.log2(least)) - 2)
-  return Math.ceil(least / step) * step
 }

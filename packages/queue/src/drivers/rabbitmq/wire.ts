@@ -1,15 +1,21 @@
 import type { Message, MessageProperties, Options } from 'amqplib'
-import type { Envelope } from '../../driver.ts'
+import { headersFault, isIdentifier, parseEnvelope, type Envelope } from '../../envelope.ts'
 
-/** Our own facts beside the service's headers. */
+/** Our own facts, in names that no message of a user's can have: his headers of such a name travel in a table of their own. */
 const prefix = 'x-platform-'
-const brokers = /^x-(death|first-death-|last-death-|delivery-count$|acquired-count$)/
+const wrapped = `${prefix}headers`
+/** `x-` is the broker's and ours; `CC` and `BCC` are orders to the broker. */
+const reserved = /^(x-|cc$|bcc$)/i
 
 export interface Facts {
-  /** Attempts that earlier copies of the message used up. */
-  attempt?: number
+  /** Tries before this copy that failed, or ended their process while the message ran alone. */
+  counted?: number
+  /** Tries before this copy that began, as far as anybody knows. */
+  shown?: number
   reason?: string
   deadAt?: number
+  /** How often it was replayed. */
+  replays?: number
 }
 
 export interface WireMessage {
@@ -18,6 +24,8 @@ export interface WireMessage {
 }
 
 export function toWire(envelope: Envelope, facts: Facts = {}): WireMessage {
+  const entries = Object.entries(envelope.headers)
+  const apart = entries.filter(([name]) => reserved.test(name))
   return {
     content: Buffer.from(envelope.body),
     options: {
@@ -25,9 +33,10 @@ export function toWire(envelope: Envelope, facts: Facts = {}): WireMessage {
       contentType: 'application/json',
       messageId: envelope.id,
       type: envelope.name,
-      timestamp: Math.floor(envelope.publishedAt / 1000),
+      timestamp: Math.max(0, Math.floor(envelope.publishedAt / 1000)),
       headers: {
-        ...envelope.headers,
+        ...Object.fromEntries(entries.filter(([name]) => !reserved.test(name))),
+        ...(apart.length === 0 ? {} : { [wrapped]: Object.fromEntries(apart) }),
         [`${prefix}version`]: envelope.version,
         [`${prefix}published-at`]: envelope.publishedAt,
         ...(envelope.key === undefined ? {} : { [`${prefix}key`]: envelope.key }),
@@ -46,81 +55,110 @@ export function copyOf(message: Message, facts: Facts): WireMessage {
     content: message.content,
     options: {
       persistent: true,
-      ...(typeof contentType === 'string' ? { contentType } : {}),
-      ...(typeof messageId === 'string' ? { messageId } : {}),
-      ...(typeof type === 'string' ? { type } : {}),
+      ...(isIdentifier(contentType) ? { contentType } : {}),
+      ...(isIdentifier(messageId) ? { messageId } : {}),
+      ...(isIdentifier(type) ? { type } : {}),
       headers: factHeaders(facts),
     },
   }
 }
 
 export function fromWire(message: Message): Envelope | undefined {
-  const { messageId, type, headers = {} } = message.properties as Partial<MessageProperties>
-  const version = header(headers, 'version')
-  const publishedAt = header(headers, 'published-at')
-  if (typeof messageId !== 'string' || typeof type !== 'string' || typeof version !== 'number' || typeof publishedAt !== 'number') {
-    return undefined
-  }
-  const own = Object.entries(headers).filter(
-    ([name, value]) => typeof value === 'string' && !name.startsWith(prefix) && !brokers.test(name),
-  )
-  const key = header(headers, 'key')
-  return {
+  const { messageId, type } = message.properties as Partial<MessageProperties>
+  const headers = headersOf(message)
+  const apart = headers[wrapped]
+  return parseEnvelope({
     id: messageId,
     name: type,
-    version,
-    ...(typeof key === 'string' ? { key } : {}),
-    headers: Object.fromEntries(own) as Record<string, string>,
-    publishedAt,
+    version: header(headers, 'version'),
+    key: header(headers, 'key'),
+    publishedAt: header(headers, 'published-at'),
+    headers: {
+      ...textsOf(headers, (name) => !reserved.test(name)),
+      ...(typeof apart === 'object' && apart !== null ? textsOf(apart as Record<string, unknown>, (name) => reserved.test(name)) : {}),
+    },
     body: message.content.toString(),
-  }
+  })
 }
 
 export function factsOf(message: Message): Required<Facts> {
-  const headers = message.properties.headers ?? {}
-  const attempt = header(headers, 'attempt')
+  const headers = headersOf(message)
+  const count = (name: string): number => {
+    const value = header(headers, name)
+    return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 ? value : 0
+  }
   const reason = header(headers, 'reason')
-  const deadAt = header(headers, 'dead-at')
   return {
-    attempt: typeof attempt === 'number' ? attempt : 0,
-    reason: typeof reason === 'string' ? reason : '',
-    deadAt: typeof deadAt === 'number' ? deadAt : 0,
+    counted: count('counted'),
+    shown: count('shown'),
+    reason: typeof reason === 'string' ? reason.slice(0, 1_000) : brokerReason(headers),
+    deadAt: Math.min(count('dead-at'), 8.64e15),
+    replays: count('replays'),
   }
 }
 
 /** How often the broker has handed this copy out before. Classic queues only know whether. */
 export function earlierDeliveries(message: Message): number {
-  const count: unknown = message.properties.headers?.['x-delivery-count']
-  if (typeof count === 'number') return count
+  const count: unknown = headersOf(message)['x-delivery-count']
+  if (typeof count === 'number' && Number.isSafeInteger(count) && count >= 0) return count
   return message.fields.redelivered ? 1 : 0
 }
 
-/** Orders to the member that is at work in an ordered group; they travel in the group's own queue, so that they reach it. */
-export interface Control {
-  readonly op: 'release' | 'replay'
-  readonly key: string
-  readonly id: string
+/** Orders to the member that is at work in an ordered group. They travel in the group's own queue, so that they reach it and take their place. */
+export type Control = { readonly op: 'release' | 'replay'; readonly key: string; readonly id: string }
+
+const controlHeader = `${prefix}control`
+
+/** A replay carries its dead letter along. */
+export function controlToWire(control: Control, letter?: WireMessage): WireMessage {
+  const base = letter ?? { content: Buffer.alloc(0), options: { persistent: true } }
+  return {
+    content: base.content,
+    options: { ...base.options, headers: { ...(base.options.headers as object), [controlHeader]: JSON.stringify(control) } },
+  }
 }
 
-const controlType = 'platform.control'
-
-export function controlToWire(control: Control): WireMessage {
-  return { content: Buffer.from(JSON.stringify(control)), options: { persistent: true, type: controlType } }
+/** `invalid` when it claims to be an order and is none. */
+export function controlFromWire(message: Message): Control | 'invalid' | undefined {
+  const text = headersOf(message)[controlHeader]
+  if (text === undefined) return undefined
+  try {
+    const { op, key, id } = JSON.parse(text as string) as Partial<Record<keyof Control, unknown>>
+    if ((op === 'release' || op === 'replay') && isIdentifier(key) && isIdentifier(id)) return { op, key, id }
+  } catch {
+    // Not ours.
+  }
+  return 'invalid'
 }
 
-export function controlFromWire(message: Message): Control | undefined {
-  if (message.properties.type !== controlType) return undefined
-  return JSON.parse(message.content.toString()) as Control
+function headersOf(message: Message): Record<string, unknown> {
+  const headers: unknown = message.properties.headers
+  return typeof headers === 'object' && headers !== null ? (headers as Record<string, unknown>) : {}
 }
 
 function header(headers: Record<string, unknown>, name: string): unknown {
   return headers[prefix + name]
 }
 
-function factHeaders({ attempt, reason, deadAt }: Facts): Record<string, unknown> {
-  return {
-    ...(attempt === undefined ? {} : { [`${prefix}attempt`]: attempt }),
-    ...(reason === undefined ? {} : { [`${prefix}reason`]: reason }),
-    ...(deadAt === undefined ? {} : { [`${prefix}dead-at`]: deadAt }),
-  }
+/** Foreign headers of other kinds are left out; they say nothing to a handler of ours. */
+function textsOf(headers: Record<string, unknown>, mayPass: (name: string) => boolean): Record<string, string> {
+  const texts = Object.entries(headers).filter(
+    ([name, value]) => mayPass(name) && typeof value === 'string' && headersFault({ [name]: value }) === undefined,
+  )
+  return Object.fromEntries(texts) as Record<string, string>
+}
+
+/** Why the broker itself took a message out of its queue. */
+function brokerReason(headers: Record<string, unknown>): string {
+  const reason = headers['x-first-death-reason']
+  return typeof reason === 'string' ? `the broker gave up: ${reason.slice(0, 100)}` : ''
+}
+
+function factHeaders(facts: Facts): Record<string, unknown> {
+  const names = { counted: 'counted', shown: 'shown', reason: 'reason', deadAt: 'dead-at', replays: 'replays' } as const
+  return Object.fromEntries(
+    Object.entries(facts).flatMap(([fact, value]) =>
+      value === undefined ? [] : [[prefix + names[fact as keyof Facts], value as unknown]],
+    ),
+  )
 }
