@@ -101,6 +101,22 @@ describe('createBroker', () => {
     await vi.waitFor(() => expect(log).toEqual(['outer:acme', 'inner:acme', 'handler:acme']))
   })
 
+  it.each([
+    [
+      'throws',
+      () => {
+        throw new Error('disk full')
+      },
+    ], // prettier-ignore
+    ['rejects', () => Promise.reject(new Error('disk full'))],
+  ])('goes on with a logger that %s', async (_how, fail) => {
+    const logger = { debug: fail, info: fail, warn: fail, error: fail }
+    await using broker = createBroker({ driver: memory(), service: 'test', logger })
+    const consumer = await broker.consume(ping, () => Promise.reject(new Error('bad')), { group: 'g', retry: { maxAttempts: 1 } })
+    await broker.publish(ping, { n: 1 })
+    await vi.waitFor(() => expect(consumer.stats()).toMatchObject({ deadLettered: 1, inFlight: 0 }))
+  })
+
   it('has a broker that does nothing', async () => {
     const { id } = await noopBroker.publish(ping, { n: 1 })
     expect(id).toMatch(/^[0-9a-f-]{36}$/)

@@ -38,6 +38,11 @@ export interface Broker {
   consume<Out>(message: Message<never, Out>, handler: Handler<NoInfer<Out>>, options: ConsumeOptions): Promise<Consumer>
   /** What failed for good in a group. */
   deadLetters(message: Message<never, unknown>, group: string): DeadLetters
+  /**
+   * Ends a group that is needed no longer; resolves to false when there is none. ERR_QUEUE_CONFLICT while it has members, or holds messages or
+   * dead letters and `discard` is not set.
+   */
+  deleteGroup(message: Message<never, unknown>, group: string, options?: Cancellable & { discard?: boolean | undefined }): Promise<boolean>
   /** Validates and seals a message for a later `send`, with the headers of now: what an outbox stores. */
   prepare<In>(message: Message<In, unknown>, body: NoInfer<In>, options?: { id?: string | undefined }): Promise<OutgoingMessage>
   /** Publishes what `prepare` made, in this or another process. */
@@ -149,17 +154,8 @@ class DriverBroker implements Broker {
     const { destination } = contractOf(message)
     requireGroup(group)
     const store = this.#session.deadLetters
-    const run = async <R>(signal: AbortSignal | undefined, operation: (signal: AbortSignal) => Promise<R>): Promise<R> => {
-      signal?.throwIfAborted()
-      this.#assertOpen()
-      const late = (): QueueError => new QueueError('ERR_QUEUE_TIMEOUT', { destination, detail: `group ${group}` })
-      return withDeadline(
-        this.#options.deadLetterTimeoutMs,
-        late,
-        operation,
-        AbortSignal.any([this.#closing.signal, ...(signal ? [signal] : [])]),
-      )
-    }
+    const run = <R>(signal: AbortSignal | undefined, operation: (signal: AbortSignal) => Promise<R>): Promise<R> =>
+      this.#bounded(destination, group, signal, operation)
     return {
       count: ({ signal } = {}) => run(signal, (bound) => store.count(destination, group, { signal: bound })),
       list: ({ signal, limit = 100 } = {}) => {
@@ -178,6 +174,16 @@ class DriverBroker implements Broker {
       discardAll: (options) => eachDeadLetter('discard', store, { destination, group }, run, options),
       release: (key, { signal } = {}) => run(signal, (bound) => store.release(destination, group, key, { signal: bound })),
     }
+  }
+
+  async deleteGroup(
+    message: Message<never, unknown>,
+    group: string,
+    { signal, discard = false }: Cancellable & { discard?: boolean | undefined } = {},
+  ): Promise<boolean> {
+    const { destination } = contractOf(message)
+    requireGroup(group)
+    return this.#bounded(destination, group, signal, (bound) => this.#session.deleteGroup(destination, group, { signal: bound, discard }))
   }
 
   get logger(): LoggerLike {
@@ -245,6 +251,19 @@ class DriverBroker implements Broker {
     if (!(await settlesWithin(closing, left())))
       logger.warn({ timeoutMs }, 'broker did not close in time; its connections end by themselves')
     logger.debug({ durationMs: Math.round(performance.now() - startedAt) }, 'broker closed')
+  }
+
+  async #bounded<R>(
+    destination: string,
+    group: string,
+    signal: AbortSignal | undefined,
+    operation: (signal: AbortSignal) => Promise<R>,
+  ): Promise<R> {
+    signal?.throwIfAborted()
+    this.#assertOpen()
+    const late = (): QueueError => new QueueError('ERR_QUEUE_TIMEOUT', { destination, detail: `group ${group}` })
+    const either = AbortSignal.any([this.#closing.signal, ...(signal === undefined ? [] : [signal])])
+    return withDeadline(this.#options.deadLetterTimeoutMs, late, operation, either)
   }
 
   #assertOpen(): void {

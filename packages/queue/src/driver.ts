@@ -36,6 +36,11 @@ export interface DriverSession {
    */
   subscribe(subscription: Subscription, receive: Receive, options: { signal: AbortSignal }): Promise<DriverSubscription>
   readonly deadLetters: DeadLetterStore
+  /**
+   * Ends a group: its messages and dead letters are gone, and nothing is kept for it any more. False when there is none. ERR_QUEUE_CONFLICT when
+   * it has members, or something in it and `discard` is not set.
+   */
+  deleteGroup(destination: string, group: string, options: { signal: AbortSignal; discard: boolean }): Promise<boolean>
   /** Called after every subscription is closed; flushes what was accepted for publishing, then leaves no socket and no timer. */
   close(options: Cancellable): Promise<void>
 }

@@ -31,6 +31,7 @@ export const noopBroker: Broker = {
     discardAll: none,
     release: nothing,
   }),
+  deleteGroup: async () => false,
   prepare: (message, body, options) => encode(message, body, {}, options?.id),
   send: nothing,
   logger: silentLogger,

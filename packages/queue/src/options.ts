@@ -2,7 +2,7 @@ import { integerOption, knownOptions } from '@platform/kernel'
 import type { QueueDriver } from './driver.ts'
 import type { Inbox } from './inbox.ts'
 import { resolveRetry, type RetryOptions, type RetryPolicy } from './retry.ts'
-import { silentLogger, type InboundHook, type LoggerLike, type OutboundHook } from './shapes.ts'
+import { safeLogger, silentLogger, type InboundHook, type LoggerLike, type OutboundHook } from './shapes.ts'
 import { namePattern, refuse, wrong } from './validation.ts'
 
 export interface BrokerOptions {
@@ -91,7 +91,7 @@ export function resolveBrokerOptions(options: BrokerOptions): ResolvedBrokerOpti
     publishTimeoutMs: integerOption(refuse, 'publishTimeoutMs', options.publishTimeoutMs ?? 10_000, 10, 600_000),
     maxPendingPublishes: integerOption(refuse, 'maxPendingPublishes', options.maxPendingPublishes ?? 10_000, 1, 1_000_000),
     deadLetterTimeoutMs: integerOption(refuse, 'deadLetterTimeoutMs', options.deadLetterTimeoutMs ?? 15_000, 100, 3_600_000),
-    logger: options.logger ?? silentLogger,
+    logger: options.logger === undefined ? silentLogger : safeLogger(options.logger),
   }
 }
 

@@ -6,7 +6,15 @@ import type { Message } from './message.ts'
 import { backlog, disown, ensureOutboxTable } from './outbox-table.ts'
 import { OutboxTrouble } from './outbox-trouble.ts'
 import { relayBatch, type RelayLimits } from './relay.ts'
-import { silentLogger, warningLogger, type Cancellable, type Database, type LoggerLike, type TransactionLike } from './shapes.ts'
+import {
+  safeLogger,
+  silentLogger,
+  warningLogger,
+  type Cancellable,
+  type Database,
+  type LoggerLike,
+  type TransactionLike,
+} from './shapes.ts'
 import { uuidv7 } from './uuid.ts'
 import { refuse, wrong } from './validation.ts'
 
@@ -83,7 +91,7 @@ class TableOutbox implements Outbox {
     this.#db = options.db
     this.#broker = options.broker
     const given = options.logger ?? options.broker.logger
-    this.#logger = given === undefined || given === silentLogger ? warningLogger : given
+    this.#logger = given === undefined || given === silentLogger ? warningLogger : safeLogger(given)
     this.#trouble = new OutboxTrouble(this.#logger)
     this.#instruments = createOutboxInstruments()
     this.#pollIntervalMs = integerOption(refuse, 'pollIntervalMs', options.pollIntervalMs ?? 500, 10, 60_000)

@@ -120,6 +120,28 @@ export function describeFailures(stage: Stage): void {
       expect(attempts).toEqual([2])
     })
 
+    it('ends a group that has no members, and nothing in it or nothing that is wanted', async () => {
+      const message = numbered()
+      const process = broker()
+      const codeOf = (promise: Promise<unknown>): Promise<unknown> =>
+        promise.then(
+          (result) => result,
+          (error: unknown) => QueueError.isInstance(error) && error.code,
+        )
+      expect(await process.deleteGroup(message, 'g')).toBe(false)
+      const consumer = await process.consume(message, async () => {}, { group: 'g' })
+      await consumer.close()
+      await process.publish(message, { n: 1 })
+      await until('the message to be counted', async () => (await codeOf(process.deleteGroup(message, 'g'))) === 'ERR_QUEUE_CONFLICT')
+      expect(await process.deleteGroup(message, 'g', { discard: true })).toBe(true)
+      expect(await codeOf(process.publish(message, { n: 2 }))).toBe('ERR_QUEUE_UNROUTABLE')
+      const seen: number[] = []
+      await process.consume(message, async ({ body }) => void seen.push(body.n), { group: 'g', ordered: true })
+      await process.publish(message, { n: 3 })
+      await until('the third message', () => seen.length > 0)
+      expect(seen).toEqual([3])
+    })
+
     it('refuses a group that exists with another order', async () => {
       const message = numbered()
       const process = broker()

@@ -4,16 +4,16 @@ import { postgres } from '../drivers/postgres.ts'
 import { rabbitmq } from '../drivers/rabbitmq.ts'
 import { poison, sold } from './sold.ts'
 
-const [url, ordered] = process.argv.slice(2) as [string, string]
+const [url, group] = process.argv.slice(2) as [string, string]
 const driver = url.startsWith('amqp') ? rabbitmq({ urls: [url] }) : postgres({ url, pollIntervalMs: 100 })
 const broker = createBroker({ driver, service: 'poisoned' })
 await broker.consume(
   sold,
   async ({ id, body }) => {
-    process.stdout.write(`${JSON.stringify({ did: 'begin', id, group: 'poisoned' })}\n`)
+    process.stdout.write(`${JSON.stringify({ did: 'begin', id, group })}\n`)
     if (body.n === poison) setTimeout(() => process.exit(7), 50)
     await new Promise((resolve) => setTimeout(resolve, 120))
-    process.stdout.write(`${JSON.stringify({ did: 'handle', id, group: 'poisoned' })}\n`)
+    process.stdout.write(`${JSON.stringify({ did: 'handle', id, group })}\n`)
   },
-  { group: 'poisoned', ordered: ordered === 'true', concurrency: 4, retry: { maxAttempts: 2, initialDelayMs: 20 } },
+  { group, ordered: group.endsWith('in-order'), concurrency: 4, retry: { maxAttempts: 2, initialDelayMs: 20 } },
 )

@@ -70,6 +70,17 @@ export class Group {
     this.#pump()
   }
 
+  get memberCount(): number {
+    return this.#members.length
+  }
+
+  /** All that it keeps, dead letters included. */
+  get size(): number {
+    let waiting = this.#offered.length - this.#head
+    for (const lane of this.#lanes.values()) waiting += lane.waiting.length
+    return waiting + this.#dead.length
+  }
+
   get deadCount(): number {
     return this.#dead.length
   }

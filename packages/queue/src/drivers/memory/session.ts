@@ -12,6 +12,7 @@ import type {
 import { QueueError } from '../../errors.ts'
 import { realClock, type Clock } from './clock.ts'
 import { Group, type Member } from './group.ts'
+import { refuseDeletion } from '../../group-deletion.ts'
 import { refuse } from '../../validation.ts'
 
 export interface MemoryOptions {
@@ -85,6 +86,14 @@ class MemorySession implements DriverSession {
         if (hub.group(destination, group)?.release(key) !== true) throw new QueueError('ERR_QUEUE_NOT_FOUND', { destination })
       },
     }
+  }
+
+  async deleteGroup(destination: string, name: string, { discard }: { discard: boolean }): Promise<boolean> {
+    const group = this.#hub.group(destination, name)
+    if (group === undefined) return false
+    refuseDeletion(destination, name, { members: group.memberCount, messages: group.size, discard })
+    this.#hub.remove(destination, name)
+    return true
   }
 
   async ready(): Promise<void> {}

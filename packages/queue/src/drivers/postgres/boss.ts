@@ -27,6 +27,12 @@ export const queueOptions: {
   deleteAfterSeconds: 0,
 }
 
+/** The server answers, and says no for good: a right is missing. */
+function isRefusal(error: unknown): boolean {
+  const code = (error as { code?: unknown } | undefined)?.code
+  return code === '42501' || code === '3F000'
+}
+
 /** pg-boss, started at first use and as often as it takes. Its workers, schedules and notifications are not used. */
 export class Boss {
   readonly #connections: Connections
@@ -68,8 +74,12 @@ export class Boss {
         this.#boss = boss
         return boss
       } catch (error) {
-        if (attempt === 1) this.#logger.warn({ err: error }, 'queue tables cannot be reached; retrying')
         await boss.stop({ graceful: false, close: false }).catch(() => {})
+        if (isRefusal(error)) {
+          this.#starting = undefined
+          throw new QueueError('ERR_QUEUE_REFUSED', { detail: 'the queue tables cannot be made or used', cause: error })
+        }
+        if (attempt === 1) this.#logger.warn({ err: error }, 'queue tables cannot be reached; retrying')
         await pause(backoffMs(attempt, 100, 3_000), this.#closing.signal).catch(() => {})
       }
     }

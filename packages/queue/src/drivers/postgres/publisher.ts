@@ -27,7 +27,7 @@ export class BatchPublisher {
   readonly #boss: Boss
   readonly #registry: Registry
   readonly #channel: string
-  #waiting: Waiting[] = []
+  readonly #waiting = new Set<Waiting>()
   #flushing: Promise<void> | undefined
 
   constructor(connections: Connections, boss: Boss, registry: Registry, channel: string) {
@@ -37,13 +37,22 @@ export class BatchPublisher {
     this.#channel = channel
   }
 
-  publish(destination: string, envelope: Envelope, request: PublishRequest): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.#waiting.push({ destination, envelope, request, resolve, reject })
-      this.#flushing ??= this.#flush().finally(() => {
-        this.#flushing = undefined
-      })
+  async publish(destination: string, envelope: Envelope, request: PublishRequest): Promise<void> {
+    const { signal } = request
+    signal.throwIfAborted()
+    const { promise, resolve, reject } = Promise.withResolvers<void>()
+    const entry: Waiting = { destination, envelope, request, resolve, reject }
+    // What was given up is kept nowhere, however long the database is away.
+    const leave = (): void => {
+      this.#waiting.delete(entry)
+      reject(signal.reason as Error)
+    }
+    signal.addEventListener('abort', leave, { once: true })
+    this.#waiting.add(entry)
+    this.#flushing ??= this.#flush().finally(() => {
+      this.#flushing = undefined
     })
+    return promise.finally(() => signal.removeEventListener('abort', leave))
   }
 
   async flushed(): Promise<void> {
@@ -53,16 +62,16 @@ export class BatchPublisher {
   async #flush(): Promise<void> {
     // Calls of the same turn share the first transaction.
     await Promise.resolve()
-    for (let failures = 0; this.#waiting.length > 0; ) {
-      const batch = this.#waiting.splice(0, maxBatch).filter(stillWanted)
-      if (batch.length === 0) continue
+    for (let failures = 0; this.#waiting.size > 0; ) {
+      const batch = [...this.#waiting].slice(0, maxBatch)
+      for (const entry of batch) this.#waiting.delete(entry)
       const outcome = await this.#store(batch)
       if (outcome === 'stored') {
         failures = 0
         continue
       }
       failures += 1
-      this.#waiting.unshift(...batch.filter(stillWanted))
+      this.#putBack(batch)
       await pause(backoffMs(failures, 50, 1_000))
     }
   }
@@ -98,9 +107,16 @@ export class BatchPublisher {
       return 'stored'
     }
     for (const entry of batch) {
-      if ((await this.#store([entry])) === 'again') this.#waiting.unshift(entry)
+      if ((await this.#store([entry])) === 'again') this.#putBack([entry])
     }
     return 'stored'
+  }
+
+  /** In front of what came later. */
+  #putBack(batch: readonly Waiting[]): void {
+    const later = [...this.#waiting]
+    this.#waiting.clear()
+    for (const entry of [...batch.filter(stillWanted), ...later]) this.#waiting.add(entry)
   }
 
   async #insert(tx: Transaction, batch: readonly Waiting[]): Promise<Set<Waiting>> {

@@ -1,5 +1,6 @@
 import type { Subscription } from '../../driver.ts'
 import { QueueError } from '../../errors.ts'
+import { refuseDeletion } from '../../group-deletion.ts'
 import type { Boss } from './boss.ts'
 import { queueOptions } from './boss.ts'
 import type { Connections, Queryable } from './connection.ts'
@@ -38,11 +39,13 @@ export class Registry {
   readonly #connections: Connections
   readonly #boss: Boss
   readonly #table: string
+  readonly #jobs: string
 
   constructor(connections: Connections, boss: Boss, schema: string) {
     this.#connections = connections
     this.#boss = boss
     this.#table = `${schema}.platform_subscription`
+    this.#jobs = `${schema}.job`
   }
 
   async declare({ destination, group, ordered, broadcast }: Subscription): Promise<string> {
@@ -77,6 +80,21 @@ export class Registry {
       [queue],
     )
     return rows.length > 0
+  }
+
+  async deleteGroup(destination: string, group: string, discard: boolean): Promise<boolean> {
+    await this.#boss.started()
+    const queue = queueName(destination, group)
+    const { rows } = await this.#connections.query<{ messages: number; members: number }>(
+      `select (select count(*)::int from ${this.#jobs} where name = $1) as messages,
+         (select count(*)::int from ${this.#jobs} where name = $1 and state = 'active') as members
+       from ${this.#table} where queue = $1`,
+      [queue],
+    )
+    if (rows[0] === undefined) return false
+    refuseDeletion(destination, group, { ...rows[0], discard })
+    await this.remove(queue)
+    return true
   }
 
   async remove(queue: string): Promise<void> {

@@ -52,6 +52,10 @@ class PostgresSession implements DriverSession {
     this.deadLetters = new PostgresDeadLetters(this.#connections, this.#boss, options.schema, channel)
   }
 
+  deleteGroup(destination: string, group: string, { discard }: { discard: boolean }): Promise<boolean> {
+    return this.#registry.deleteGroup(destination, group, discard)
+  }
+
   async ready(): Promise<void> {
     await this.#boss.started()
   }

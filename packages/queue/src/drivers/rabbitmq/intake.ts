@@ -86,9 +86,9 @@ export class Intake {
   }
 
   async #begin(again: boolean): Promise<Generation> {
-    const connection = await this.#link.connection(this.#stop.signal)
+    await this.#link.connected(this.#stop.signal)
     if (again) await this.#prepare()
-    const generation = new Generation(await connection.createChannel())
+    const generation = new Generation(await this.#link.open((connection) => connection.createChannel()))
     this.#generation = generation
     if (this.#stop.signal.aborted) return this.#abandon(generation)
     await generation.channel.prefetch(this.#prefetch)

@@ -18,6 +18,7 @@ export class Link {
   readonly #closing = new AbortController()
   #dialing: Promise<ChannelModel> | undefined
   #current: ChannelModel | undefined
+  #lost = new AbortController()
   #turn = 0
   #tier: Tier | undefined
   /** Set while the broker refuses publishes for want of memory or disk. */
@@ -39,25 +40,29 @@ export class Link {
     return this.#tier
   }
 
-  /** Resolves with a live connection; waits as long as it takes, until closed or aborted. */
-  async connection(signal?: AbortSignal): Promise<ChannelModel> {
-    this.#closing.signal.throwIfAborted()
-    this.#dialing ??= this.#dial()
-    return orAborted(this.#dialing, signal)
+  /** Resolves once connected; waits as long as it takes, until closed or aborted. */
+  async connected(signal?: AbortSignal): Promise<void> {
+    await this.#connection(signal)
+  }
+
+  /** A channel of a live connection. Rejects when that is lost meanwhile, which the client itself does not always tell. */
+  async open<C extends Channel>(create: (connection: ChannelModel) => Promise<C>, signal?: AbortSignal): Promise<C> {
+    const connection = await this.#connection(signal)
+    const late = (channel: C): void => void channel.close().catch(() => {})
+    return orAborted(orAborted(create(connection), this.#lost.signal, late), signal, late)
   }
 
   /** Declarations and look-ups happen on channels of their own: what the broker refuses closes the channel, and only that. */
   async withChannel<T>(work: (channel: Channel) => Promise<T>, signal?: AbortSignal): Promise<T> {
-    const connection = await this.connection(signal)
-    const close = (channel: Channel): void => void channel.close().catch(() => {})
-    const channel = await orAborted(connection.createChannel(), signal, close)
+    const channel = await this.open((connection) => connection.createChannel(), signal)
+    const lost = this.#lost.signal
     channel.on('error', () => {})
     try {
-      return await orAborted(work(channel), signal)
+      return await orAborted(orAborted(work(channel), lost), signal)
     } finally {
       // What the channel held is back when the broker has answered.
       const closing = channel.close().catch(() => {})
-      if (signal?.aborted !== true) await settlesWithin(closing, closeTimeoutMs)
+      if (signal?.aborted !== true && !lost.aborted) await settlesWithin(closing, closeTimeoutMs)
     }
   }
 
@@ -69,6 +74,12 @@ export class Link {
     await settlesWithin(connection.close(), closeTimeoutMs)
     // amqplib has no way to give a connection up; a silent one would live on until its heartbeats fail.
     ;(connection.connection as unknown as { stream?: { destroy(): void } }).stream?.destroy()
+  }
+
+  async #connection(signal: AbortSignal | undefined): Promise<ChannelModel> {
+    this.#closing.signal.throwIfAborted()
+    this.#dialing ??= this.#dial()
+    return orAborted(this.#dialing, signal)
   }
 
   async #dial(): Promise<ChannelModel> {
@@ -102,6 +113,8 @@ export class Link {
 
   #adopt(connection: ChannelModel): ChannelModel {
     this.#current = connection
+    const lost = new AbortController()
+    this.#lost = lost
     this.blockedSince = undefined
     const { version } = (connection.connection as unknown as { serverProperties?: { version?: unknown } }).serverProperties ?? {}
     this.#tier = tierOf(version)
@@ -121,6 +134,7 @@ export class Link {
       this.onUnblocked()
     })
     connection.once('close', () => {
+      lost.abort(new Error('the connection to the broker was lost'))
       this.#current = undefined
       this.#dialing = undefined
       this.blockedSince = undefined

@@ -127,8 +127,7 @@ export class Parking {
   }
 
   async #collect(key: string, signal: AbortSignal): Promise<{ side: Generation; messages: ConsumeMessage[] }> {
-    const connection = await this.#link.connection(signal)
-    const side = new Generation(await connection.createChannel())
+    const side = new Generation(await this.#link.open((connection) => connection.createChannel(), signal))
     try {
       return { side, messages: await pick(side.channel, parkedQueue(this.#queue), (message) => fromWire(message)?.key === key) }
     } catch (error) {

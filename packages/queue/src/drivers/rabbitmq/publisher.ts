@@ -165,8 +165,7 @@ export class ConfirmPublisher {
   async #open(): Promise<void> {
     this.#opening = true
     try {
-      const connection = await this.#link.connection()
-      const channel = await connection.createConfirmChannel()
+      const channel = await this.#link.open((connection) => connection.createConfirmChannel())
       this.#refusal = undefined
       channel.on('error', (error: unknown) => {
         if (this.#channel === channel && replyCode(error) !== undefined) this.#refusal = { error }

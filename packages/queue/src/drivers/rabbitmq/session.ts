@@ -19,7 +19,7 @@ import { resolveRabbitmqOptions, type RabbitmqOptions, type ResolvedRabbitmqOpti
 import { OrderedSubscription } from './ordered-subscription.ts'
 import { ConfirmPublisher, type SendRequest } from './publisher.ts'
 import { PlainSubscription, type SubscriptionParts } from './subscription.ts'
-import { declareExchange, declareSubscription, exchangeName, hasGroup } from './topology.ts'
+import { declareExchange, declareSubscription, deleteGroup, exchangeName, hasGroup } from './topology.ts'
 import { GivenBack } from './tries.ts'
 import { Upkeep } from './upkeep.ts'
 import { WaitQueues } from './wait-queues.ts'
@@ -59,8 +59,16 @@ class RabbitmqSession implements DriverSession {
     this.deadLetters = new RabbitmqDeadLetters(this.#consumeLink, this.#publisher)
   }
 
+  async deleteGroup(destination: string, group: string, options: { signal: AbortSignal; discard: boolean }): Promise<boolean> {
+    try {
+      return await deleteGroup(this.#consumeLink, destination, group, options)
+    } catch (error) {
+      throw typed(error, { destination })
+    }
+  }
+
   async ready({ signal }: Cancellable): Promise<void> {
-    await this.#publishLink.connection(signal)
+    await this.#publishLink.connected(signal)
   }
 
   /** Opening a channel is a question that only a live broker answers; one that is short of memory does not answer it where we publish. */
@@ -93,9 +101,9 @@ class RabbitmqSession implements DriverSession {
       try {
         return await this.#publishOnce(destination, message, request)
       } catch (error) {
+        this.#exchanges.delete(destination)
         if (signal.aborted) throw signal.reason
         // Somebody may have deleted the exchange, or what is bound to it: it is restored once.
-        this.#exchanges.delete(destination)
         const gone = (QueueError.isInstance(error) && error.code === 'ERR_QUEUE_UNROUTABLE') || replyCode((error as Error).cause) === 404
         if (!again || !gone) throw typed(error, facts)
         if (!(await this.#upkeep.restore(destination, signal)) && replyCode((error as Error).cause) !== 404) throw typed(error, facts)

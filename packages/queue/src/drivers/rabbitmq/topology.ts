@@ -1,6 +1,7 @@
 import type { Channel, Options } from 'amqplib'
 import type { Subscription } from '../../driver.ts'
 import { QueueError } from '../../errors.ts'
+import { refuseDeletion } from '../../group-deletion.ts'
 import { replyCode } from './faults.ts'
 import type { Link } from './link.ts'
 
@@ -122,4 +123,24 @@ export async function queueCounts(
     if (replyCode(error) === 404) return undefined
     throw error
   }
+}
+
+export async function deleteGroup(
+  link: Link,
+  destination: string,
+  group: string,
+  { signal, discard }: { signal: AbortSignal; discard: boolean },
+): Promise<boolean> {
+  const queue = queueName(destination, group)
+  const counts = await queueCounts(link, queue, signal)
+  if (counts === undefined) return false
+  const stores = [deadQueue(queue), trialQueue(queue), parkedQueue(queue)]
+  let messages = counts.messages
+  for (const store of stores) messages += (await queueCounts(link, store, signal))?.messages ?? 0
+  refuseDeletion(destination, group, { members: counts.consumers, messages, discard })
+  await link.withChannel(async (channel) => {
+    // First the queue that gets what is published: nothing new arrives in the others then.
+    for (const name of [queue, ...stores, keyLog(queue)]) await channel.deleteQueue(name)
+  }, signal)
+  return true
 }

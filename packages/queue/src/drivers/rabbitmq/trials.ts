@@ -86,8 +86,7 @@ export class Trials {
   async #tryNext(name: string): Promise<boolean> {
     if (this.#stop.signal.aborted) return false
     if (this.#side?.alive !== true) {
-      const connection = await this.#link.connection(this.#stop.signal)
-      this.#side = new Generation(await connection.createChannel())
+      this.#side = new Generation(await this.#link.open((connection) => connection.createChannel(), this.#stop.signal))
     }
     const side = this.#side
     const message = await side.channel.get(name)
