@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { isOpenToAll, unprivilegedAccount } from './account.ts'
 import { asOnTheMachine } from './container-program.ts'
-import { isDebian, unpackConsul } from './debian.ts'
+import { isDebian, unpackConsul, unpackedConsul } from './debian.ts'
 import { findServer, type Found } from './find-server.ts'
 import { images } from './images.ts'
 import { launch } from './launch.ts'
@@ -42,7 +42,9 @@ export async function startConsul(options: ConsulOptions = {}): Promise<Server> 
   }
   const find = () => {
     const program = findExecutable('consul')
-    return program === undefined ? undefined : { program, origin: `machine (${program})` }
+    if (program !== undefined) return { program, origin: `machine (${program})` }
+    const unpacked = unpackedConsul()
+    return unpacked === undefined ? undefined : { program: unpacked, origin: `Debian bullseye (${unpacked})` }
   }
   const unpack = async () => {
     const program = await unpackConsul(resolved)

@@ -10,7 +10,7 @@ import type { ResolvedStartOptions } from './options.ts'
 
 /** Where programs that are nobody's package are kept. Root's is open to all, because servers do not run as root. */
 export function cacheFolder(): string {
-  if (process.getuid?.() === 0) return '/var/cache/platform-stack'
+  if (process.getuid?.() === 0) return sharedCache
   return join(process.env['XDG_CACHE_HOME'] || join(home(), '.cache'), 'platform-stack')
 }
 
@@ -54,15 +54,23 @@ export async function installPackages(
   await runScript('install-packages.sh', [places.policy, places.lock, ...packages], `installing ${packages.join(', ')}`, options)
 }
 
+const consulFolder = 'consul-bullseye'
+const consulProgram = join(consulFolder, 'usr/bin/consul')
+/** Root's, where the machine's other users find what it has unpacked. */
+const sharedCache = '/var/cache/platform-stack'
+
+/** What `unpackConsul` has left here, called by this user or by root. */
+export function unpackedConsul(): string | undefined {
+  return [cacheFolder(), sharedCache].map((folder) => join(folder, consulProgram)).find((program) => existsSync(program))
+}
+
 /** Consul left Debian after bullseye; its package is fetched from there, its signature checked, and unpacked without being installed. */
 export async function unpackConsul(options: ResolvedStartOptions): Promise<string> {
-  const folder = join(cacheFolder(), 'consul-bullseye')
-  const program = join(folder, 'usr/bin/consul')
-  if (existsSync(program)) return program
+  const folder = join(cacheFolder(), consulFolder)
   options.onProgress('unpacking consul from Debian bullseye (nothing is installed)')
   onMachine('making a folder for consul', () => mkdirSync(cacheFolder(), { recursive: true, mode: 0o755 }))
   await runScript('unpack-consul.sh', [folder], 'unpacking consul', options)
-  return program
+  return join(cacheFolder(), consulProgram)
 }
 
 const installTimeoutMs = 600_000
