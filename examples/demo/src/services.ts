@@ -1,4 +1,5 @@
-import { copyFile, mkdtemp } from 'node:fs/promises'
+import { randomBytes } from 'node:crypto'
+import { copyFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -47,7 +48,7 @@ export function packageFolder(service: string): string {
 }
 
 export async function createServices(launcher: Launcher): Promise<Services> {
-  const folder = await mkdtemp(join(tmpdir(), 'film-store-'))
+  const folder = join(tmpdir(), `film-store-${randomBytes(6).toString('hex')}`)
   const logFile = join(folder, 'services.log')
   const keptLogFile = `${folder}.log`
   const supervision: Supervision = supervise(folder, logFile)
@@ -72,9 +73,12 @@ export async function createServices(launcher: Launcher): Promise<Services> {
     const started = await launch(spec, 'main')
     running.set(spec, started)
     const deadline = performance.now() + readyWithinMs
-    while (!(await isReady(spec.adminPort))) {
+    for (;;) {
+      const ready = await isReady(spec.adminPort)
       signal?.throwIfAborted()
+      // Asked for after the answer: a service that died of a taken port is not the one that answers there.
       if (started.exit) throw new Error(`${called(spec)} ended while starting (${started.exit.signal ?? `code ${started.exit.code}`})`)
+      if (ready) return
       if (performance.now() > deadline) throw new Error(`${called(spec)} is not ready after ${readyWithinMs / 1000} s`)
       await new Promise((resolve) => setTimeout(resolve, 50))
     }
