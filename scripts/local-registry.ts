@@ -77,7 +77,7 @@ export async function publishLocally(options: { port?: number; onProgress?(line:
 }
 
 /** What git tracks or would track, as a repository of its own: changesets asks git. */
-async function copyRepository(target: string): Promise<void> {
+export async function copyRepository(target: string): Promise<void> {
   const { stdout } = await execute('git', ['ls-files', '-z', '--cached', '--others', '--exclude-standard'], { cwd: root, maxBuffer: 64e6 })
   for (const file of stdout.split('\0').filter((name) => name && existsSync(join(root, name)))) {
     mkdirSync(dirname(join(target, file)), { recursive: true })

@@ -1,53 +1,22 @@
 /**
  * The gate: everything that needs no container. One PostgreSQL, Redis, RabbitMQ and Consul serve the whole run.
  * `--containers` tests the containers as well, if an engine answers.
- * `--long` runs what takes minutes instead: long suites, and the books at 1,000 orders with every failure and three seeds.
+ * `--long [area…]` runs what takes minutes instead, all of it or the areas named: see long-areas.ts.
  */
 import { spawn, spawnSync } from 'node:child_process'
-import { existsSync, globSync, readFileSync, rmSync } from 'node:fs'
-import { dirname, join } from 'node:path'
 import { findOrphans, runId, startConsul, startPostgres, startRabbitmq, startRedis } from '../packages/stack/src/index.ts'
 import { allowInstalls } from './allow-installs.ts'
+import { chooseAreas, demo, runArea } from './long-areas.ts'
 import { bin, requirePinnedNode, root } from './pinned-node.ts'
 import { checkPublished } from './published/check.ts'
-import { command, run, type StepResult, step } from './step.ts'
+import { command, type StepResult, step } from './step.ts'
+import { suite } from './suites.ts'
 
 requirePinnedNode()
 allowInstalls()
 process.env['TURBO_TELEMETRY_DISABLED'] = '1'
-const long = process.argv.includes('--long')
+const areas = process.argv.includes('--long') ? chooseAreas(process.argv.slice(2).filter((word) => !word.startsWith('--'))) : undefined
 const steps: StepResult[] = []
-const packages = globSync('{packages,examples}/*/package.json', { cwd: root }).map((file) => dirname(file))
-
-/** Adds up what a suite left in `reports/`; a package that left none has failed. */
-function readReports(suite: string): { passed: number; failed: number } {
-  let passed = 0
-  let failed = 0
-  for (const folder of packages) {
-    const { scripts } = JSON.parse(readFileSync(join(root, folder, 'package.json'), 'utf8')) as { scripts: Record<string, string> }
-    if (!scripts[suite === 'test' ? 'test' : `test:${suite}`]) continue
-    const file = join(root, folder, 'reports', `${suite}.json`)
-    if (!existsSync(file)) {
-      console.error(`${folder} left no report of its ${suite} suite`)
-      failed++
-      continue
-    }
-    const report = JSON.parse(readFileSync(file, 'utf8')) as { numPassedTests: number; numFailedTests: number; success: boolean }
-    passed += report.numPassedTests
-    failed += report.numFailedTests || (report.success ? 0 : 1)
-  }
-  return { passed, failed }
-}
-
-function suite(name: string, env: NodeJS.ProcessEnv, args: readonly string[]): () => Promise<{ passed: number; failed: number }> {
-  return async () => {
-    for (const folder of packages) rmSync(join(root, folder, 'reports', `${name}.json`), { force: true })
-    const task = name === 'test' ? 'test' : `test:${name}`
-    const code = await run(bin('turbo'), ['run', task, '--continue', '--output-logs=new-only', ...args], env)
-    const counts = readReports(name)
-    return code !== 0 && counts.failed === 0 ? { ...counts, failed: 1 } : counts
-  }
-}
 
 // Drawn before anything starts, so that every server of the run can be found by it.
 runId()
@@ -82,19 +51,11 @@ async function testCompose(): Promise<{ passed: number; failed: number }> {
   return { passed, failed: code === 0 ? failed : Math.max(1, failed) }
 }
 
-const demo = (...args: string[]) => command(process.execPath, ['scripts/demo.ts', ...args])
+const addresses = { DATABASE_URL: postgres.url, REDIS_URL: redis.url, AMQP_URL: rabbitmq.url, CONSUL_URL: consul.url }
 
-if (long) {
+if (areas) {
   steps.push(await step('build', command(bin('turbo'), ['run', 'build', '--output-logs=errors-only'])))
-  steps.push(await step('long suites', suite('long', shared, ['--concurrency=1'])))
-  for (const mode of ['embedded', 'native']) {
-    for (const seed of ['1', '2', '3']) {
-      for (const chaos of [undefined, 'worker', 'catalog', 'database']) {
-        const what = ['--mode', mode, '--seed', seed, ...(chaos ? ['--chaos', chaos] : [])]
-        steps.push(await step(`demo ${what.join(' ')}`, demo(...what)))
-      }
-    }
-  }
+  for (const area of areas) steps.push(...(await runArea(area, { suites: shared, programs: addresses })))
 } else {
   steps.push(await step('lint', command(bin('oxlint'), ['--deny-warnings'])))
   steps.push(await step('format', command(bin('biome'), ['format'])))
@@ -105,7 +66,6 @@ if (long) {
   steps.push(await step('build', command(bin('turbo'), ['run', 'build', '--output-logs=errors-only'])))
   steps.push(await step('unit and integration', suite('test', shared, ['--concurrency=2'])))
   steps.push(await step('chaos', suite('chaos', shared, ['--concurrency=1'])))
-  const addresses = { DATABASE_URL: postgres.url, REDIS_URL: redis.url, AMQP_URL: rabbitmq.url, CONSUL_URL: consul.url }
   steps.push(await step('publish', () => checkPublished(addresses)))
   steps.push(await step('demo embedded', demo('--orders', '200', '--mode', 'embedded')))
   steps.push(await step('demo native', demo('--orders', '200', '--mode', 'native')))

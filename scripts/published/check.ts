@@ -4,6 +4,7 @@ import { publishLocally } from '../local-registry.ts'
 import { checkEsbuild } from './bundles.ts'
 import { type Counts, counting, execute } from './checks.ts'
 import { checkFirstResults, type Runtimes } from './first-results.ts'
+import { checkInstalls, checkTools, runWithOwnTelemetry, withOwnTelemetry } from './installs.ts'
 import { installProject, workspaceVersions } from './project.ts'
 import { checkTarballs } from './tarballs.ts'
 import { checkTypes } from './type-matrix.ts'
@@ -12,15 +13,6 @@ import { checkTypes } from './type-matrix.ts'
 export type Addresses = Readonly<Record<'DATABASE_URL' | 'REDIS_URL' | 'AMQP_URL' | 'CONSUL_URL', string>>
 
 const pinnedRuntimes: Runtimes = { 'node 24': process.execPath, 'node 22': join(root, 'node_modules/node22/bin/node') }
-
-/** An application that has had its OpenTelemetry and its Redis client for long: both older than what this workspace has. */
-const oldTelemetry = {
-  '@opentelemetry/api': '1.9.0',
-  '@opentelemetry/sdk-metrics': '2.0.0',
-  '@opentelemetry/sdk-trace-base': '2.0.0',
-  ioredis: '5.11.1',
-}
-const withoutSdk = ['cache', 'config', 'db-pool', 'discovery', 'health', 'logger', 'queue', 'resilience', 'service']
 
 /**
  * Publishes to a local registry, looks into what was packed, and uses it outside of the workspace: types under every compiler and mode, the
@@ -43,9 +35,8 @@ export async function checkPublished(env: Addresses, runtimes: Runtimes = pinned
     await checkEsbuild(project, program, check, { env })
   })
   await check('a project with an OpenTelemetry of its own, by npm', async () => {
-    using project = await installProject(registry, { manager: 'npm', packages: withoutSdk, versions: oldTelemetry })
-    project.add('own-sdk.mjs', 'recorder.mjs')
-    await project.run(project.add('everything.mjs'), { env })
+    using project = await installProject(registry, { ...withOwnTelemetry, manager: 'npm' })
+    await runWithOwnTelemetry(project, { env })
   })
   console.log(`  ${counts.passed} checks of ${registry.packages.length} packages passed, ${counts.failed} failed`)
   return counts
@@ -55,4 +46,13 @@ async function checkTakenPort(port: string): Promise<void> {
   const release = execute(process.execPath, [join(root, 'scripts/release-local.ts'), '--port', port])
   const refused = await release.catch((error: { code: number; stderr: string }) => error)
   if (!refused.stderr.includes(`port ${port} is taken by process ${process.pid} (`)) throw new Error(`it says: ${refused.stderr}`)
+}
+
+/** What takes minutes: projects that have something older, other package managers, runtimes, bundlers and test runners. */
+export async function checkPublishedLong(env: Addresses): Promise<Counts> {
+  await using registry = await publishLocally({ onProgress: (line) => console.log(`  ${line}`) })
+  const { check, counts } = counting()
+  await checkInstalls(registry, check, env)
+  await checkTools(registry, check, env)
+  return counts
 }

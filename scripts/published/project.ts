@@ -14,6 +14,8 @@ export interface ProjectOptions {
   readonly packages?: readonly string[]
   /** What the project has besides the packages and their peers, and versions other than this workspace's. */
   readonly versions?: Readonly<Record<string, string>>
+  /** Optional peers that the project does not have. */
+  readonly without?: readonly string[]
 }
 
 export interface Project extends Disposable {
@@ -64,12 +66,15 @@ export async function installProject(registry: LocalRegistry, options: ProjectOp
 /** Nest's own peers, which a Nest application has. */
 const besideNest = ['reflect-metadata', 'rxjs', '@nestjs/platform-express']
 
-function dependencies({ packages }: LocalRegistry, { packages: names, versions = {} }: ProjectOptions): Record<string, string> {
+function dependencies(
+  { packages }: LocalRegistry,
+  { packages: names, versions = {}, without = [] }: ProjectOptions,
+): Record<string, string> {
   const chosen = packages.filter(({ name }) => names === undefined || names.includes(name.split('/')[1]!))
   const wanted: Record<string, string> = Object.fromEntries(chosen.map(({ name, version }) => [name, version]))
   for (const { manifest } of chosen) {
     for (const [peer, range] of Object.entries(manifest.peerDependencies ?? {})) {
-      if (!peer.startsWith('@platform/')) wanted[peer] = workspaceVersions[peer] ?? range
+      if (!peer.startsWith('@platform/') && !without.includes(peer)) wanted[peer] = workspaceVersions[peer] ?? range
     }
   }
   if ('@nestjs/core' in wanted) for (const name of besideNest) wanted[name] = workspaceVersions[name]!
@@ -100,6 +105,7 @@ const installers: Record<Manager, (folder: string, url: string) => Promise<unkno
     const settings = {
       nodeLinker: 'pnp',
       enableTelemetry: false,
+      npmMinimalAgeGate: 0,
       enableScripts: false,
       npmRegistryServer: stdout.trim(),
       npmScopes: { platform: { npmRegistryServer: url } },

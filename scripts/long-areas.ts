@@ -1,0 +1,69 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { basename, join } from 'node:path'
+import { type Addresses, checkPublishedLong } from './published/check.ts'
+import { floorSuites } from './published/floors.ts'
+import { command, type StepResult, step } from './step.ts'
+import { hasSuite, packages, suite } from './suites.ts'
+
+interface Servers {
+  /** As the suites find them. */
+  readonly suites: NodeJS.ProcessEnv
+  /** As an application finds them. */
+  readonly programs: Addresses
+}
+
+type Area = (servers: Servers) => Promise<StepResult[]>
+
+export const demo = (...args: string[]): (() => Promise<{ passed: number; failed: number }>) =>
+  command(process.execPath, ['scripts/demo.ts', ...args])
+
+/** What `test:long` runs, by the name that chooses it: the long suite of a package, what people install, the books under every failure. */
+const areas: Readonly<Record<string, Area>> = {
+  ...Object.fromEntries(
+    packages
+      .filter((folder) => hasSuite(folder, 'long'))
+      .map((folder): [string, Area] => [
+        basename(folder),
+        async ({ suites }) => [await step(`long suite of ${folder}`, suite('long', suites, ['--concurrency=1'], [folder]))],
+      ]),
+  ),
+  published,
+  demo: books,
+}
+
+/** The areas named, or all. An unknown one ends the run before it starts. */
+export function chooseAreas(names: readonly string[]): readonly string[] {
+  const known = Object.keys(areas)
+  const unknown = names.filter((name) => !known.includes(name))
+  if (unknown.length > 0) {
+    console.error(`no long tests of ${unknown.join(', ')}; there are: ${known.join(', ')}`)
+    process.exit(1)
+  }
+  return names.length > 0 ? names : known
+}
+
+export const runArea = (name: string, servers: Servers): Promise<StepResult[]> => areas[name]!(servers)
+
+async function published({ suites, programs }: Servers): Promise<StepResult[]> {
+  const installs = await step('installed into projects that exist', () => checkPublishedLong(programs))
+  const folder = mkdtempSync(join(tmpdir(), 'platform-floors-'))
+  try {
+    return [installs, ...(await floorSuites(join(folder, 'repository'), suites))]
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
+}
+
+async function books(): Promise<StepResult[]> {
+  const steps: StepResult[] = []
+  for (const mode of ['embedded', 'native']) {
+    for (const seed of ['1', '2', '3']) {
+      for (const chaos of [undefined, 'worker', 'catalog', 'database']) {
+        const what = ['--mode', mode, '--seed', seed, ...(chaos ? ['--chaos', chaos] : [])]
+        steps.push(await step(`demo ${what.join(' ')}`, demo(...what)))
+      }
+    }
+  }
+  return steps
+}
