@@ -63,6 +63,7 @@ if (areas) {
   steps.push(await step('generated files', command(process.execPath, ['scripts/check-generated.ts'])))
   steps.push(await step('types of the packages', command(bin('tsc'), ['--noEmit'])))
   steps.push(await step('types of the examples', command(bin('tsc'), ['--noEmit', '-p', 'examples'])))
+  steps.push(await step('code blocks of the pages', command(process.execPath, ['scripts/check-documents.ts'])))
   steps.push(await step('build', command(bin('turbo'), ['run', 'build', '--output-logs=errors-only'])))
   steps.push(await step('unit and integration', suite('test', shared, ['--concurrency=2'])))
   steps.push(await step('chaos', suite('chaos', shared, ['--concurrency=1'])))

@@ -4,6 +4,7 @@ import { publishLocally } from '../local-registry.ts'
 import { checkEsbuild } from './bundles.ts'
 import { type Counts, counting, execute } from './checks.ts'
 import { checkFirstResults, type Runtimes } from './first-results.ts'
+import { runFirstService } from './first-service.ts'
 import { checkInstalls, checkTools, runWithOwnTelemetry, withOwnTelemetry } from './installs.ts'
 import { installProject, workspaceVersions } from './project.ts'
 import { checkTarballs } from './tarballs.ts'
@@ -38,6 +39,7 @@ export async function checkPublished(env: Addresses, runtimes: Runtimes = pinned
     using project = await installProject(registry, { ...withOwnTelemetry, manager: 'npm' })
     await runWithOwnTelemetry(project, { env })
   })
+  await check('the program of the README, as a project of its own', () => runFirstService(registry, env))
   console.log(`  ${counts.passed} checks of ${registry.packages.length} packages passed, ${counts.failed} failed`)
   return counts
 }

@@ -22,10 +22,11 @@ export async function checkFirstResults(
     await check(`README of ${name} has a first result in ${lineLimit} lines`, () => checkLength(code))
     await check(`README of ${name} has its parts in order`, () => checkParts(folder))
     if (!code) continue
-    const programs = { mjs: code, cjs: asCommonJs(code) }
-    for (const [ending, text] of Object.entries(programs)) {
+    const { language, text } = code
+    const programs = { [`m${language}`]: text, [`c${language}`]: asCommonJs(text) }
+    for (const [ending, program] of Object.entries(programs)) {
       const file = `${name.split('/')[1]}.${ending}`
-      writeFileSync(join(project.folder, file), text)
+      writeFileSync(join(project.folder, file), program)
       for (const [runtime, node] of Object.entries(runtimes)) {
         await check(`README of ${name}, .${ending}, ${runtime}`, () => project.run(file, { command: [node], env }))
       }
@@ -33,15 +34,22 @@ export async function checkFirstResults(
   }
 }
 
-/** The first block of JavaScript in a package's README. */
-function firstLines(folder: string): string | undefined {
-  const readme = readFileSync(join(root, folder, 'README.md'), 'utf8')
-  return /```(?:js|javascript|ts|typescript)\n(.*?)```/s.exec(readme)?.[1]
+interface Code {
+  /** TypeScript is run as it stands: Node takes the types away. */
+  readonly language: 'js' | 'ts'
+  readonly text: string
 }
 
-function checkLength(code: string | undefined): void {
-  if (code === undefined) throw new Error('no block of JavaScript')
-  const lines = code.trimEnd().split('\n').length
+/** The first block of code in a package's README. */
+function firstLines(folder: string): Code | undefined {
+  const readme = readFileSync(join(root, folder, 'README.md'), 'utf8')
+  const [, language, text] = /```(js|ts)\n(.*?)```/s.exec(readme) ?? []
+  return text === undefined ? undefined : { language: language as Code['language'], text }
+}
+
+function checkLength(code: Code | undefined): void {
+  if (code === undefined) throw new Error('no block of code')
+  const lines = code.text.trimEnd().split('\n').length
   if (lines > lineLimit) throw new Error(`${lines} lines`)
 }
 
@@ -68,9 +76,18 @@ function asCommonJs(code: string): string {
   for (const line of code.split('\n')) {
     const [, name, namespace, members, from] = isImport.exec(line) ?? []
     if (from && name) requires.push(`const { default: ${name} = require(${from}) } = require(${from})`)
-    else if (from) requires.push(`const ${namespace ?? members!.replaceAll(' as ', ': ')} = require(${from})`)
+    else if (from) requires.push(`const ${namespace ?? valuesOf(members!)} = require(${from})`)
     else if (bare.test(line)) requires.push(`require(${bare.exec(line)![1]})`)
     else body.push(line)
   }
   return `${requires.join('\n')}\nasync function main() {\n${body.join('\n')}\n}\nmain().catch((error) => { console.error(error); process.exitCode = 1 })\n`
+}
+
+/** `{ a, type B, c as d }` as a pattern: `{ a, c: d }`. */
+function valuesOf(members: string): string {
+  const values = members
+    .slice(1, -1)
+    .split(',')
+    .filter((member) => !member.trim().startsWith('type '))
+  return `{${values.join(',').replaceAll(' as ', ': ')} }`
 }

@@ -105,7 +105,7 @@ const installers: Record<Manager, (folder: string, url: string) => Promise<unkno
     const settings = {
       nodeLinker: 'pnp',
       enableTelemetry: false,
-      npmMinimalAgeGate: 0,
+      npmPreapprovedPackages: ['@platform/*'],
       enableScripts: false,
       npmRegistryServer: stdout.trim(),
       npmScopes: { platform: { npmRegistryServer: url } },

@@ -1,8 +1,17 @@
-import type { Bindings, ChildLoggerOptions, Logger as PinoLogger } from 'pino'
+import type { Bindings, ChildLoggerOptions, LogFn as PinoLogFn, Logger as PinoLogger } from 'pino'
 import type { SinkStats } from './sink.ts'
+
+/** pino's forms, and `(message, fields)` or `(message, error)`. */
+export type LogFn = PinoLogFn & ((message: string, fields: object) => void)
 
 /** pino's logger, with an end. Fits wherever a `pino.Logger` is asked for. */
 export interface Logger extends PinoLogger {
+  trace: LogFn
+  debug: LogFn
+  info: LogFn
+  warn: LogFn
+  error: LogFn
+  fatal: LogFn
   /** A logger that adds `bindings` to every line. Takes `level`, `msgPrefix`, `serializers` and `customLevels`; `redact` and `formatters` are refused. */
   child<C extends string = never>(bindings: Bindings | object, options?: ChildLoggerOptions<C>): Logger & PinoLogger<C>
   /** Of the destination, shared by all children. */
