@@ -1,4 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
+import { backgroundTimeout, guarded, orAborted, settlesWithin } from '@platform/kernel'
 import { changedFields, same } from './compare.ts'
 import { Current } from './current.ts'
 import { ConfigError, type Fault } from './errors.ts'
@@ -6,12 +7,13 @@ import { evaluate, evaluateTree, type Schema, type Snapshot } from './evaluate.t
 import { type Explanation, explain } from './explain.ts'
 import type { Field } from './fields.ts'
 import { createInstruments } from './instrumentation.ts'
+import { jittered } from './jitter.ts'
 import type { LastKnownGood } from './last-known-good.ts'
 import { createListeners, type Live } from './listeners.ts'
 import type { ResolvedLoadOptions } from './options.ts'
 import { type Reading, readSources } from './reading.ts'
 import type { Start } from './start.ts'
-import { jittered, orAborted } from './timing.ts'
+import { createRefusals } from './refusals.ts'
 import { replaced, valueAt } from './tree.ts'
 
 export interface ReloadEvent {
@@ -39,7 +41,7 @@ export interface ReloadEvent {
 export interface Config<T> {
   /** Deep-frozen: plain objects and lists all the way down; replaced as a whole. Inside `pinned` always the same one. */
   readonly current: T
-  /** 1 after `load`, one more for each snapshot that was applied. */
+  /** 1 after `load`, one more for each snapshot that was applied. Inside `pinned` that of the pinned one. */
   readonly revision: number
   /** What is suspicious but usable: unknown names, secrets on the command line. Never carries a value. */
   readonly warnings: readonly Fault[]
@@ -55,7 +57,7 @@ export interface Config<T> {
   pinned<R>(run: () => R): R
   /** Reads all sources again and applies what they say, as a whole or not at all. Calls at the same time share one run. */
   reload(options?: { signal?: AbortSignal | undefined }): Promise<ReloadEvent>
-  /** Told of every reload that changed or refused something. Returns the unsubscribe. */
+  /** Told of every reload that changed or refused something; what the listener throws or rejects with is dropped. Returns the unsubscribe. */
   onReload(listener: (event: ReloadEvent) => void): () => void
   /** Starts to report the revision. */
   ready(options?: { signal?: AbortSignal | undefined }): Promise<void>
@@ -78,10 +80,10 @@ export function createConfig<T>(
   let revision = 1
   let pendingRestart: readonly string[] = []
   let staleMessage = first.start.stale.length === 0 ? undefined : staleNote(first.start)
-  let refused: ReloadEvent | undefined
-  const pins = new AsyncLocalStorage<Snapshot<T>>()
+  const refusals = createRefusals()
+  const pins = new AsyncLocalStorage<{ readonly snapshot: Snapshot<T>; readonly revision: number }>()
   const listeners = createListeners()
-  const observers = new Set<(event: ReloadEvent) => void>()
+  const observers = new Set<(event: ReloadEvent) => unknown>()
   const older: ReadonlySet<string>[] = []
   const instruments = createInstruments(() => revision)
   const closing = new AbortController()
@@ -92,15 +94,15 @@ export function createConfig<T>(
   let retryDelayMs = 1_000
 
   // Before the first change every pin is the snapshot that there is.
-  const now = (): Snapshot<T> => (revision === 1 ? snapshot : (pins.getStore() ?? snapshot))
+  const now = (): Snapshot<T> => (revision === 1 ? snapshot : (pins.getStore()?.snapshot ?? snapshot))
 
   const save = async (readings: readonly Reading[]): Promise<void> => {
     const remote = readings.filter(({ source, failure }) => source.remote === true && failure === undefined)
-    // Without a copy the next start is less safe; this one is as good as before.
-    if (copy && remote.length > 0) await copy.save(remote).catch(() => {})
+    // Without a copy the next start is less safe; this one is as good as before. The key may be a function that never answers.
+    if (copy && remote.length > 0) await settlesWithin(copy.save(remote), options.readTimeoutMs)
   }
 
-  async function attempt(signal: AbortSignal): Promise<Omit<ReloadEvent, 'durationMs' | 'revision'>> {
+  async function attempt(signal: AbortSignal): Promise<Attempt> {
     const none = { changed: [], drain: [], restart: pendingRestart }
     let next: Snapshot<T>
     let readings: readonly Reading[]
@@ -126,19 +128,19 @@ export function createConfig<T>(
       await save(readings)
       return { ...none, restart, outcome: same(restart, pendingRestart) ? 'unchanged' : 'restart' }
     }
-    let commit: () => unknown[]
+    let commit: () => Promise<unknown[]>
     try {
       commit = await listeners.prepare(next.value, snapshot.value, { timeoutMs: options.prepareTimeoutMs, signal })
     } catch (error) {
       signal.throwIfAborted()
-      return { ...none, restart, outcome: 'vetoed', error }
+      return { ...none, restart, outcome: 'vetoed', error, wanted: next.value }
     }
     older.unshift(snapshot.secrets)
     older.length = Math.min(older.length, rememberedSecrets)
     snapshot = next
     revision++
     current.ask()
-    const [error] = commit()
+    const [error] = await commit()
     await save(readings)
     const applied = changed.filter((field) => field.reload !== 'restart')
     const drain = applied.filter((field) => field.reload === 'drain')
@@ -154,24 +156,26 @@ export function createConfig<T>(
   async function run(): Promise<ReloadEvent> {
     const startedAt = performance.now()
     clearTimeout(retry)
-    const result = await attempt(closing.signal)
+    const { wanted, ...result } = await attempt(closing.signal)
     const event: ReloadEvent = Object.freeze({ ...result, revision, durationMs: performance.now() - startedAt })
     pendingRestart = event.outcome === 'invalid' || event.outcome === 'unreachable' ? pendingRestart : event.restart
-    const isRefusal = event.outcome === 'invalid' || event.outcome === 'unreachable' || event.outcome === 'vetoed'
-    const isRepeated = isRefusal && refused?.outcome === event.outcome && messageOf(refused.error) === messageOf(event.error)
-    refused = isRefusal ? event : undefined
-    if (event.outcome === 'unreachable') retryLater()
-    else retryDelayMs = 1_000
-    // A source that stays down is tried again and again: one event and one count say it.
-    if (isRepeated) return event
+    if (isRefusal(event.outcome)) {
+      // Its reason may pass: a listener's database was busy, a rule could not ask. It is tried again while it is wanted.
+      retryLater()
+      // What stays refused for the same reason is told and counted once.
+      if (refusals.isRepeated(event, wanted)) return event
+    } else {
+      refusals.accepted()
+      retryDelayMs = 1_000
+    }
     instruments.reload(event.outcome)
-    if (event.outcome !== 'unchanged') for (const observer of observers) tell(observer, event)
+    if (event.outcome !== 'unchanged') for (const observer of observers) guarded(() => observer(event))
     return event
   }
 
   function retryLater(): void {
     if (!options.watch || closing.signal.aborted) return
-    retry = setTimeout(changedSomewhere, jittered(retryDelayMs)).unref()
+    retry = backgroundTimeout(changedSomewhere, jittered(retryDelayMs))
     retryDelayMs = Math.min(retryDelayMs * 2, 30_000)
   }
 
@@ -200,20 +204,20 @@ export function createConfig<T>(
   }
 
   let ended: Promise<void> | undefined
-  const close = (): Promise<void> =>
+  const close = ({ timeoutMs = 5_000 }: { timeoutMs?: number | undefined } = {}): Promise<void> =>
     (ended ??= (async () => {
-      for (const end of ends) end()
+      for (const end of ends) guarded(end)
       clearTimeout(retry)
       closing.abort(closed())
       instruments.close()
-      await Promise.allSettled([running, again])
+      await settlesWithin(Promise.allSettled([running, again]), timeoutMs)
     })())
 
   if (staleMessage !== undefined) retryLater()
   const current = new Handle(
     snapshot.value,
     () => now().value,
-    () => ({ ...now(), revision, pendingRestart }),
+    () => ({ ...now(), revision: pins.getStore()?.revision ?? revision, pendingRestart }),
   )
   const members: Omit<Config<T>, keyof Handle<T>> = {
     live<U>(select: (value: T) => U): Live<U> {
@@ -237,10 +241,10 @@ export function createConfig<T>(
     },
     explain: (path) => explain(path, now().value, now().origins),
     secrets: () => new Set([snapshot.secrets, ...older].flatMap((texts) => [...texts])).values(),
-    pinned: (work) => pins.run(now(), work),
+    pinned: (work) => pins.run(pins.getStore() ?? { snapshot, revision }, work),
     reload: ({ signal } = {}) => orAborted(reload(), signal),
     onReload(listener) {
-      const own = (event: ReloadEvent) => listener(event)
+      const own = (event: ReloadEvent): unknown => listener(event)
       observers.add(own)
       return () => observers.delete(own)
     },
@@ -250,17 +254,24 @@ export function createConfig<T>(
     },
     check() {
       instruments.attach()
-      const notes = [staleMessage, refused && `the last reload was refused: ${refused.outcome}`]
+      const notes = [staleMessage, refusals.last && `the last reload was refused: ${refusals.last}`]
       if (pendingRestart.length > 0) notes.push(`waiting for a restart: ${pendingRestart.join(', ')}`)
       const message = notes.filter((note) => note !== undefined).join('; ')
       return Promise.resolve(message === '' ? undefined : { status: 'warn', message })
     },
     close,
-    [Symbol.asyncDispose]: close,
+    [Symbol.asyncDispose]: () => close(),
   }
   const config = Object.assign(current, members)
   return { config, changed: changedSomewhere, onClose: (end) => ends.push(end) }
 }
+
+interface Attempt extends Omit<ReloadEvent, 'durationMs' | 'revision'> {
+  /** The settings that were refused, if they were usable as such. */
+  readonly wanted?: unknown
+}
+
+const isRefusal = (outcome: ReloadEvent['outcome']): boolean => ['invalid', 'unreachable', 'vetoed'].includes(outcome)
 
 interface State<T> extends Snapshot<T> {
   readonly revision: number
@@ -290,7 +301,6 @@ class Handle<T> extends Current<T> {
 
 const pathOf = (field: Field): string => field.path.join('.')
 const closed = (): ConfigError => new ConfigError('ERR_CONFIG_CLOSED', 'the configuration is closed')
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : '')
 
 function staleNote({ stale, copyAgeMs }: Start): string {
   return `${stale.join(', ')} gave no settings at the start; the local copy of ${Math.round(copyAgeMs / 1000)} s ago stands in`
@@ -307,12 +317,4 @@ function withOld<T>(fields: readonly Field[], before: Snapshot<T>, after: Snapsh
     else origins.delete(path)
   }
   return { tree, origins }
-}
-
-function tell(observer: (event: ReloadEvent) => void, event: ReloadEvent): void {
-  try {
-    observer(event)
-  } catch {
-    // An observer is not a part of the change.
-  }
 }

@@ -1,3 +1,4 @@
+import { backgroundInterval, guarded, orAborted, settlesWithin, withDeadline } from '@platform/kernel'
 import type { ZodType, infer as Infer } from 'zod'
 import { type Config, createConfig } from './config.ts'
 import { optionError } from './errors.ts'
@@ -6,7 +7,6 @@ import { type Field, mapSchema, type SchemaMap } from './fields.ts'
 import { lastKnownGood } from './last-known-good.ts'
 import { type LoadOptions, resolveLoadOptions } from './options.ts'
 import { readAtStart } from './start.ts'
-import { orAborted } from './timing.ts'
 
 export interface ConfigDefinition<T> {
   /** The schema that it was made of. */
@@ -30,31 +30,32 @@ async function load<T>(zod: ZodType<T>, map: SchemaMap, loadOptions: LoadOptions
   const options = resolveLoadOptions(loadOptions)
   const { signal } = loadOptions
   signal?.throwIfAborted()
-  const schema: Schema<T> = { zod, map, sources: options.sources }
+  const schema: Schema<T> = { zod, map, sources: options.sources, rulesTimeoutMs: options.readTimeoutMs }
   const copy = options.lastKnownGood && lastKnownGood(options.lastKnownGood)
-  await copy?.checkKey()
+  const noKey = (): Error => optionError('lastKnownGood.key', `a function that answers within ${options.readTimeoutMs} ms`)
+  if (copy) await withDeadline(options.readTimeoutMs, noKey, () => copy.checkKey(), signal)
   let isDirty = false
   let onChange = (): void => void (isDirty = true)
   // Before the first read: what changes while it runs is not missed.
-  const ends = options.watch ? options.sources.map((source) => source.watch?.(() => onChange())) : []
+  const ends = options.watch ? options.sources.map((source) => guarded(() => source.watch?.(() => onChange()))) : []
   try {
     const start = await orAborted(readAtStart(map, options, copy, signal), signal)
     const snapshot = await orAborted(evaluate(schema, start.readings), signal)
     const fresh = start.readings.filter(({ source }) => source.remote === true)
     // Without a copy the next start is less safe; this one is as good as before.
-    if (copy && fresh.length > 0 && start.stale.length === 0) await copy.save(fresh).catch(() => {})
+    if (copy && fresh.length > 0 && start.stale.length === 0) await settlesWithin(copy.save(fresh), options.readTimeoutMs)
     const { config, changed, onClose } = createConfig(schema, options, { snapshot, start, copy })
     onChange = changed
     for (const end of ends) if (end) onClose(end)
     if (options.watch && options.lastKnownGood && fresh.length > 0) {
       // A copy grows old while nothing changes: a reload that changes nothing confirms it.
-      const timer = setInterval(changed, Math.min(Math.max(options.lastKnownGood.maxAgeMs / 4, 1_000), 3_600_000)).unref()
+      const timer = backgroundInterval(changed, Math.min(Math.max(options.lastKnownGood.maxAgeMs / 4, 1_000), 3_600_000))
       onClose(() => clearInterval(timer))
     }
     if (isDirty) changed()
     return config
   } catch (error) {
-    for (const end of ends) end?.()
+    for (const end of ends) guarded(() => end?.())
     throw error
   }
 }

@@ -12,12 +12,19 @@ export function envTemplate(definition: Pick<ConfigDefinition<unknown>, 'fields'
 function entry(field: Field, prefix: string): string {
   const name = variableName(prefix, field.path)
   const kind = field.secret ? `secret: ${expectedOf(field)}, or its file in ${name}_FILE` : expectedOf(field)
-  const lines = [...(field.description?.split('\n') ?? []), `${kind}${field.required ? ' (required)' : ''}`].map((line) => `# ${line}`)
+  const lines = [...(field.description?.split(/\r\n|[\r\n]/) ?? []), `${kind}${field.required ? ' (required)' : ''}`].map(
+    (line) => `# ${line}`,
+  )
   const value = `${name}=${field.defaultValue === undefined ? '' : variableText(field.defaultValue)}`
-  return `${[...lines, field.required ? value : `# ${value}`].join('\n')}\n`
+  // A value of several lines is commented out line by line.
+  return `${[...lines, field.required ? value : value.replaceAll(/^/gm, '# ')].join('\n')}\n`
 }
 
+/** As a .env file is read: between quotes of a kind that the text does not hold, everything stands for itself. */
 function variableText(value: unknown): string {
   const text = typeof value === 'string' ? value : (JSON.stringify(value) ?? '')
-  return /^[\w./:@%+,-]*$/.test(text) ? text : `'${text}'`
+  if (/^[\w./:@%+,-]*$/.test(text)) return text
+  // Between double quotes \n would be a line break.
+  const quote = ["'", '`', ...(text.includes('\\n') ? [] : ['"'])].find((mark) => !text.includes(mark))
+  return quote === undefined || text.includes('\r') ? '' : `${quote}${text}${quote}`
 }

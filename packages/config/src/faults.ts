@@ -1,3 +1,4 @@
+import { guarded } from '@platform/kernel'
 import type { core } from 'zod'
 import type { Fault } from './errors.ts'
 import { ConfigError, describeFault } from './errors.ts'
@@ -15,11 +16,12 @@ export interface FaultContext {
 
 /** Turns zod's issues into faults that name the place, and never repeat a message about a secret. */
 export function faultsOf(issues: readonly core.$ZodIssue[], context: FaultContext): Fault[] {
+  const byPath = new Map(context.fields.map((field) => [field.path.join('.'), field]))
   return issues.flatMap((issue) => {
     const keys = issue.path.map(String)
     const origin = originOf(keys, context.merged.origins)
     const place = { source: origin?.source, location: origin?.location }
-    const field = context.fields.find((candidate) => startsWith(keys, candidate.path))
+    const field = fieldAt(keys, byPath)
     if (!has(context.merged.tree, keys)) {
       const absent = field ? [field] : wantedWithin(keys, context.fields)
       if (absent.length > 0) return absent.map((one) => missingFault(field ? keys : one.path, one, context.sources, place))
@@ -30,10 +32,19 @@ export function faultsOf(issues: readonly core.$ZodIssue[], context: FaultContex
   })
 }
 
+/** The setting itself, or the one whose value it is inside of. */
+function fieldAt(keys: readonly string[], byPath: ReadonlyMap<string, Field>): Field | undefined {
+  for (let length = keys.length; length > 0; length--) {
+    const field = byPath.get(keys.slice(0, length).join('.'))
+    if (field) return field
+  }
+  return undefined
+}
+
 type Place = Pick<Fault, 'source' | 'location'>
 
 function missingFault(path: readonly string[], field: Field, sources: readonly Source[], place: Place): Fault {
-  const ways = sources.flatMap((source) => source.setting?.(field) ?? [])
+  const ways = sources.flatMap((source) => guarded(() => source.setting?.(field)) ?? [])
   const hint = ways.length === 0 ? 'it is missing' : `it is missing: set ${ways.join(' or ')}`
   return { path: path.join('.'), ...place, expected: expectedOf(field), hint }
 }
@@ -58,7 +69,7 @@ function expectedBy(issue: core.$ZodIssue): string {
   return issue.message.replace(/^Invalid (input|option): expected /, '')
 }
 
-function originOf(keys: readonly string[], origins: ReadonlyMap<string, Origin>): Origin | undefined {
+export function originOf(keys: readonly string[], origins: ReadonlyMap<string, Origin>): Origin | undefined {
   for (let length = keys.length; length > 0; length--) {
     const origin = origins.get(keys.slice(0, length).join('.'))
     if (origin) return origin

@@ -2,6 +2,7 @@ import type { ZodType } from 'zod'
 import { ConfigError } from './errors.ts'
 import { variableName } from './names.ts'
 import { isSecretTransform } from './secret.ts'
+import { coercesAnywhere } from './strict-coercion.ts'
 
 /** How the text of a variable, an argument or a file becomes a value. */
 export type Kind =
@@ -125,6 +126,8 @@ export interface SchemaMap {
   readonly fields: readonly Field[]
   /** Objects whose keys are all known, by dotted path (`''` is the root), for finding misspelt ones. */
   readonly closed: ReadonlyMap<string, ReadonlySet<string>>
+  /** Something in it is a `z.coerce`. */
+  readonly coerces: boolean
 }
 
 /** Lists every setting of a schema. Throws `ERR_CONFIG_SCHEMA` when it is not an object or two settings would share a name. */
@@ -163,7 +166,7 @@ export function mapSchema(schema: ZodType): SchemaMap {
   }
   visit(schema, [], { required: true, defaults: undefined, seen: [], reload: 'live' })
   refuseSharedNames(fields)
-  return { fields, closed }
+  return { fields, closed, coerces: coercesAnywhere(schema) }
 }
 
 /** It is a secret, or something inside of it is. */

@@ -2,9 +2,10 @@ import { execFileSync } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { inspect } from 'node:util'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { z } from 'zod'
-import { ConfigError, defineConfig, dotenv, env, file, files, secret, secretFiles, type Source } from './index.ts'
+import { args, ConfigError, defineConfig, dotenv, env, file, files, secret, secretFiles, type Source } from './index.ts'
 
 let directory: string
 beforeEach(() => {
@@ -177,5 +178,125 @@ describe('secret files', () => {
     }
     write('token', '\uFEFFthe token\r\n')
     expect((await small.load({ sources: [source] })).current.token?.reveal()).toBe('the token')
+  })
+})
+
+describe('keys that are names on Object.prototype', () => {
+  it('are keys like any other, in every source, and nothing is reached through them', async () => {
+    const names = Object.getOwnPropertyNames(Object.prototype).filter((name) => !['__proto__', 'constructor'].includes(name))
+    const before = names.map((name) => Reflect.ownKeys(Reflect.get(Object.prototype, name) as object))
+    const tree = Object.fromEntries(names.map((name) => [name, { call: 'owned', x: { y: 1 } }]))
+    const labelled = defineConfig({ schema: z.looseObject({ labels: z.record(z.string(), z.unknown()).default({}) }) })
+    const weak = file(write('weak.json', JSON.stringify({ ...tree, labels: tree })))
+    const strong = file(write('strong.yaml', JSON.stringify({ ...tree, labels: { toString: { z: 2 } } })))
+    const { current } = await labelled.load({ sources: [weak, strong] })
+    expect(Object.keys(current.labels).toSorted()).toEqual(names.toSorted())
+    expect({ ...(current.labels['toString'] as object) }).toEqual({ call: 'owned', x: { y: 1 }, z: 2 })
+    expect(names.map((name) => Reflect.ownKeys(Reflect.get(Object.prototype, name) as object))).toEqual(before)
+    expect(Object.keys({})).toEqual([])
+  })
+})
+
+describe('an emptied file', () => {
+  it.each([
+    ['json', ''],
+    ['json', ' \n'],
+    ['yaml', ''],
+    ['yaml', '---\n'],
+    ['yml', 'null\n'],
+    ['toml', '\n\n'],
+  ])('is refused like a deleted one (%s %j), at the start and later; one with a comment is meant', async (extension, text) => {
+    const good = { json: '{"a":"1"}', yaml: 'a: "1"\n', yml: 'a: "1"\n', toml: 'a = "1"\n' }
+    const path = write(`app.${extension}`, good[extension as keyof typeof good])
+    const config = await small.load({ sources: [file(path, { optional: true })] })
+    write(`app.${extension}`, text)
+    expect(await config.reload()).toMatchObject({ outcome: 'invalid' })
+    expect(config.current.a).toBe('1')
+    await config.close()
+    expect(await faultsOf(file(path))).toEqual([[`app.${extension}`, 'a file that is not empty']])
+    const meant = extension === 'json' ? '{}' : '# nothing yet\n'
+    expect((await small.load({ sources: [file(write(`c.${extension}`, meant))] })).current).toEqual({})
+  })
+
+  it('a .env file that held settings is one too; one that never did is fine', async () => {
+    const path = write('.env', '')
+    const config = await small.load({ sources: [dotenv(path)] })
+    write('.env', 'A=1\n')
+    await config.reload()
+    write('.env', '')
+    expect(await config.reload()).toMatchObject({ outcome: 'invalid' })
+    expect(config.current.a).toBe('1')
+    await config.close()
+  })
+})
+
+describe('z.coerce', () => {
+  const schema = z.object({
+    flag: z.coerce.boolean().default(true),
+    inner: z.object({ port: z.coerce.number() }).prefault({ port: '1' }),
+    list: z.array(z.coerce.number()).default([]),
+    each: z.record(z.string(), z.coerce.boolean()).default({}),
+    name: z.coerce.string().default(''),
+    big: z.coerce.bigint().optional(),
+  })
+  const load = (tree: Record<string, unknown>) => defineConfig({ schema }).load({ sources: [file(write('a.json', JSON.stringify(tree)))] })
+
+  it('is as strict with texts of a file as with those of a variable, at any depth', async () => {
+    const { current } = await load({
+      flag: 'false',
+      inner: { port: '80' },
+      list: ['1', 2],
+      each: { a: 'true', b: false },
+      name: 5,
+      big: '7',
+    })
+    expect(current).toEqual({ flag: false, inner: { port: 80 }, list: [1, 2], each: { a: true, b: false }, name: '5', big: 7n })
+  })
+
+  it.each<[string, Record<string, unknown>]>([
+    ['flag', { flag: 'no' }],
+    ['flag', { flag: null }],
+    ['inner.port', { inner: { port: '' } }],
+    ['inner.port', { inner: { port: '0x10' } }],
+    ['inner.port', { inner: { port: [] } }],
+    ['list.1', { list: [1, '1e3'] }],
+    ['each.a', { each: { a: '' } }],
+    ['name', { name: null }],
+  ])('refuses at %s what JavaScript would make something of: %j', async (path, tree) => {
+    const error = await load(tree).then(
+      () => expect.fail('it loaded'),
+      (reason: unknown) => reason,
+    )
+    expect((error as ConfigError).faults.map((fault) => fault.path)).toEqual([path])
+  })
+})
+
+describe('what may be a value in the wrong place', () => {
+  it('is not shown: lines of a key in .env, texts on the command line, keys that are none', async () => {
+    const secretText = 'MIIEvQIBADANBgkqhkiG9w0BAQEFAASC'
+    const shown = async (source: Source) => {
+      const outcome = await small.load({ sources: [source] }).then(
+        ({ warnings }) => ({ warnings }),
+        (error: ConfigError) => ({ faults: error.faults, message: error.message }),
+      )
+      return JSON.stringify(outcome)
+    }
+    const texts = [
+      await shown(dotenv(write('.env', `TOKEN=-----BEGIN\n${secretText}=\n${secretText}==\n`))),
+      await shown(args(['--a', `--${secretText}`])),
+      await shown(args([`-${secretText}`])),
+      await shown(file(write('a.json', JSON.stringify({ a: 'x', [`key ${secretText}`]: 1 })))),
+    ]
+    for (const text of texts) expect(text).not.toContain(secretText.slice(0, 12))
+  })
+
+  it('the error of a source that is not ours is told without its message', async () => {
+    const failing: Source = { name: 'own', read: () => Promise.reject(Object.assign(new Error('CANARY'), { code: 'ECONNRESET' })) }
+    const error = await small.load({ sources: [failing] }).then(
+      () => expect.fail('it loaded'),
+      (reason: unknown) => reason,
+    )
+    expect(inspect(error, { depth: 9 })).not.toContain('CANARY')
+    expect((error as Error).cause).toMatchObject({ code: 'ECONNRESET' })
   })
 })

@@ -1,11 +1,11 @@
 import { setImmediate } from 'node:timers/promises'
+import { withDeadline } from '@platform/kernel'
 import { same } from './compare.ts'
 import { ConfigError } from './errors.ts'
-import { within } from './timing.ts'
 
 /** What a listener that is ready for a change gives back. */
 export interface Prepared {
-  /** Every listener is ready and the snapshot is switched. Must not fail. */
+  /** Every listener is ready and the snapshot is switched. May be async; what it throws or rejects with stands in the event, nothing more. */
   commit(): void
   /** Somebody else was not ready: undo what was prepared. */
   abort?(): void
@@ -26,8 +26,8 @@ interface Listener {
 /** Two phases: everyone concerned prepares, then all commit; when one does not, those that did abort. */
 export interface Listeners {
   add(listener: Listener): () => void
-  /** Rejects with `ERR_CONFIG_VETOED`, after everyone who prepared was told. Otherwise gives the second phase, which returns what commits threw. */
-  prepare(next: unknown, previous: unknown, options: { timeoutMs: number; signal: AbortSignal }): Promise<() => unknown[]>
+  /** Rejects with `ERR_CONFIG_VETOED`, after everyone who prepared was told. Otherwise gives the second phase: what commits threw, within the same time. */
+  prepare(next: unknown, previous: unknown, options: { timeoutMs: number; signal: AbortSignal }): Promise<() => Promise<unknown[]>>
 }
 
 export function createListeners(): Listeners {
@@ -47,13 +47,16 @@ export function createListeners(): Listeners {
       })
       try {
         const late = () => new Error(`not every listener was ready within ${timeoutMs} ms`)
-        const ready = await within(timeoutMs, signal, late, () => Promise.all(preparing))
+        const ready = (await withDeadline(timeoutMs, late, () => Promise.all(preparing), signal)).filter((each) => each !== undefined)
         return () =>
-          commitAll(ready.filter((each) => each !== undefined).map((each) => ({ ...each, isGone: !listeners.has(each.listener) })))
+          commitAll(
+            ready.map((each) => ({ ...each, isGone: !listeners.has(each.listener) })),
+            timeoutMs,
+          )
       } catch (cause) {
         giveUp.abort(cause)
         // Whoever is ready only now is told too, whenever that is.
-        for (const each of preparing) void each.then((done) => done?.prepared?.abort?.()).catch(() => {})
+        for (const each of preparing) each.then((done) => done?.prepared?.abort?.()).catch(() => {})
         await setImmediate()
         throw new ConfigError('ERR_CONFIG_VETOED', 'a listener is not ready for the new settings', { cause })
       }
@@ -61,15 +64,10 @@ export function createListeners(): Listeners {
   }
 }
 
-function commitAll(ready: readonly { prepared: Prepared; isGone: boolean }[]): unknown[] {
-  const failures: unknown[] = []
-  for (const { prepared, isGone } of ready) {
-    try {
-      if (isGone) prepared.abort?.()
-      else prepared.commit()
-    } catch (error) {
-      failures.push(error)
-    }
-  }
-  return failures
+/** All begin before anyone is waited for: the snapshot is switched, and everybody should be as soon. */
+async function commitAll(ready: readonly { prepared: Prepared; isGone: boolean }[], timeoutMs: number): Promise<unknown[]> {
+  const late = (): Error => new Error(`a commit was not done within ${timeoutMs} ms`)
+  const begun = ready.map(async ({ prepared, isGone }) => (isGone ? prepared.abort?.() : prepared.commit()))
+  const outcomes = await Promise.allSettled(begun.map((commit) => withDeadline(timeoutMs, late, () => commit)))
+  return outcomes.flatMap((outcome) => (outcome.status === 'rejected' ? [outcome.reason] : []))
 }

@@ -1,4 +1,6 @@
-import { optionError } from './errors.ts'
+import { knownOptions, withDeadline } from '@platform/kernel'
+import { ConfigError, optionError } from './errors.ts'
+import { factOf, foreignError } from './foreign-error.ts'
 import type { Source } from './source.ts'
 
 interface SecretLike {
@@ -7,9 +9,20 @@ interface SecretLike {
 /** A function is asked again for each use. */
 export type Credential = string | SecretLike | (() => string | SecretLike | Promise<string | SecretLike>)
 
+const credentialTimeoutMs = 10_000
+
+/** Rejects with `ERR_CONFIG_SOURCE` when the user's function throws, or gives nothing for ten seconds. */
 export async function revealCredential(credential: Credential): Promise<string> {
-  const value = typeof credential === 'function' ? await credential() : credential
-  return typeof value === 'string' ? value : value.reveal()
+  const late = (): Error => new ConfigError('ERR_CONFIG_SOURCE', `the credential's function gave nothing for ${credentialTimeoutMs} ms`)
+  if (typeof credential === 'string') return credential
+  if (typeof credential !== 'function') return credential.reveal()
+  try {
+    const value = await withDeadline(credentialTimeoutMs, late, async () => credential())
+    return typeof value === 'string' ? value : value.reveal()
+  } catch (error) {
+    if (ConfigError.isInstance(error)) throw error
+    throw new ConfigError('ERR_CONFIG_SOURCE', `the credential's function failed${factOf(error)}`, { cause: foreignError(error) })
+  }
 }
 
 export function assertCredential(option: string, credential: unknown): void {
@@ -54,10 +67,11 @@ export interface ResolvedLoadOptions {
   readonly lastKnownGood: LastKnownGoodOptions | undefined
 }
 
-const known = new Set(['sources', 'signal', 'watch', 'readTimeoutMs', 'prepareTimeoutMs', 'retryMs', 'lastKnownGood'])
+const known = ['sources', 'signal', 'watch', 'readTimeoutMs', 'prepareTimeoutMs', 'retryMs', 'lastKnownGood']
+const refuse = (option: string, problem: string): ConfigError => new ConfigError('ERR_CONFIG_OPTION', `option "${option}" ${problem}`)
 
 export function resolveLoadOptions(options: LoadOptions): ResolvedLoadOptions {
-  for (const key of Object.keys(options)) if (!known.has(key)) throw optionError(key, 'left out: it is not an option')
+  knownOptions(refuse, '', options, known)
   const { sources, watch = false, readTimeoutMs = 10_000, prepareTimeoutMs = 10_000, retryMs = 10_000, lastKnownGood } = options
   if (!Array.isArray(sources) || !sources.every(isSource)) throw optionError('sources', 'a list of sources: [file(…), env(…)]')
   if (typeof watch !== 'boolean') throw optionError('watch', 'true or false')

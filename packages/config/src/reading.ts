@@ -1,9 +1,9 @@
+import { orAborted, pause, withDeadline } from '@platform/kernel'
 import { ConfigError, type Fault } from './errors.ts'
 import type { SchemaMap } from './fields.ts'
 import type { Layer } from './layers.ts'
 import { meant } from './names.ts'
 import type { Report, Source, Tree } from './source.ts'
-import { within } from './timing.ts'
 import { inspectTree, isPlainObject } from './tree.ts'
 
 /** What one source said. */
@@ -16,19 +16,49 @@ export interface Reading {
   readonly failure?: { readonly cause: unknown } | undefined
 }
 
-export function readSources(
-  sources: readonly Source[],
-  map: SchemaMap,
-  options: { signal: AbortSignal | undefined; readTimeoutMs: number },
-): Promise<Reading[]> {
-  return Promise.all(sources.map((source) => readSource(source, map, options)))
+/** A mount that is swapped more often than this during one read is not waited for. */
+const generationTries = 10
+
+interface ReadingOptions {
+  readonly signal: AbortSignal | undefined
+  readonly readTimeoutMs: number
 }
 
-async function readSource(
-  source: Source,
-  map: SchemaMap,
-  { signal, readTimeoutMs }: { signal: AbortSignal | undefined; readTimeoutMs: number },
-): Promise<Reading> {
+/** Reads all sources; again, when the files of one were swapped meanwhile, so that all come from one generation. */
+export async function readSources(sources: readonly Source[], map: SchemaMap, options: ReadingOptions): Promise<Reading[]> {
+  for (let tried = 1; ; tried++) {
+    const before = await generationsOf(sources, options)
+    const readings = await Promise.all(sources.map((source) => readSource(source, map, options)))
+    const after = await generationsOf(sources, options)
+    const swapped = sources.filter((_, index) => before[index] !== after[index])
+    if (swapped.length === 0) return readings
+    if (tried < generationTries) {
+      await pause(tried, options.signal)
+      continue
+    }
+    const expected = 'files that are left alone while they are read'
+    return readings.map((reading) =>
+      swapped.includes(reading.source)
+        ? { ...reading, faults: [...reading.faults, { path: '', source: reading.source.name, location: reading.source.name, expected }] }
+        : reading,
+    )
+  }
+}
+
+function generationsOf(sources: readonly Source[], { signal, readTimeoutMs }: ReadingOptions): Promise<(string | undefined)[]> {
+  const unknown = (): Error => new Error('late')
+  return Promise.all(
+    sources.map(async (source) => {
+      if (source.generation === undefined) return undefined
+      return orAborted(
+        withDeadline(readTimeoutMs, unknown, async () => source.generation?.()).catch(() => undefined),
+        signal,
+      )
+    }),
+  )
+}
+
+async function readSource(source: Source, map: SchemaMap, { signal, readTimeoutMs }: ReadingOptions): Promise<Reading> {
   const faults: Fault[] = []
   const warnings: Fault[] = []
   const locations = new Map<string, string>()
@@ -41,9 +71,8 @@ async function readSource(
   let failure: { cause: unknown } | undefined
   try {
     const late = () => new ConfigError('ERR_CONFIG_SOURCE', `no answer within ${readTimeoutMs} ms`)
-    const given: unknown = await within(readTimeoutMs, signal, late, (attempt) =>
-      source.read({ signal: attempt, fields: map.fields, report }),
-    )
+    const read = async (attempt: AbortSignal) => source.read({ signal: attempt, fields: map.fields, report })
+    const given: unknown = await withDeadline(readTimeoutMs, late, read, signal)
     if (isPlainObject(given)) tree = given
     else report.fault({ path: '', expected: 'a plain object from this source' })
   } catch (cause) {
@@ -62,24 +91,38 @@ async function readSource(
     }
     return source.name
   }
-  for (const { path, expected } of rejected) report.fault({ path: path.join('.'), location: locationOf(path), expected })
+  for (const { path, expected } of rejected) report.fault({ path: shown(path), location: locationOf(path), expected })
+  let hints = 0
   for (const { path } of leaves) {
     const unknown = unknownKey(path, map)
-    if (unknown) report.warn({ path: unknown.path, location: locationOf(path), expected: 'the name of a setting', hint: unknown.hint })
+    if (!unknown) continue
+    // Looking for what was meant compares with every name: not for masses.
+    const hint = hints++ < maxHints ? meant(unknown.key, unknown.known) : undefined
+    report.warn({ path: shown(unknown.path), location: locationOf(path), expected: 'the name of a setting', hint })
   }
   const anywhere = { source: source.name, location: source.name }
   const origin = (path: readonly string[]) => (locations.size === 0 ? anywhere : { source: source.name, location: locationOf(path) })
   return { source, layer: { leaves, origin }, faults, warnings, failure }
 }
 
+const maxHints = 20
+
+/** A key that is no name may be a value that stands in the wrong place, half of a secret in the worst case. */
+function shown(path: readonly string[]): string {
+  return path.map((key) => (/^[\w-]{1,64}$/.test(key) ? key : '(no name)')).join('.')
+}
+
 /** The first key on the way that its object does not have. */
-function unknownKey(path: readonly string[], { closed }: SchemaMap): { path: string; hint: string | undefined } | undefined {
+function unknownKey(
+  path: readonly string[],
+  { closed }: SchemaMap,
+): { path: readonly string[]; key: string; known: ReadonlySet<string> } | undefined {
   let parent = ''
-  for (const key of path) {
+  for (const [index, key] of path.entries()) {
     const known = closed.get(parent)
     if (known === undefined) return undefined
+    if (!known.has(key)) return { path: path.slice(0, index + 1), key, known }
     parent = parent === '' ? key : `${parent}.${key}`
-    if (!known.has(key)) return { path: parent, hint: meant(key, known) }
   }
   return undefined
 }

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { inspect } from 'node:util'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { z } from 'zod'
 import { ConfigError, defineConfig, type LoadOptions, pinnedHook, type ReloadEvent, reloadOnSignal, secret, type Source } from './index.ts'
@@ -119,6 +120,111 @@ describe('a reload', () => {
     await expect(closing).rejects.toMatchObject({ code: 'ERR_CONFIG_CLOSED' })
     await expect(config.reload()).rejects.toMatchObject({ code: 'ERR_CONFIG_CLOSED' })
     expect(config.current.size).toBe(1)
+  })
+})
+
+describe('what does not settle, or fails late', () => {
+  const watched = { watch: true, prepareTimeoutMs: 100, readTimeoutMs: 200 }
+
+  it('a commit or an observer that rejects, throws or hangs ends up in the event, and nowhere else', async () => {
+    const unhandled: unknown[] = []
+    const note = (error: unknown) => void unhandled.push(error)
+    process.on('unhandledRejection', note)
+    onTestFinished(() => void process.off('unhandledRejection', note))
+    const { state, source } = changeable({ size: 1 })
+    const { config } = await loaded([source], { prepareTimeoutMs: 50 })
+    let commit = (): void => {}
+    config.live((current) => current.size).onChange(() => ({ commit: () => commit() }))
+    config.onReload(() => Promise.reject(new Error('observer')) as never)
+    config.onReload(() => {
+      throw new Error('observer')
+    })
+    const outcomes: unknown[] = []
+    for (const [size, bad] of [
+      [2, () => Promise.reject(new Error('rejects'))],
+      [3, () => new Promise(() => {})],
+      [4, () => expect.fail('throws')],
+    ] as const) {
+      commit = bad as () => void
+      state.tree = { size }
+      const event = await config.reload()
+      outcomes.push([event.outcome, config.current.size, (event.error as Error).message])
+    }
+    await new Promise(setImmediate)
+    expect(outcomes).toEqual([
+      ['applied', 2, 'rejects'],
+      ['applied', 3, 'a commit was not done within 50 ms'],
+      ['applied', 4, 'throws'],
+    ])
+    expect(unhandled).toEqual([])
+  })
+
+  it.each([
+    ['never answers', () => new Promise<boolean>(() => {}), 'no answer within 200 ms'],
+    ['rejects', () => Promise.reject(new Error('CANARY')), 'one threw'],
+  ])('a rule that %s is a fault of the settings, in time and without a word of what it saw', async (_name, rule, text) => {
+    const ruled = defineConfig({ schema: z.object({ size: z.number() }).refine(({ size }) => size === 1 || rule()) })
+    const { state, source } = changeable({ size: 1 })
+    const config = await ruled.load({ sources: [source], readTimeoutMs: 200 })
+    onTestFinished(() => config.close())
+    state.tree = { size: 2 }
+    const event = await config.reload()
+    expect(event).toMatchObject({ outcome: 'invalid', error: { code: 'ERR_CONFIG_INVALID', message: expect.stringContaining(text) } })
+    expect(inspect(event.error, { depth: 9 })).not.toContain('CANARY')
+    expect(config.current.size).toBe(1)
+  })
+
+  it('a change that was refused is tried again while it is wanted; the same refusal is told once, another one too', async () => {
+    const { state, source } = changeable({ size: 1 })
+    const { config, events } = await loaded([source], watched)
+    let asked = 0
+    config
+      .live((current) => current.size)
+      .onChange((next) => {
+        asked += 1
+        if (asked < 3) throw new Error(`no room for ${next}`)
+        return { commit() {} }
+      })
+    state.tree = { size: 2 }
+    await config.reload()
+    await vi.waitFor(() => expect(config.current.size).toBe(2), POLL)
+    expect(asked).toBe(3)
+    expect(events.map(({ outcome }) => outcome)).toEqual(['vetoed', 'applied'])
+    asked = -10
+    for (const size of [3, 4, 4, 5]) {
+      state.tree = { size }
+      await config.reload()
+    }
+    expect(events.slice(2).map(({ error }) => ((error as Error).cause as Error).message)).toEqual([
+      'no room for 3',
+      'no room for 4',
+      'no room for 5',
+    ])
+  })
+
+  it('close is bounded, whatever hangs', async () => {
+    const { state, source } = changeable({ size: 1 })
+    const { config } = await loaded(
+      [source, { name: 'hangs', read: () => Promise.resolve({}), watch: () => () => expect.fail('end') }],
+      watched,
+    )
+    config.live((current) => current.size).onChange(() => ({ commit: () => new Promise(() => {}) as never }))
+    state.tree = { size: 2 }
+    const reloading = config.reload()
+    await config.close({ timeoutMs: 50 })
+    await reloading.catch(() => {})
+  })
+
+  it('a pinned request is told the revision that it sees', async () => {
+    const { state, source } = changeable({ size: 1 })
+    const { config } = await loaded([source])
+    const seen = await config.pinned(async () => {
+      state.tree = { size: 2 }
+      await config.reload()
+      return [config.current.size, config.revision, config.pinned(() => config.revision)]
+    })
+    expect(seen).toEqual([1, 1, 1])
+    expect(config.revision).toBe(2)
   })
 })
 

@@ -54,8 +54,16 @@ export function secretTexts(value: unknown): string[] {
   if (typeof value === 'number' || typeof value === 'bigint') return [String(value)]
   if (typeof value === 'object' && value !== null) return Object.values(value).flatMap(secretTexts)
   if (typeof value !== 'string' || value === '') return []
-  const password = URL.canParse(value) ? new URL(value).password : ''
-  return password === '' ? [value] : [value, password, ...decoded(password)]
+  const passwords = [URL.canParse(value) ? new URL(value).password : '', writtenPassword(value)].filter((text) => text !== '')
+  return [...new Set([value, ...passwords, ...passwords.flatMap(decoded)])]
+}
+
+/** Between the first colon behind `//` and the last `@`: also of an address that is no URL, because of several hosts or a `#` in it. */
+function writtenPassword(address: string): string {
+  const from = address.indexOf('://')
+  const to = address.lastIndexOf('@')
+  const colon = address.indexOf(':', from + 3)
+  return from < 0 || colon < 0 || colon > to ? '' : address.slice(colon + 1, to)
 }
 
 function decoded(text: string): string[] {

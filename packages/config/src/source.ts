@@ -11,6 +11,11 @@ export interface Source {
   read(options: ReadOptions): Promise<Tree>
   /** Called once with `load({ watch: true })`, before the first read; what it returns ends it. Must not hold the process. */
   watch?(changed: () => void): () => void
+  /**
+   * What its files come from as a whole, if they are swapped as a whole: all sources are read again when it changes while they are read.
+   * Default: nothing.
+   */
+  generation?(): Promise<string | undefined>
   /** Somewhere else: a rejection is tried again at the start, and then answered from the last known good copy. Default false. */
   readonly remote?: boolean | undefined
   /** How a user would set this field here (`ORDERS_PORT`); used in hints. */

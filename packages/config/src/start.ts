@@ -1,9 +1,10 @@
+import { pause, withDeadline } from '@platform/kernel'
 import { ConfigError } from './errors.ts'
 import type { SchemaMap } from './fields.ts'
+import { jittered } from './jitter.ts'
 import type { LastKnownGood } from './last-known-good.ts'
 import type { ResolvedLoadOptions } from './options.ts'
 import { type Reading, readSources } from './reading.ts'
-import { jittered, pause } from './timing.ts'
 
 export interface Start {
   readonly readings: readonly Reading[]
@@ -27,15 +28,18 @@ export async function readAtStart(
   for (let delayMs = 100; readings.some(isOut); delayMs = Math.min(delayMs * 2, 2_000)) {
     const leftMs = startedAt + retryMs - performance.now()
     if (leftMs <= 0 || readings.some(isFinal)) break
-    await held(Math.min(jittered(delayMs), leftMs), signal)
-    signal?.throwIfAborted()
+    await pause(Math.min(jittered(delayMs), leftMs), signal)
     const again = readings.filter(isOut).map(({ source }) => source)
     const answers = await readSources(again, map, { signal, readTimeoutMs: Math.min(readTimeoutMs, Math.max(1_000, Math.round(leftMs))) })
     readings = readings.map((reading) => answers.find(({ source }) => source === reading.source) ?? reading)
   }
   const out = readings.filter(isOut)
   if (out.length === 0 || copy === undefined) return { readings, stale: [], copyAgeMs: 0 }
-  const found = await copy.load()
+  const noAnswer = (): Error => new Error('late')
+  const found = await withDeadline(readTimeoutMs, noAnswer, () => copy.load(), signal).catch((error: unknown) => {
+    signal?.throwIfAborted()
+    return `the local copy could not be read${error instanceof Error ? ` within ${readTimeoutMs} ms` : ''}`
+  })
   const fromCopy = (reading: Reading): Reading => {
     if (!isOut(reading)) return reading
     const layer = typeof found === 'string' ? undefined : found.layerOf(reading.source.name)
@@ -57,14 +61,4 @@ export async function readAtStart(
 function isFinal({ source, failure }: Reading): boolean {
   const status = source.remote === true && ConfigError.isInstance(failure?.cause) ? failure.cause.status : undefined
   return status !== undefined && status >= 400 && status < 500 && ![404, 408, 429].includes(status)
-}
-
-/** Unlike `pause` it holds the process: a start that waits must not end it. */
-async function held(ms: number, signal: AbortSignal | undefined): Promise<void> {
-  const hold = setTimeout(() => {}, ms)
-  try {
-    await pause(ms, signal)
-  } finally {
-    clearTimeout(hold)
-  }
 }

@@ -9,6 +9,13 @@ export function isPlainObject(value: unknown): value is Record<string, unknown> 
   return prototype === Object.prototype || prototype === null
 }
 
+/** An object that no key can lead out of: it has no prototype, so `hasOwnProperty` and `toString` are keys like any other. */
+export function bareObject(entries: Iterable<readonly [string, unknown]> = []): Record<string, unknown> {
+  const bare = Object.create(null) as Record<string, unknown>
+  for (const [key, value] of entries) bare[key] = value
+  return bare
+}
+
 export interface Leaf {
   readonly path: readonly string[]
   readonly value: unknown
@@ -35,7 +42,7 @@ export function inspectTree(tree: Tree): Inspection {
     const inner = (child: unknown, key: string) => (isAllowed([...path, key]) ? copy(child, [...path, key]) : undefined)
     if (Array.isArray(value)) return value.map((child, index) => inner(child, String(index)))
     if (!isPlainObject(value)) return value
-    return Object.fromEntries(Object.entries(value).map(([key, child]) => [key, inner(child, key)]))
+    return bareObject(Object.entries(value).map(([key, child]) => [key, inner(child, key)]))
   }
   const visit = (node: Record<string, unknown>, path: readonly string[]): void => {
     for (const key of Object.keys(node)) {
@@ -50,11 +57,11 @@ export function inspectTree(tree: Tree): Inspection {
   return { leaves, rejected }
 }
 
-/** Builds a tree from named settings; `path` has no forbidden key because it comes from the schema. */
+/** Builds a tree from named settings; `tree` has no prototype, and `path` comes from the schema. */
 export function assign(tree: Record<string, unknown>, path: readonly string[], value: unknown): void {
   let node = tree
   for (const key of path.slice(0, -1)) {
-    if (!isPlainObject(node[key])) node[key] = {}
+    if (!isPlainObject(node[key])) node[key] = bareObject()
     node = node[key] as Record<string, unknown>
   }
   node[path.at(-1) ?? ''] = value
@@ -81,10 +88,10 @@ export function valueAt(tree: unknown, path: readonly string[]): unknown {
 /** A copy of the tree that shares everything but the way to one setting, which gets a value, or goes when that is `undefined`. */
 export function replaced(tree: Tree, path: readonly string[], value: unknown): Tree {
   const [key = '', ...rest] = path
-  if (rest.length === 0 && value === undefined) {
-    const { [key]: _, ...others } = tree
-    return others
-  }
-  const inner = tree[key]
-  return { ...tree, [key]: rest.length === 0 ? value : replaced(isPlainObject(inner) ? inner : {}, rest, value) }
+  const copy = bareObject(Object.entries(tree))
+  const inner = copy[key]
+  if (rest.length > 0) copy[key] = replaced(isPlainObject(inner) ? inner : bareObject(), rest, value)
+  else if (value === undefined) delete copy[key]
+  else copy[key] = value
+  return copy
 }

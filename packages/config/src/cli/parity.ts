@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs'
+import { statSync } from 'node:fs'
 import { basename } from 'node:path'
 import { same } from '../compare.ts'
 import { ConfigError } from '../errors.ts'
@@ -28,14 +28,16 @@ export interface Environment {
 
 /** By name, when the module has sources for it; or a file. */
 export async function readEnvironment(module: SettingsModule, name: string): Promise<Environment> {
-  const sources = existsSync(name) ? [sourceOf(name, module.prefix)] : module.sources?.({ environment: name })
+  // A folder of that name (deploy manifests) is none of our business.
+  const isFile = statSync(name, { throwIfNoEntry: false })?.isFile() === true
+  const sources = isFile ? [sourceOf(name, module.prefix)] : module.sources?.({ environment: name })
   if (sources === undefined) throw new Error(`${name} is no file, and the module exports no "sources({ environment })"`)
   const zod = module.settings.schema
   const map = mapSchema(zod)
   const readings = await readSources(sources, map, { signal: undefined, readTimeoutMs: 30_000 })
   const wrong = new Map<string, string>()
   try {
-    await evaluate({ zod, map, sources }, readings)
+    await evaluate({ zod, map, sources, rulesTimeoutMs: 30_000 }, readings)
   } catch (error) {
     if (!ConfigError.isInstance(error)) throw error
     // What is missing is missing in one or in both: the comparison says so.

@@ -16,7 +16,10 @@ export interface CredentialTarget {
   setPassword(credential: RotatingCredential, options: Cancellable): Promise<void>
   /** Rejects unless the server takes the credential for what it will be used for. */
   prove(credential: RotatingCredential, options: Cancellable): Promise<void>
-  /** Runs while no other rotation of these users does; rejects when one does. */
+  /**
+   * Runs while no other rotation of these users does. Rejects with `ERR_CONFIG_ROTATION` when one does, and with anything else when it could
+   * not find out.
+   */
   exclusively<T>(run: () => Promise<T>): Promise<T>
 }
 

@@ -3,6 +3,8 @@ import { promisify } from 'node:util'
 import { optionError } from '../errors.ts'
 import { assertCredential, type Credential, revealCredential } from '../options.ts'
 import type { CredentialTarget } from './contract.ts'
+import { alreadyRotating } from './rotation.ts'
+import { urlOf } from './url-of.ts'
 
 export interface PostgresUsersOptions {
   /** `postgres://…` of a role that may create and alter the two. */
@@ -28,7 +30,7 @@ export function postgresUsers(options: PostgresUsersOptions): CredentialTarget {
   if (role !== undefined && (typeof role !== 'string' || role === '')) throw optionError('role', 'the name of a role')
 
   const connected = async <T>(change: (url: URL) => void, work: (client: Client) => Promise<T>): Promise<T> => {
-    const url = new URL(await revealCredential(adminUrl))
+    const url = urlOf('adminUrl', await revealCredential(adminUrl))
     change(url)
     const { default: pg } = await import('pg')
     const client = new pg.Client({ connectionString: url.href, connectionTimeoutMillis: connectTimeoutMs, query_timeout: 30_000 }) as Client
@@ -68,7 +70,7 @@ export function postgresUsers(options: PostgresUsersOptions): CredentialTarget {
       asAdmin(async (client) => {
         const name = `platform-config rotation ${users.toSorted().join(' ')}`
         const { rows } = await client.query('select pg_try_advisory_lock(hashtextextended($1, 0)) as locked', [name])
-        if (rows[0]?.['locked'] !== true) throw new Error('another rotation holds the lock')
+        if (rows[0]?.['locked'] !== true) throw alreadyRotating(users)
         return run()
       }),
   }

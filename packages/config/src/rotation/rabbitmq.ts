@@ -3,6 +3,9 @@ import { ConfigError } from '../errors.ts'
 import { ask, below, type HttpAnswer } from '../http-request.ts'
 import { assertCredential, type Credential, revealCredential } from '../options.ts'
 import type { Cancellable, CredentialTarget } from './contract.ts'
+import { alreadyRotating } from './rotation.ts'
+import { urlOf } from './url-of.ts'
+import { userLock } from './user-lock.ts'
 
 export interface RabbitmqUsersOptions {
   /** `http://admin:password@host:15672`: the management API, by a user who may administer. */
@@ -20,10 +23,10 @@ const everything = { configure: '.*', write: '.*', read: '.*' }
 export function rabbitmqUsers(options: RabbitmqUsersOptions): CredentialTarget {
   const { managementUrl, url, users, permissions = everything } = options
   assertCredential('managementUrl', managementUrl)
-  const vhost = decodeURIComponent(new URL(url).pathname.slice(1)) || '/'
+  const vhost = decodeURIComponent(urlOf('url', url).pathname.slice(1)) || '/'
 
-  const api = async (method: 'GET' | 'PUT', path: string, { signal }: Cancellable, json?: unknown): Promise<HttpAnswer> => {
-    const admin = new URL(await revealCredential(managementUrl))
+  const api = async (method: 'GET' | 'PUT' | 'DELETE', path: string, { signal }: Cancellable, json?: unknown): Promise<HttpAnswer> => {
+    const admin = urlOf('managementUrl', await revealCredential(managementUrl))
     const authorization = `Basic ${Buffer.from(`${decodeURIComponent(admin.username)}:${decodeURIComponent(admin.password)}`).toString('base64')}`
     const target = below(admin.origin, `${admin.pathname.replace(/\/$/, '')}/api/${path}`)
     return ask({ method, url: target, headers: { authorization }, json, signal, timeoutMs: 10_000, maxBytes: 2 ** 20 })
@@ -32,6 +35,8 @@ export function rabbitmqUsers(options: RabbitmqUsersOptions): CredentialTarget {
     const { status } = await api('PUT', path, cancellable, json)
     if (status >= 300) throw new ConfigError('ERR_CONFIG_SOURCE', `RabbitMQ's management answered ${status}`, { status })
   }
+
+  const lock = userLock(`platform-config rotation ${users.toSorted().join(' ')}`, api, () => alreadyRotating(users))
 
   return {
     name: 'RabbitMQ',
@@ -60,8 +65,14 @@ export function rabbitmqUsers(options: RabbitmqUsersOptions): CredentialTarget {
       connection.on('error', () => {})
       await connection.close()
     },
-    // The broker has no lock to offer: of two rotations at the same time the store takes one.
-    exclusively: (run) => run(),
+    async exclusively(run) {
+      await lock.take()
+      try {
+        return await run()
+      } finally {
+        await lock.release()
+      }
+    },
   }
 }
 

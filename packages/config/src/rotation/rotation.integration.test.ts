@@ -1,14 +1,26 @@
 import { randomBytes } from 'node:crypto'
-import { mkdtempSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  chownSync,
+  lstatSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { inspect } from 'node:util'
 import { createDbPool, type DbPool } from '@platform/db-pool'
 import { testPostgres, testRabbitmq } from '@platform/stack/testing'
 import { connect } from 'amqplib'
 import pg from 'pg'
 import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { z } from 'zod'
-import { defineConfig, file, followCredential, secret } from '../index.ts'
+import { ConfigError, defineConfig, file, followCredential, secret } from '../index.ts'
 import { startVault } from '../sources/vault-server.fixture.ts'
 import { vaultKv } from '../sources/vault.ts'
 import {
@@ -196,7 +208,13 @@ describe('users of RabbitMQ take turns', () => {
       const store = credentialFile(path, { username: 'db.user', password: 'db.password' })
       const target = rabbitmqUsers({ managementUrl, url: place.url, users })
       const rotation = createRotation({ target, store, minimumAgeMs: 0 })
-      await rotation.run()
+      // Of those that come at the same time one rotates; the others say so, and nothing stays locked.
+      const together = await Promise.allSettled([1, 2, 3].map(() => rotation.run()))
+      expect(together.filter(({ status }) => status === 'fulfilled')).toHaveLength(1)
+      expect(together.flatMap((one) => (one.status === 'rejected' ? [(one.reason as { code: string }).code] : []))).toEqual([
+        'ERR_CONFIG_ROTATION',
+        'ERR_CONFIG_ROTATION',
+      ])
       const config = await definition.load({ sources: [file(path)], watch: true })
       const open = async ({ user, password }: (typeof config.current)['db']) => {
         const url = new URL(place.url)
@@ -256,6 +274,8 @@ describe('users of RabbitMQ take turns', () => {
   )
 })
 
+const nowhere: CredentialStore = { name: 'a store', read: async () => undefined, write: async () => {} }
+
 describe('a rotation', () => {
   const log: string[] = []
   beforeEach(() => void log.splice(0))
@@ -277,7 +297,7 @@ describe('a rotation', () => {
     const before = readFileSync(path, 'utf8')
     log.length = 0
     const error = await code(createRotation({ target: target(faults), store, minimumAgeMs: 0 }).run())
-    expect(error).toMatchObject({ code: 'ERR_CONFIG_ROTATION', cause: { message: 'no' } })
+    expect(error).toMatchObject({ code: 'ERR_CONFIG_ROTATION', cause: { message: expect.stringContaining('not repeated') } })
     expect(log).toEqual(steps)
     expect(readFileSync(path, 'utf8')).toBe(before)
   })
@@ -292,6 +312,83 @@ describe('a rotation', () => {
     expect(await code(createRotation({ target: meddling, store, minimumAgeMs: 0 }).run())).toMatchObject({
       cause: { message: 'somebody else has written the file' },
     })
+  })
+
+  it('keeps owner, group and mode of the file it replaces, also behind a link', async () => {
+    const path = join(directory, 'credential.json')
+    const link = join(directory, 'link.json')
+    writeFileSync(path, '{"username":"a","password":"x"}')
+    symlinkSync(path, link)
+    chmodSync(path, 0o604)
+    if (process.getuid?.() === 0) chownSync(path, 1000, 1001)
+    const before = statSync(path)
+    await createRotation({ target: target(), store: credentialFile(link), minimumAgeMs: 0 }).run()
+    expect(statSync(path)).toMatchObject({ uid: before.uid, gid: before.gid, mode: before.mode })
+    expect(lstatSync(link).isSymbolicLink()).toBe(true)
+    expect(JSON.parse(readFileSync(path, 'utf8'))).toMatchObject({ username: 'b' })
+  })
+
+  it.each<[string, () => Promise<unknown>]>([
+    [
+      'an address that is no URL',
+      () =>
+        createRotation({
+          target: postgresUsers({ adminUrl: 'postgres://admin:pw#CANARY/1@127.0.0.1:9/db', users: ['a', 'b'] }),
+          store: nowhere,
+        }).run(),
+    ],
+    [
+      'an address from a function that throws it',
+      () =>
+        createRotation({
+          target: postgresUsers({ adminUrl: () => Promise.reject(new Error('CANARY')), users: ['a', 'b'] }),
+          store: nowhere,
+        }).run(),
+    ],
+    [
+      'a management address that is no URL',
+      () =>
+        createRotation({
+          target: rabbitmqUsers({ managementUrl: 'http://admin:pw#CANARY/1@127.0.0.1:9', url: 'amqp://127.0.0.1', users: ['a', 'b'] }),
+          store: nowhere,
+        }).run(),
+    ],
+    [
+      'a server that nobody listens at',
+      () =>
+        createRotation({
+          target: postgresUsers({ adminUrl: 'postgres://admin:CANARY@127.0.0.1:9/db', users: ['a', 'b'] }),
+          store: nowhere,
+        }).run(),
+    ],
+    [
+      'a driver that quotes its statement',
+      () =>
+        createRotation({
+          target: {
+            ...target(),
+            setPassword: () =>
+              Promise.reject(Object.assign(new Error("alter role a password 'CANARY'"), { code: '42601', query: 'CANARY' })),
+          },
+          store: nowhere,
+        }).run(),
+    ],
+    [
+      'a store that quotes what it read',
+      () =>
+        createRotation({
+          target: target(),
+          store: { ...nowhere, read: () => Promise.reject(new SyntaxError('Unexpected token in "CANARY"')) },
+        }).run(),
+    ],
+  ])('no secret shows in the error of %s, and nobody else is blamed', async (_name, run) => {
+    const error = await run().then(
+      () => expect.fail('it rotated'),
+      (reason: unknown) => reason,
+    )
+    expect(ConfigError.isInstance(error)).toBe(true)
+    expect(inspect(error, { depth: 10 })).not.toContain('CANARY')
+    expect((error as Error).message).not.toMatch(/another rotation/)
   })
 
   it('through Vault: checked and set, and followed from there', async () => {

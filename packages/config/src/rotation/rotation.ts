@@ -1,6 +1,8 @@
 import { randomBytes } from 'node:crypto'
+import { backgroundPause, guarded, orAborted, withDeadline } from '@platform/kernel'
 import { ConfigError, optionError } from '../errors.ts'
-import { jittered, orAborted, pause } from '../timing.ts'
+import { factOf, foreignError } from '../foreign-error.ts'
+import { jittered } from '../jitter.ts'
 import type { Cancellable, CredentialStore, CredentialTarget, RotatingCredential } from './contract.ts'
 
 export interface RotationOptions {
@@ -35,7 +37,7 @@ export function createRotation(options: RotationOptions): Rotation {
   if (!Number.isSafeInteger(minimumAgeMs) || minimumAgeMs < 0) throw optionError('minimumAgeMs', 'whole milliseconds')
 
   const rotate = async (signal: AbortSignal | undefined): Promise<{ username: string; previous: string | undefined }> =>
-    step(`another rotation of ${target.users.join(' and ')} may be running`, target.exclusively.bind(target), async () => {
+    locked(target, async () => {
       const found = await attempt(`${store.name} could not be read`, () => store.read({ signal }))
       const ageMs = found === undefined ? Number.POSITIVE_INFINITY : Date.now() - found.writtenAt
       if (ageMs < minimumAgeMs)
@@ -61,18 +63,19 @@ export function createRotation(options: RotationOptions): Rotation {
         while (!ended.signal.aborted) {
           let waitMs = Math.min(intervalMs, jittered(60_000))
           try {
-            const found = await store.read({ signal: ended.signal })
+            const found = await attempt(`${store.name} could not be read`, () => store.read({ signal: ended.signal }))
             const leftMs = found === undefined ? 0 : found.writtenAt + intervalMs - Date.now()
             if (leftMs > 0) waitMs = leftMs
             else {
-              observe.done?.(await rotate(ended.signal))
+              const result = await rotate(ended.signal)
+              guarded(() => observe.done?.(result))
               waitMs = intervalMs
             }
           } catch (error) {
             if (ended.signal.aborted) return
-            observe.failed?.(error)
+            guarded(() => observe.failed?.(error))
           }
-          await pause(Math.min(waitMs, 2 ** 31 - 1), ended.signal)
+          await backgroundPause(waitMs, ended.signal)
         }
       }
       const done = loop()
@@ -86,23 +89,39 @@ export function createRotation(options: RotationOptions): Rotation {
   }
 }
 
+/** Longer than each of our own targets and stores takes at most. */
+const stepTimeoutMs = 60_000
+
+/** One step, in our words: the errors of drivers quote statements, addresses and what stands in them. */
 async function attempt<T>(what: string, work: () => Promise<T>): Promise<T> {
+  const late = (): Error => new ConfigError('ERR_CONFIG_ROTATION', `no answer within ${stepTimeoutMs} ms`)
   try {
-    return await work()
+    return await withDeadline(stepTimeoutMs, late, work)
   } catch (cause) {
-    throw new ConfigError('ERR_CONFIG_ROTATION', what, { cause })
+    throw failure(what, cause)
   }
 }
 
-async function step<T>(what: string, exclusively: <R>(run: () => Promise<R>) => Promise<R>, work: () => Promise<T>): Promise<T> {
-  let isRunning = false
+function failure(what: string, cause: unknown): ConfigError {
+  const why = ConfigError.isInstance(cause) ? `: ${cause.message}` : factOf(cause) && ` (${factOf(cause).trim()})`
+  return new ConfigError('ERR_CONFIG_ROTATION', what + why, { cause: foreignError(cause) })
+}
+
+/** Whatever happens before the work has begun is about the lock. */
+async function locked<T>(target: CredentialTarget, work: () => Promise<T>): Promise<T> {
+  let began = false
   try {
-    return await exclusively(() => {
-      isRunning = true
+    return await target.exclusively(() => {
+      began = true
       return work()
     })
   } catch (cause) {
-    if (isRunning) throw cause
-    throw new ConfigError('ERR_CONFIG_ROTATION', what, { cause })
+    if (ConfigError.isInstance(cause) && (began || cause.code === 'ERR_CONFIG_ROTATION')) throw cause
+    throw failure(`${target.name} did not let ${target.users.join(' and ')} be locked for a rotation`, cause)
   }
+}
+
+/** What a target says when somebody else rotates. */
+export function alreadyRotating(users: readonly string[]): ConfigError {
+  return new ConfigError('ERR_CONFIG_ROTATION', `another rotation of ${users.join(' and ')} is under way`)
 }

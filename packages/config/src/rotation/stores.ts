@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto'
-import { readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
-import { optionError } from '../errors.ts'
+import { chmod, chown, readFile, realpath, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { ConfigError, optionError } from '../errors.ts'
 import { assertCredential, type Credential } from '../options.ts'
 import { isPlainObject, replaced, valueAt } from '../tree.ts'
 import { type VaultAddress, vaultClient } from '../vault-client.ts'
@@ -13,7 +13,9 @@ export interface CredentialKeys {
   password?: string | undefined
 }
 
-/** A `.json` file that the source `file` reads. What else stands in it stays. Replaced as a whole; readable for its owner and group only. */
+/**
+ * A `.json` file that the source `file` reads. What else stands in it stays. Replaced as a whole; it keeps its owner, group and mode, a new one
+ * is readable for its owner and group only. */
 export function credentialFile(path: string, keys: CredentialKeys = {}): CredentialStore {
   if (typeof path !== 'string' || !path.endsWith('.json')) throw optionError('path', 'the path of a .json file')
   const { username, password } = paths(keys)
@@ -24,7 +26,7 @@ export function credentialFile(path: string, keys: CredentialKeys = {}): Credent
     })
     if (text === undefined) return undefined
     const tree: unknown = JSON.parse(text)
-    if (!isPlainObject(tree)) throw new Error('the file is not an object')
+    if (!isPlainObject(tree)) throw new ConfigError('ERR_CONFIG_ROTATION', 'the file is not an object')
     return { text, tree }
   }
   return {
@@ -38,16 +40,10 @@ export function credentialFile(path: string, keys: CredentialKeys = {}): Credent
     async write(credential, { expected }) {
       const found = await current()
       const isKnown = found !== undefined && typeof valueAt(found.tree, username) === 'string'
-      if ((isKnown ? revisionOf(found.text) : undefined) !== expected) throw new Error('somebody else has written the file')
+      if ((isKnown ? revisionOf(found.text) : undefined) !== expected)
+        throw new ConfigError('ERR_CONFIG_ROTATION', 'somebody else has written the file')
       const tree = replaced(replaced(found?.tree ?? {}, username, credential.username), password, credential.password)
-      const draft = `${path}.${randomBytes(4).toString('hex')}`
-      try {
-        await writeFile(draft, `${JSON.stringify(tree, null, 2)}\n`, { mode: 0o640, flush: true })
-        await rename(draft, path)
-      } catch (error) {
-        await rm(draft, { force: true })
-        throw error
-      }
+      await replaceFile(path, `${JSON.stringify(tree, null, 2)}\n`)
     },
   }
 }
@@ -75,6 +71,22 @@ export function vaultCredential(options: VaultAddress & { token: Credential } & 
         },
       )
     },
+  }
+}
+
+/** A reader sees the old file or the new one, and may read both: owner, group and mode are the old one's before the name is. */
+async function replaceFile(path: string, text: string): Promise<void> {
+  const target = await realpath(path).catch(() => path)
+  const before = await stat(target).catch(() => undefined)
+  const draft = `${target}.${randomBytes(4).toString('hex')}`
+  try {
+    await writeFile(draft, text, { mode: 0o600, flush: true })
+    if (before) await chown(draft, before.uid, before.gid)
+    await chmod(draft, before === undefined ? 0o640 : before.mode & 0o777)
+    await rename(draft, target)
+  } catch (error) {
+    await rm(draft, { force: true })
+    throw error
   }
 }
 

@@ -4,6 +4,7 @@ import type { Field } from '../fields.ts'
 import { argumentName, meant } from '../names.ts'
 import type { ReadOptions, Source, Tree } from '../source.ts'
 import { assignText } from './variables.ts'
+import { bareObject } from '../tree.ts'
 
 /**
  * Settings from the command line: `--db.url x`, `--db.url=x`, `--db-pool.max-size 5`, `--debug`, `--no-debug`.
@@ -47,7 +48,10 @@ function readArguments(argv: readonly string[], options: ReadOptions): Tree {
     const isNegation = !byName.has(token.name) && negated?.kind.type === 'boolean' && token.value === undefined
     const field = isNegation ? negated : byName.get(token.name)
     if (field === undefined) {
-      report.fault({ path: '', location: token.rawName, expected: 'an option that is a setting', hint: meant(token.name, byName.keys()) })
+      const hint = meant(token.name, byName.keys())
+      // Not its text either, unless it is nearly one of ours: a secret may begin with a dash.
+      const location = hint === undefined ? `argument ${token.index + 1}` : token.rawName
+      report.fault({ path: '', location, expected: 'an option that is a setting', hint })
       continue
     }
     const text = isNegation ? 'false' : (token.value ?? (field.kind.type === 'boolean' ? 'true' : undefined))
@@ -59,7 +63,7 @@ function readArguments(argv: readonly string[], options: ReadOptions): Tree {
 }
 
 function assignGiven(given: ReadonlyMap<Field, readonly string[]>, options: ReadOptions): Tree {
-  const tree: Record<string, unknown> = {}
+  const tree = bareObject()
   for (const [field, texts] of given) {
     const path = field.path.join('.')
     const location = `--${argumentName(field.path)}`

@@ -1,12 +1,14 @@
 import { createHash } from 'node:crypto'
+import { backgroundPause } from '@platform/kernel'
 import { ConfigError, optionError } from '../errors.ts'
 import type { Field } from '../fields.ts'
 import { ask, below } from '../http-request.ts'
 import { meant } from '../names.ts'
 import { assertCredential, assertMs, type Credential, revealCredential } from '../options.ts'
 import type { ReadOptions, Source, Tree } from '../source.ts'
-import { jittered, pause } from '../timing.ts'
+import { jittered } from '../jitter.ts'
 import { assignText } from './variables.ts'
+import { bareObject } from '../tree.ts'
 
 export interface ConsulKvOptions {
   /** HTTP API of an agent, such as `http://127.0.0.1:8500`. */
@@ -87,10 +89,10 @@ export function consulKv(options: ConsulKvOptions): Source {
               changed()
             }
             // Answers that come at once, with nothing new, must not make it spin.
-            if (performance.now() - startedAt < 20) await pause(jittered(100), ended.signal)
+            if (performance.now() - startedAt < 20) await backgroundPause(jittered(100), ended.signal)
           } catch {
             index = 0
-            await pause(jittered(delayMs), ended.signal)
+            await backgroundPause(jittered(delayMs), ended.signal)
             delayMs = Math.min(delayMs * 2, 2_000)
           }
         }
@@ -123,7 +125,7 @@ function fingerprint(entries: readonly Entry[]): string {
 function treeOf(entries: readonly Entry[], prefix: string, options: ReadOptions): Tree {
   const { fields, report } = options
   const byKey = new Map<string, Field>(fields.map((field) => [field.path.join('/'), field]))
-  const tree: Record<string, unknown> = {}
+  const tree = bareObject()
   for (const { Key, Value } of entries) {
     const location = `consul:${Key}`
     const key = Key.slice(prefix.length)

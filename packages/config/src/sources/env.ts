@@ -2,6 +2,7 @@ import { optionError } from '../errors.ts'
 import { variableName } from '../names.ts'
 import type { Source } from '../source.ts'
 import { followFiles } from './follow-files.ts'
+import { generationAround } from './generation.ts'
 import { readVariables } from './variables.ts'
 
 export interface EnvOptions {
@@ -19,6 +20,7 @@ export function env(options: EnvOptions): Source {
   return {
     name: 'env',
     read: (readOptions) => readVariables({ prefix, variables: variables ?? process.env, location: (name) => name, files }, readOptions),
+    generation: () => generationAround(files),
     watch: (changed) => followFiles(() => files, changed),
     setting: (field) => variableName(prefix, field.path),
   }

@@ -5,6 +5,7 @@ import { type Document, isAlias, isMap, isScalar, isSeq, LineCounter, type Node,
 import { optionError } from '../errors.ts'
 import type { ReadOptions, Source, Tree } from '../source.ts'
 import { assertFollowOptions, followFiles, type FollowOptions } from './follow-files.ts'
+import { generationAround, generationOf } from './generation.ts'
 import { locateToml } from './toml-lines.ts'
 import { defaultMaxBytes, readTextFile } from './text-file.ts'
 
@@ -25,6 +26,7 @@ export function file(path: string, options: FileOptions = {}): Source {
   return {
     name: path,
     read: (readOptions) => readSettings(path, options, readOptions),
+    generation: () => generationAround([path]),
     watch: (changed) => followFiles(() => [path], changed, options),
   }
 }
@@ -54,6 +56,7 @@ export function files(directory: string, options: FilesOptions): Source[] {
         readOptions.report.fault({ path: '', location: path, expected: `either ${path} or ${second}, not both` })
         return {}
       },
+      generation: () => generationOf([directory]),
       watch: (changed) => followFiles(() => candidates, changed, rest),
     }
   })
@@ -67,9 +70,19 @@ function assertFileOptions(options: FileOptions): void {
 
 export async function readSettings(path: string, options: FileOptions, readOptions: ReadOptions): Promise<Tree> {
   const text = await readTextFile(path, readOptions, options)
-  if (text === undefined || text.trim() === '') return {}
+  if (text === undefined) return {}
+  if (isEmptied(text)) {
+    // What a full disk or an interrupted write leaves must not become the defaults.
+    readOptions.report.fault({ path: '', location: path, expected: 'a file that is not empty', hint: 'write {} for no settings' })
+    return {}
+  }
   if (extname(path) === '.toml') return parseTomlText(text, path, readOptions)
   return extname(path) === '.json' && !isJson(text, path, readOptions) ? {} : parseYamlText(text, path, readOptions)
+}
+
+/** Nothing but marks of a YAML document. A comment says that somebody meant it. */
+function isEmptied(text: string): boolean {
+  return text.split('\n').every((line) => ['', '---', '...', 'null', '~'].includes(line.trim()))
 }
 
 function parseTomlText(text: string, path: string, { report }: ReadOptions): Tree {

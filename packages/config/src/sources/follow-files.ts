@@ -1,5 +1,6 @@
 import { readdirSync, realpathSync, statSync, watch, type FSWatcher } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { backgroundInterval, backgroundTimeout } from '@platform/kernel'
 import { optionError } from '../errors.ts'
 
 export interface FollowOptions {
@@ -33,7 +34,7 @@ export function followFiles(paths: () => readonly string[], changed: () => void,
     firstEventAt ??= performance.now()
     clearTimeout(debounce)
     const left = firstEventAt + debounceMs * 10 - performance.now()
-    debounce = setTimeout(look, Math.max(0, Math.min(debounceMs, left))).unref()
+    debounce = backgroundTimeout(look, Math.max(0, Math.min(debounceMs, left)))
   }
   const watchDirectories = (): void => {
     const wanted = new Set(paths().map(watchedDirectory))
@@ -53,7 +54,7 @@ export function followFiles(paths: () => readonly string[], changed: () => void,
   }
   watchDirectories()
   // Not while events arrive: half of a file would be read.
-  const poll = setInterval(() => debounce === undefined && look(), pollMs).unref()
+  const poll = backgroundInterval(() => debounce === undefined && look(), pollMs)
   return () => {
     clearInterval(poll)
     clearTimeout(debounce)

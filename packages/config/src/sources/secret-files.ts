@@ -4,7 +4,9 @@ import { optionError } from '../errors.ts'
 import { variableName } from '../names.ts'
 import type { Source, Tree } from '../source.ts'
 import { assertFollowOptions, followFiles, type FollowOptions } from './follow-files.ts'
+import { generationOf } from './generation.ts'
 import { assignText, readSecretFile } from './variables.ts'
+import { bareObject } from '../tree.ts'
 
 export interface SecretFilesOptions extends FollowOptions {
   /** A missing directory is no fault. Default false. */
@@ -31,7 +33,7 @@ export function secretFiles(directory: string, options: SecretFilesOptions = {})
           report.fault({ path: '', location: directory, expected: `a directory that can be read (${code})` })
         return {}
       }
-      const tree: Record<string, unknown> = {}
+      const tree = bareObject()
       for (const field of fields) {
         const name = variableName('', field.path)
         const found = [name, name.toLowerCase()].filter((candidate) => names.has(candidate))
@@ -47,6 +49,7 @@ export function secretFiles(directory: string, options: SecretFilesOptions = {})
       }
       return tree
     },
+    generation: () => generationOf([directory]),
     watch: (changed) => followFiles(() => [directory], changed, options),
     setting: (field) => join(directory, variableName('', field.path).toLowerCase()),
   }

@@ -3,7 +3,7 @@ import type { Field } from '../fields.ts'
 import { expectedOf } from '../fields.ts'
 import { meant, variableName } from '../names.ts'
 import type { ReadOptions, Tree } from '../source.ts'
-import { assign } from '../tree.ts'
+import { assign, bareObject } from '../tree.ts'
 import { readTextFile } from './text-file.ts'
 
 export interface VariableSource {
@@ -18,7 +18,7 @@ export interface VariableSource {
 export async function readVariables({ prefix, variables, location, files }: VariableSource, options: ReadOptions): Promise<Tree> {
   const { fields, report } = options
   files.length = 0
-  const tree: Record<string, unknown> = {}
+  const tree = bareObject()
   const known = new Set<string>()
   const valueOf = (name: string) => (variables[name] === '' ? undefined : variables[name])
   for (const field of fields) {
@@ -64,19 +64,35 @@ export async function readSecretFile(path: string, field: Field, location: strin
   return undefined
 }
 
+/** A line of a key or a certificate looks like a name and a value: only what is written as variables are is shown. */
+export function shownName(name: string): string {
+  return /^[A-Z][A-Z0-9_]{0,63}$/.test(name) ? name : '(no name)'
+}
+
+/** Looking for what was meant compares with every name: not for masses. */
+const maxHints = 20
+
 function warnOfUnknown(
   names: readonly string[],
   known: ReadonlySet<string>,
   { prefix, location }: Pick<VariableSource, 'prefix' | 'location'>,
   { report }: ReadOptions,
 ): void {
+  let hints = 0
   for (const name of names) {
     if (known.has(name) || (prefix !== '' && !name.startsWith(`${prefix}_`))) continue
-    const owner = [...known].find((variable) => prefix === '' && name.endsWith(`_${variable}`))
+    const owner = hints++ < maxHints ? [...known].find((variable) => prefix === '' && name.endsWith(`_${variable}`)) : undefined
     const hint =
       owner === undefined
-        ? meant(name, known)
+        ? hints <= maxHints
+          ? meant(name, known)
+          : undefined
         : `if ${name.slice(0, -owner.length - 1)} is its prefix, say so: { prefix: '${name.slice(0, -owner.length - 1)}' }`
-    report.warn({ path: name, location: location(name), expected: 'the name of a setting', hint })
+    report.warn({
+      path: shownName(name),
+      location: shownName(name) === name ? location(name) : location(''),
+      expected: 'the name of a setting',
+      hint,
+    })
   }
 }

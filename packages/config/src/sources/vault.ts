@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto'
+import { backgroundPause } from '@platform/kernel'
 import { coerce } from '../coerce.ts'
 import { ConfigError } from '../errors.ts'
 import { expectedOf } from '../fields.ts'
 import { assertCredential, assertMs, type Credential } from '../options.ts'
 import type { ReadOptions, Source, Tree } from '../source.ts'
-import { jittered, pause } from '../timing.ts'
-import { assign, isPlainObject } from '../tree.ts'
+import { jittered } from '../jitter.ts'
+import { assign, isPlainObject, bareObject } from '../tree.ts'
 import { type VaultAddress, vaultClient } from '../vault-client.ts'
 
 export type { VaultAddress } from '../vault-client.ts'
@@ -40,7 +41,7 @@ export function vaultKv(options: VaultKvOptions): Source {
       const ended = new AbortController()
       const follow = async (): Promise<void> => {
         for (;;) {
-          await pause(jittered(pollMs), ended.signal)
+          await backgroundPause(jittered(pollMs), ended.signal)
           if (ended.signal.aborted) return
           try {
             const found = await client.read({ signal: ended.signal, unref: true })
@@ -61,7 +62,7 @@ export function vaultKv(options: VaultKvOptions): Source {
 }
 
 function treeOf(data: Record<string, unknown>, location: string, { fields, report }: ReadOptions): Tree {
-  const tree: Record<string, unknown> = {}
+  const tree = bareObject()
   const visit = (node: Record<string, unknown>, around: readonly string[]): void => {
     for (const [key, value] of Object.entries(node)) {
       const path = [...around, ...key.split('.')]

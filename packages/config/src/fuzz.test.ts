@@ -1,0 +1,149 @@
+import { inspect } from 'node:util'
+import fc from 'fast-check'
+import { expect, it } from 'vitest'
+import { parseEnv } from 'node:util'
+import { z } from 'zod'
+import { ConfigError, defineConfig, env, envTemplate, secret, type Source } from './index.ts'
+import { mergeLayers } from './layers.ts'
+import { inspectTree } from './tree.ts'
+
+const seed = Number(process.env['FUZZ_SEED'] ?? Date.now() % 2 ** 31)
+const runs = { seed, numRuns: 300 }
+const note = `FUZZ_SEED=${seed}`
+
+/** Keys as they come, and those that mean something to an object. */
+const key = fc.oneof(
+  {
+    weight: 3,
+    arbitrary: fc.constantFrom('a', 'b', 'labels', 'port', 'token', 'toString', 'hasOwnProperty', 'valueOf', 'call', 'length', 'name', ''),
+  },
+  fc.constantFrom('__proto__', 'constructor', 'prototype', '__defineGetter__'),
+  fc.string(),
+)
+const scalar = fc.oneof(fc.string(), fc.integer(), fc.double(), fc.boolean(), fc.constant(null))
+const tree = fc.letrec<{ node: Record<string, unknown> }>((tie) => ({
+  node: fc.dictionary(
+    key,
+    fc.oneof({ depthSize: 'small', withCrossShrink: true }, scalar, fc.array(scalar, { maxLength: 3 }), tie('node')),
+    { maxKeys: 5, noNullPrototype: false },
+  ),
+})).node
+
+const fingerprint = () =>
+  [Object, Array, Function, String, Number].flatMap(({ prototype }) =>
+    Reflect.ownKeys(prototype).map((name) => {
+      const held = Object.getOwnPropertyDescriptor(prototype, name)?.value as unknown
+      return [name, typeof held === 'function' ? Reflect.ownKeys(held).length : held]
+    }),
+  )
+
+const definition = defineConfig({
+  schema: z.looseObject({
+    port: z.number().optional(),
+    token: secret(z.string().min(3)).optional(),
+    labels: z.record(z.string(), z.unknown()).optional(),
+    a: z.object({ b: z.coerce.number().optional() }).optional(),
+  }),
+})
+
+it(`no key, value or layer reaches a prototype or ends in anything but settings or one ConfigError (${note})`, async () => {
+  const before = fingerprint()
+  await fc.assert(
+    fc.asyncProperty(fc.array(tree, { minLength: 1, maxLength: 4 }), async (trees) => {
+      const sources = trees.map((given, index): Source => ({ name: `s${index}`, read: () => Promise.resolve(given) }))
+      await definition.load({ sources }).then(
+        (config) => config.close(),
+        (error: unknown) => expect(ConfigError.isInstance(error)).toBe(true),
+      )
+      expect(fingerprint()).toEqual(before)
+    }),
+    runs,
+  )
+})
+
+it(`merging is what it says: key by key, the stronger one wins, everything has an origin (${note})`, () => {
+  const bare = (value: unknown): unknown =>
+    typeof value !== 'object' || value === null || Array.isArray(value)
+      ? value
+      : Object.fromEntries(Object.entries(value).map(([name, child]) => [name, bare(child)]))
+  const isObject = (value: unknown): value is Record<string, unknown> =>
+    typeof value === 'object' && value !== null && !Array.isArray(value)
+  /** Says it the slow way. */
+  const merge = (weak: unknown, strong: unknown): unknown => {
+    if (!isObject(strong)) return strong
+    const merged = new Map(isObject(weak) ? Object.entries(weak) : [])
+    for (const [name, value] of Object.entries(strong)) merged.set(name, merge(merged.get(name), value))
+    return Object.fromEntries(merged)
+  }
+  const safe = tree.filter((given) => inspectTree(given).rejected.length === 0)
+  fc.assert(
+    fc.property(fc.array(safe, { minLength: 1, maxLength: 4 }), (trees) => {
+      const layers = trees.map((given, index) => ({
+        leaves: inspectTree(given).leaves,
+        origin: () => ({ source: `s${index}`, location: `s${index}` }),
+      }))
+      expect(bare(mergeLayers(layers).tree)).toEqual(trees.reduce<unknown>((weak, strong) => merge(weak, strong), {}))
+    }),
+    runs,
+  )
+})
+
+it(`no secret shows in an error, a warning, an explanation or a printed configuration (${note})`, async () => {
+  const text = fc.string({ minLength: 8, maxLength: 40 }).map((given) => `S3${given.replaceAll(/\s/g, 'x')}T!`)
+  await fc.assert(
+    fc.asyncProperty(text, tree, async (hidden, rest) => {
+      const strict = defineConfig({
+        schema: z.object({ token: secret(z.string().regex(/^never$/)), inner: z.object({ key: secret(z.string()) }).optional() }),
+      })
+      const wrong: Source = { name: 'wrong', read: () => Promise.resolve({ ...rest, token: hidden, inner: { key: [hidden] } }) }
+      const error: unknown = await strict.load({ sources: [wrong] }).catch((reason: unknown) => reason)
+      expect(inspect(error, { depth: 9 })).not.toContain(hidden)
+      const open = defineConfig({ schema: z.looseObject({ token: secret(z.string()) }) })
+      const config = await open.load({ sources: [{ name: 'right', read: () => Promise.resolve({ token: hidden }) }] })
+      const shown = [
+        JSON.stringify(config.current),
+        inspect(config.current, { depth: 9 }),
+        JSON.stringify(config.explain('token')),
+        String(config.current.token),
+      ]
+      for (const one of shown) expect(one).not.toContain(hidden)
+      await config.close()
+    }),
+    runs,
+  )
+})
+
+it(`a template that is filled in with its own defaults gives the defaults (${note})`, async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.string(),
+      fc.array(fc.string({ minLength: 1 })),
+      fc.integer(),
+      fc.string(),
+      async (text, list, number, description) => {
+        const schema = z.object({
+          text: z
+            .string()
+            .default(text)
+            .describe(description || 'x'),
+          list: z.array(z.string()).default(list),
+          number: z.number().default(number),
+          last: z.boolean().default(true),
+        })
+        const template = envTemplate(defineConfig({ schema }), { prefix: 'APP' })
+        const filled = template.replaceAll(/^# (?=APP_)/gm, '')
+        const written = Object.fromEntries(Object.entries(parseEnv(filled)).filter(([name]) => name.startsWith('APP_')))
+        // A text that no quotes can hold, or of several lines, is left out or stays commented out, and is then the default.
+        const config = await defineConfig({ schema }).load({ sources: [env({ prefix: 'APP', variables: written })] })
+        const isOneLine = !/[\n\r\0]/.test(text)
+        expect({ ...config.current, list: undefined, ...(isOneLine ? {} : { text: undefined }) }).toEqual({
+          number,
+          last: true,
+          text: isOneLine ? text : undefined,
+        })
+        await config.close()
+      },
+    ),
+    { ...runs, numRuns: 200 },
+  )
+})
