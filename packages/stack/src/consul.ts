@@ -33,7 +33,7 @@ export async function startConsul(options: ConsulOptions = {}): Promise<Server> 
   const resolved = resolveStartOptions(options)
   const given = environmentUrl(consulVariable, resolved)
   if (given) {
-    const protocols = ['http:']
+    const protocols = ['http:', 'https:']
     return borrowServer(
       given,
       { name: 'consul', variable: consulVariable, protocols, defaultPort: 8500, askVersion: consulVersion, asked: {} },

@@ -203,6 +203,7 @@ describe('faultProxy', () => {
     ['127.0.0.1:8500', '127.0.0.1:PORT'],
     ['redis://:word@[::1]:6379/1', 'redis://:word@127.0.0.1:PORT/1'],
     ['[::1]:8500', '127.0.0.1:PORT'],
+    ['http+unix-like.2://user@127.0.0.1:80?of=a@b', 'http+unix-like.2://user@127.0.0.1:PORT?of=a@b'],
   ])('keeps %s but for the address', async (target, url) => {
     await using other = await faultProxy(target)
     expect(other.url).toBe(url.replace('PORT', String(other.port)))
@@ -210,6 +211,8 @@ describe('faultProxy', () => {
 
   it('refuses a target that it cannot read', async () => {
     await expect(faultProxy('nowhere')).rejects.toMatchObject({ code: 'ERR_STACK_OPTION', option: 'target' })
+    await expect(faultProxy(undefined as never)).rejects.toMatchObject({ code: 'ERR_STACK_OPTION', option: 'target' })
+    await expect(faultProxy('127.0.0.1:99999')).rejects.toMatchObject({ code: 'ERR_STACK_OPTION', option: 'target' })
     await expect(faultProxy('ftp://127.0.0.1')).rejects.toMatchObject({ code: 'ERR_STACK_OPTION', option: 'target' })
   })
 })

@@ -73,10 +73,15 @@ function readTarget(target: string): { host: string; port: number } {
   return { host: url.hostname.replace(/^\[(.*)\]$/, '$1'), port }
 }
 
+/** Everything but host and port stays as it was written. */
 function withAddress(target: string, address: string): string {
-  if (!target.includes('://')) return address
-  const [, before, path] = /^(\w+:\/\/(?:[^/?#]*@)?)[^/?#]*(.*)$/.exec(target) as unknown as [string, string, string]
-  return `${before}${address}${path}`
+  const scheme = target.indexOf('://')
+  if (scheme < 0) return address
+  const begin = scheme + 3
+  const length = target.slice(begin).search(/[/?#]/)
+  const end = length < 0 ? target.length : begin + length
+  const credentials = target.slice(begin, target.lastIndexOf('@', end - 1) + 1)
+  return `${target.slice(0, begin)}${credentials}${address}${target.slice(end)}`
 }
 
 class TcpFaultProxy implements FaultProxy {

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { backgroundInterval, knownOptions } from '@platform/kernel'
 import { startConsul } from './consul.ts'
+import { checkUrl } from './endpoint.ts'
 import { StackError } from './errors.ts'
 import { wrong } from './options.ts'
 import { startPostgres } from './postgres.ts'
@@ -109,7 +110,9 @@ export async function testRedis(): Promise<TestPlace> {
 /** A virtual host of one's own. The server needs its management listener: see `PLATFORM_RABBITMQ_MANAGEMENT_URL`. */
 export async function testRabbitmq(): Promise<TestPlace> {
   const server = await sharedServer(startRabbitmq)
-  const management = process.env[managementVariable] || managementUrl(server.url)
+  const named = process.env[managementVariable]
+  if (named) checkUrl(managementVariable, named, ['http:'])
+  const management = named || managementUrl(server.url)
   const name = uniqueName('-')
   const url = new URL(server.url)
   url.pathname = `/${name}`
