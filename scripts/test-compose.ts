@@ -148,6 +148,12 @@ async function passwords(): Promise<string> {
       )),
       ...(await refused("catalog reads orders' database", 'postgres', psql('catalog', catalog, 'orders'), /permission denied/)),
       ...(await refused('Redis asks for no password', 'redis', 'redis-cli ping', /NOAUTH/)),
+      ...(await refused(
+        'RabbitMQ has another user than those of the services',
+        'rabbitmq',
+        'rabbitmqctl --silent list_users | grep -vwE "catalog|orders|fulfilment|user" || echo none',
+        /^none$/,
+      )),
       ...(await refused('RabbitMQ takes guest', 'rabbitmq', 'rabbitmqctl authenticate_user guest guest', /[Ee]rror/)),
     ],
     'drawn at the first start; default ones, none, and those of a neighbour are refused',

@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { chmodSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { dockerFolder } from './project.ts'
@@ -10,36 +10,60 @@ export function secretsFolder(env: NodeJS.ProcessEnv = process.env): string {
 /** Letters and digits only: they stand unescaped in URLs and configuration files. */
 const draw = () => randomBytes(24).toString('hex')
 
+const services = ['catalog', 'orders', 'fulfilment']
+
+/** As RabbitMQ keeps a password: a salt of four bytes before the hash of salt and password. */
+function rabbitmqHash(password: string): string {
+  const salt = randomBytes(4)
+  const hash = createHash('sha256').update(salt).update(password).digest()
+  return Buffer.concat([salt, hash]).toString('base64')
+}
+
+/** A user for each service, none of whom is an administrator; with definitions to load, RabbitMQ makes no user of its own. */
+export function rabbitmqDefinitions(passwords: ReadonlyMap<string, string>): string {
+  const everything = { vhost: '/', configure: '.*', write: '.*', read: '.*' }
+  return JSON.stringify({
+    vhosts: [{ name: '/' }],
+    users: [...passwords].map(([name, password]) => ({
+      name,
+      password_hash: rabbitmqHash(password),
+      hashing_algorithm: 'rabbit_password_hashing_sha256',
+      tags: '',
+    })),
+    permissions: [...passwords.keys()].map((user) => ({ user, ...everything })),
+  })
+}
+
 /**
  * Draws every password once; returns true when it did. The containers' users differ from the owner of the files,
  * so the files are readable and it is the folder that keeps other users of this machine out.
  */
 export function writeSecrets(folder: string): boolean {
-  if (existsSync(join(folder, 'complete'))) return false
   mkdirSync(folder, { recursive: true, mode: 0o700 })
   chmodSync(folder, 0o700)
-  const databases = ['catalog', 'orders', 'fulfilment'].flatMap((name) => {
+  const databases = services.flatMap((name) => {
     const password = draw()
     return [
       [`${name}_db_password`, password],
       [`${name}_db_url`, `postgres://${name}:${password}@postgres:5432/${name}`],
     ] as const
   })
-  const [queue, redis] = [draw(), draw()]
+  const redis = draw()
+  const queues = new Map(services.map((name) => [name, draw()]))
   const files = [
     ['postgres_password', draw()],
     ...databases,
-    ['rabbitmq_auth', `default_user = film-store\ndefault_pass = ${queue}\n`],
-    ['queue_url', `amqp://film-store:${queue}@rabbitmq:5672`],
+    ...[...queues].map(([name, password]) => [`${name}_queue_url`, `amqp://${name}:${password}@rabbitmq:5672`] as const),
+    ['rabbitmq_definitions', rabbitmqDefinitions(queues)],
     ['redis_auth', `requirepass ${redis}\n`],
     ['redis_password', redis],
     ['redis_url', `redis://:${redis}@redis:6379`],
     ['complete', ''],
   ] as const
-  for (const [name, text] of files) {
-    writeFileSync(join(folder, name), text, { mode: 0o444 })
-  }
-  return true
+  // What belongs together came together, so what a newer version needs besides is drawn alone.
+  const missing = files.filter(([name]) => !existsSync(join(folder, name)))
+  for (const [name, text] of missing) writeFileSync(join(folder, name), text, { mode: 0o444 })
+  return missing.length > 0
 }
 
 export function removeSecrets(folder: string): void {

@@ -49,7 +49,7 @@ async function expectNothingLeft(runId: string, keptLogs = 0): Promise<void> {
 }
 
 describe('the demo', () => {
-  const moments = ['postgres', 'databases migrated', 'services ready', 'of 400 orders']
+  const moments = ['postgres', 'databases migrated', 'services ready', 'of 200 orders']
   it.each(moments)(
     'cleans up when Ctrl-C is pressed at "%s"',
     async (moment) => {

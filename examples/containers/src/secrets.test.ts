@@ -1,0 +1,51 @@
+import { createHash } from 'node:crypto'
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { writeSecrets } from './secrets.ts'
+
+let folder: string
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'film-store-test-'))
+})
+afterEach(() => rmSync(folder, { recursive: true }))
+
+const read = (name: string) => readFileSync(join(folder, name), 'utf8')
+const all = () => Object.fromEntries(readdirSync(folder).map((name) => [name, read(name)]))
+
+describe('the secrets', () => {
+  it('are those that the containers ask for', () => {
+    writeSecrets(folder)
+    const compose = readFileSync(new URL('../../../docker/compose.yml', import.meta.url), 'utf8')
+    const named = [...compose.matchAll(/FILM_STORE_SECRETS:-\.secrets\}\/(\w+)/g)].map(([, name]) => name)
+    expect(new Set([...named, 'complete'])).toEqual(new Set(readdirSync(folder)))
+    const used = [...compose.matchAll(/\/run\/secrets\/(\w+)/g)].map(([, name]) => name)
+    expect(used.filter((name) => !named.includes(name))).toEqual([])
+  })
+
+  it('are drawn once; what a newer version needs besides is drawn alone', () => {
+    expect(writeSecrets(folder)).toBe(true)
+    const before = all()
+    expect(writeSecrets(folder)).toBe(false)
+    rmSync(join(folder, 'redis_password'))
+    expect(writeSecrets(folder)).toBe(true)
+    expect({ ...all(), redis_password: '' }).toEqual({ ...before, redis_password: '' })
+  })
+
+  it('give each service a user of its own in RabbitMQ, whose hash is that of the password in its URL', () => {
+    writeSecrets(folder)
+    const { users, permissions } = JSON.parse(read('rabbitmq_definitions')) as {
+      users: { name: string; password_hash: string; tags: string }[]
+      permissions: { user: string }[]
+    }
+    expect(users.map(({ name }) => name)).toEqual(['catalog', 'orders', 'fulfilment'])
+    expect(permissions.map(({ user }) => user)).toEqual(['catalog', 'orders', 'fulfilment'])
+    for (const { name, password_hash, tags } of users) {
+      const { username, password } = new URL(read(`${name}_queue_url`))
+      const kept = Buffer.from(password_hash, 'base64')
+      const hash = createHash('sha256').update(kept.subarray(0, 4)).update(password).digest()
+      expect([username, tags, kept.subarray(4).equals(hash)]).toEqual([name, '', true])
+    }
+  })
+})
