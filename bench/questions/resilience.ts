@@ -9,6 +9,7 @@ const modules = resolve(import.meta.dirname, '../node_modules')
 
 const timed: Readonly<Record<string, readonly string[]>> = {
   chain: ['ours', 'cockatiel'],
+  'chain with signal': ['ours', 'cockatiel'],
   breaker: ['ours', 'opossum', 'cockatiel'],
   open: ['ours', 'opossum', 'cockatiel'],
   'failed@1000': ['ours', 'opossum', 'cockatiel'],
@@ -19,7 +20,7 @@ const timed: Readonly<Record<string, readonly string[]>> = {
 const failing = [0.05, 0.2, 0.5, 1]
 
 async function measureOnce<T>(variant: string, quick: boolean): Promise<T> {
-  const args = [program, variant, ...(quick ? ['quick'] : [])]
+  const args = ['--expose-gc', program, variant, ...(quick ? ['quick'] : [])]
   const { stdout } = await promisify(execFile)(process.execPath, args, { timeout: 120_000 })
   return JSON.parse(stdout) as T
 }
@@ -31,7 +32,7 @@ const question: Question = {
   title:
     'What does a call through a policy cost beside opossum, cockatiel and rate-limiter-flexible, and how do retries load a failing service?',
   async measure({ quick, onProgress }) {
-    const rounds = quick ? 1 : 5
+    const rounds = quick ? 3 : 5
     const names = Object.entries(timed).flatMap(([kind, libraries]) => libraries.map((library) => `${kind}/${library}`))
     const cpuUs: Record<string, number[]> = Object.fromEntries(names.map((name) => [name, []]))
     for (let round = 0; round < rounds; round++) {
@@ -47,6 +48,8 @@ const question: Question = {
         rows.push(row(library, `load, ${rate * 100} % fail`, 'x', [load]), row(library, 'succeeded', '%', [succeeded]))
       }
     }
+    const { bytes } = await measureOnce<{ bytes: number }>('memory', quick)
+    rows.push(row('ours', 'a key with breaker', 'bytes', [bytes]))
     const of = (name: string): number => median(cpuUs[name]!)
     const ratio = (name: string, target: string, value: number, holds: boolean): Check => ({
       name,
@@ -55,6 +58,7 @@ const question: Question = {
       holds,
     })
     const chainRatio = of('chain/cockatiel') / of('chain/ours')
+    const signalRatio = of('chain with signal/cockatiel') / of('chain with signal/ours')
     const windowRatio = of('failed@50000/ours') / of('failed@1000/ours')
     const openRatio = Math.min(of('open/opossum'), of('open/cockatiel')) / of('open/ours')
     return {
@@ -72,6 +76,8 @@ const question: Question = {
           chainRatio,
           chainRatio >= 5,
         ),
+        ratio('the same, with work that listens on its signal', '>= 4 x faster', signalRatio, signalRatio >= 4),
+        { name: 'a key of a group with a breaker', target: '<= 1536 bytes', measured: `${Math.round(bytes)} bytes`, holds: bytes <= 1536 },
         ratio('a failed call with 50,000 calls in the window against 1,000', '<= 2 x the cost', windowRatio, windowRatio <= 2),
         ratio('rejection while open against the faster of opossum and cockatiel', '>= 3 x faster', openRatio, openRatio >= 3),
       ],

@@ -1,5 +1,5 @@
 /** One variant in a process of its own: `node resilience.ts <name>` prints what it measured as JSON. Throws when a result is wrong. */
-import { createPolicy, memoryRateLimiter } from '@platform/resilience'
+import { createPolicy, createPolicyGroup, memoryRateLimiter } from '@platform/resilience'
 import * as cockatiel from 'cockatiel'
 import Opossum from 'opossum'
 import { RateLimiterMemory } from 'rate-limiter-flexible'
@@ -10,6 +10,14 @@ type Variant = () => Promise<{ calls: number; call: Work }>
 
 const down = new Error('down')
 const succeeds: Work = async () => 1
+const nothing = (): void => {}
+/** As work does that can be cancelled: it listens, and stops listening when it is done. */
+const listens = async ({ signal }: { signal: AbortSignal }): Promise<number> => {
+  signal.addEventListener('abort', nothing, { once: true })
+  await Promise.resolve()
+  signal.removeEventListener('abort', nothing)
+  return 1
+}
 const fails: Work = async () => {
   throw down
 }
@@ -77,6 +85,14 @@ const variants: Record<string, Variant> = {
   'chain/cockatiel': async () => {
     const policy = cockatielChain()
     return { calls: 40_000, call: expectOne((work) => policy.execute(work)) }
+  },
+  'chain with signal/ours': async () => {
+    const policy = createPolicy(chain)
+    return { calls: 150_000, call: expectOne(() => policy.execute(listens)) }
+  },
+  'chain with signal/cockatiel': async () => {
+    const policy = cockatielChain()
+    return { calls: 40_000, call: expectOne(() => policy.execute(listens)) }
   },
   'breaker/ours': async () => ({ calls: 300_000, call: expectOne(ourBreaker()) }),
   'breaker/opossum': async () => ({ calls: 300_000, call: expectOne(opossumBreaker().execute) }),
@@ -156,9 +172,24 @@ async function retryLoad(library: string, failing: number): Promise<{ load: numb
   return { load: made / offered, succeeded: (succeeded / offered) * 100 }
 }
 
+/** Heap that a key of a group with a breaker takes, after a call. Needs --expose-gc. */
+async function bytesAKey(): Promise<number> {
+  const heap = (): number => {
+    globalThis.gc!()
+    globalThis.gc!()
+    return process.memoryUsage().heapUsed
+  }
+  const before = heap()
+  const group = createPolicyGroup({ breaker: {} })
+  for (let i = 0; i < 20_000; i++) await group.for(`tenant-${i}`).execute(succeeds)
+  return (heap() - before) / group.size
+}
+
 const [name = '', quick] = process.argv.slice(2)
 const [kind, library] = name.split('/') as [string, string]
-if (kind.startsWith('retry@')) {
+if (kind === 'memory') {
+  console.log(JSON.stringify({ bytes: await bytesAKey() }))
+} else if (kind.startsWith('retry@')) {
   console.log(JSON.stringify(await retryLoad(library, Number(kind.slice('retry@'.length)))))
 } else {
   const { calls, call } = await variants[name]!()

@@ -100,33 +100,58 @@ class RunningAttempt implements Attempt {
 
   #answer(work: Promise<unknown>): Promise<unknown> {
     const call = this.#call
+    // Nothing can end it before the work does.
+    if (!call.cancellable && this.#deadlineAt === undefined) {
+      return work.then(
+        (value) => {
+          this.#fulfilled(value)
+          return value
+        },
+        (error: unknown) => {
+          this.#rejected(error)
+          throw error
+        },
+      )
+    }
     return new Promise((resolve, reject) => {
       this.#reject = reject
       work.then(
         (value) => {
-          const waited = !this.#over
-          if (waited) this.#finish(verdictOfValue(value), performance.now(), 0)
-          this.#settled()
-          if (waited) resolve(value)
+          if (this.#fulfilled(value)) resolve(value)
         },
         (error: unknown) => {
-          const waited = !this.#over
-          if (waited) {
-            const now = performance.now()
-            const lateMs = this.#lateMs(now)
-            this.#finish(verdictOfError(error, lateMs), now, lateMs)
-          }
-          this.#settled()
-          if (waited) reject(error)
+          if (this.#rejected(error)) reject(error)
         },
       )
       if (call.cancelled !== undefined) {
         this.#giveUp(call.cancelled.reason, call.cancelled.by)
         return
       }
-      if (call.cancellable || this.#deadlineAt !== undefined) call.onCancel = (reason, by) => this.#giveUp(reason, by)
+      call.onCancel = (reason, by) => this.#giveUp(reason, by)
       this.#armTimer(this.#startedAt)
     })
+  }
+
+  /** Whether anybody still waited. */
+  #fulfilled(value: unknown): boolean {
+    const waited = !this.#over
+    if (waited) {
+      const now = performance.now()
+      this.#finish(verdictOfValue(value), now, this.#lateMs(now))
+    }
+    this.#settled()
+    return waited
+  }
+
+  #rejected(error: unknown): boolean {
+    const waited = !this.#over
+    if (waited) {
+      const now = performance.now()
+      const lateMs = this.#lateMs(now)
+      this.#finish(verdictOfError(error, lateMs), now, lateMs)
+    }
+    this.#settled()
+    return waited
   }
 
   #settled(): void {
@@ -141,7 +166,7 @@ class RunningAttempt implements Attempt {
     if (this.#timer !== undefined) clearTimeout(this.#timer)
     const call = this.#call
     call.onCancel = undefined
-    const tookMs = now - this.#startedAt - (lateMs || this.#lateMs(now))
+    const tookMs = now - this.#startedAt - lateMs
     call.verdict = verdict
     call.tookMs = tookMs
     this.#slot?.judged(verdict, tookMs)

@@ -7,7 +7,7 @@ export type Transition = 'open' | 'half-open' | 'closed'
 /** What an admitted call brings back with its verdict. Only its own breaker looks inside. */
 export type Permit = object
 
-/** The contract of the breakers that a policy can be given: `describeBreaker` in `testing/` is the suite that each of them passes. */
+/** The contract of the breakers that a policy can be given. `breaker-contract.fixture.ts` is the suite that each of them passes. */
 export interface Breaker {
   readonly settings: { readonly shouldHandle: ((outcome: Outcome) => boolean) | undefined }
   readonly state: Transition

@@ -1,0 +1,56 @@
+import { execFile } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { promisify } from 'node:util'
+import { type Check, median, type Question, type Row, row } from '../report.ts'
+
+const variants = resolve(import.meta.dirname, '../variants')
+const modules = resolve(import.meta.dirname, '../node_modules')
+
+/** What one of five instances does, and the largest share of the requests that it may get after a second, in percent. */
+const sick: Readonly<Record<string, number>> = { slow: 2, failing: 1, hung: 1, 'fast 429': 1 }
+const balancers = ['ours', 'BalancedPool', 'round robin']
+const counts = [10, 100, 1000]
+
+async function run<T>(args: readonly string[]): Promise<T> {
+  const { stdout } = await promisify(execFile)(process.execPath, args, { timeout: 60_000 })
+  return JSON.parse(stdout) as T
+}
+
+const question: Question = {
+  title: 'How much traffic does a sick instance of five draw beside undici, with callers that give up, and what does a pick cost?',
+  async measure({ quick, onProgress }) {
+    const rounds = quick ? 2 : 5
+    const names = Object.keys(sick).flatMap((kind) => balancers.map((balancer) => `${kind}/${balancer}`))
+    const shares: Record<string, number[]> = Object.fromEntries(names.map((name) => [name, []]))
+    const failed: Record<string, number[]> = Object.fromEntries(names.map((name) => [name, []]))
+    for (let round = 0; round < rounds; round++) {
+      for (const name of round % 2 === 0 ? names : names.toReversed()) {
+        const measured = await run<{ share: number; failed: number }>([join(variants, 'discovery.ts'), name, ...(quick ? ['quick'] : [])])
+        shares[name]!.push(measured.share)
+        failed[name]!.push(measured.failed)
+      }
+      onProgress(`round ${round + 1} of ${rounds}`)
+    }
+    const rows: Row[] = names.flatMap((name) => {
+      const [kind, balancer] = name.split('/') as [string, string]
+      return [row(balancer, `share, ${kind}`, '%', shares[name]!), row(balancer, `failed, ${kind}`, '%', failed[name]!)]
+    })
+    for (const count of counts) {
+      const cpuUs: number[] = []
+      for (let round = 0; round < rounds; round++) {
+        const args = ['--conditions=@platform/source', join(variants, 'discovery-pick.ts'), String(count)]
+        cpuUs.push((await run<{ cpuUs: number }>(args)).cpuUs)
+      }
+      rows.push(row('ours', `pick among ${count}`, 'µs CPU', cpuUs))
+    }
+    const checks = Object.entries(sick).map(([kind, target]): Check => {
+      const share = median(shares[`${kind}/ours`]!)
+      return { name: `share of one ${kind} of five`, target: `< ${target} %`, measured: `${share.toFixed(2)} %`, holds: share < target }
+    })
+    const { version } = JSON.parse(readFileSync(join(modules, 'undici', 'package.json'), 'utf8')) as { version: string }
+    return { versions: { node: process.versions.node, undici: version }, rows, checks }
+  },
+}
+
+export default question

@@ -1,0 +1,81 @@
+/** One variant in a process of its own: `node discovery.ts <sick>/<balancer>` prints what it measured as JSON. */
+import { createServer, type RequestListener } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { createDiscovery } from '@platform/discovery'
+import { staticInstances } from '@platform/discovery/static'
+import { BalancedPool, Pool } from 'undici'
+
+const WARM_MS = 1000
+const MEASURED_MS = 3000
+const CALLERS = 12
+
+/** What the first of five does; the others answer in about 20 ms. */
+const sick: Record<string, RequestListener> = {
+  slow: (_, response) => void setTimeout(() => response.end('ok'), 200),
+  failing: (_, response) => response.writeHead(500).end('no'),
+  hung: () => {},
+  'fast 429': (_, response) => response.writeHead(429, { 'retry-after': '30' }).end('no'),
+}
+const well: RequestListener = (_, response) => void setTimeout(() => response.end('ok'), 15 + Math.random() * 10)
+
+const [kind = '', balancer = '', quick] = process.argv[2]!.split('/').concat(process.argv.slice(3))
+const hits = [0, 0, 0, 0, 0]
+const servers = hits.map((_, index) =>
+  createServer((request, response) => {
+    hits[index]!++
+    ;(index === 0 ? sick[kind]! : well)(request, response)
+  }).listen(0, '127.0.0.1'),
+)
+await Promise.all(servers.map((server) => new Promise((resolve) => server.once('listening', resolve))))
+const origins = servers.map((server) => `http://127.0.0.1:${(server.address() as AddressInfo).port}`)
+
+/** Callers that give up after 300 ms, as callers do. */
+const patience = () => AbortSignal.timeout(300)
+const callers: Record<string, () => () => Promise<boolean>> = {
+  ours: () => {
+    const client = createDiscovery({ registry: staticInstances({ shop: origins }) }).client('shop')
+    return async () => {
+      const response = await client.fetch('/', { signal: patience() })
+      await response.text()
+      return response.ok
+    }
+  },
+  BalancedPool: () => {
+    const pool = new BalancedPool(origins)
+    return async () => {
+      const { statusCode, body } = await pool.request({ path: '/', method: 'GET', signal: patience() })
+      await body.text()
+      return statusCode === 200
+    }
+  },
+  'round robin': () => {
+    const pools = origins.map((origin) => new Pool(origin))
+    let turn = 0
+    return async () => {
+      const { statusCode, body } = await pools[turn++ % pools.length]!.request({ path: '/', method: 'GET', signal: patience() })
+      await body.text()
+      return statusCode === 200
+    }
+  },
+}
+const call = callers[balancer]!()
+let [good, bad] = [0, 0]
+let running = true
+const loops = Array.from({ length: CALLERS }, async () => {
+  while (running) {
+    if (await call().catch(() => false)) good++
+    else bad++
+  }
+})
+const wait = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
+await wait(WARM_MS)
+const [hitsBefore, goodBefore, badBefore] = [hits.slice(), good, bad]
+await wait(quick === undefined ? MEASURED_MS : MEASURED_MS / 2)
+const counted = hits.map((count, index) => count - hitsBefore[index]!)
+running = false
+await Promise.race([Promise.all(loops), wait(1000)])
+const total = counted.reduce((sum, count) => sum + count, 0)
+console.log(
+  JSON.stringify({ share: (counted[0]! / total) * 100, failed: ((bad - badBefore) / (good - goodBefore + bad - badBefore)) * 100 }),
+)
+process.exit()
