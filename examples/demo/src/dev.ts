@@ -7,6 +7,7 @@ import { type DevOptions, readDevOptions, usage } from './dev/options.ts'
 import { stablePorts } from './dev/ports.ts'
 import { createRestarts } from './dev/restarts.ts'
 import { watchSources } from './dev/watch-sources.ts'
+import { explain } from './explain.ts'
 import { called, type Launcher, packageFolder } from './services.ts'
 import { openStore, type Store } from './store.ts'
 
@@ -76,7 +77,10 @@ async function main(): Promise<number> {
   try {
     await dev(options, stop.signal)
   } catch (error) {
-    if (!stop.signal.aborted) throw error
+    if (!stop.signal.aborted) {
+      console.error(explain(error))
+      return 1
+    }
   }
   return 0
 }

@@ -3,6 +3,7 @@ import { writeFile } from 'node:fs/promises'
 import { readFilms } from '@film-store/film-contracts'
 import { checkBooks, deadLettered, type Entry, sentAgainShare } from './books.ts'
 import { costs } from './costs.ts'
+import { explain } from './explain.ts'
 import { type Figure, figures } from './figures.ts'
 import { type DemoOptions, readOptions, usage } from './options.ts'
 import { printBooks, printScorecard, printTraffic, trafficFigures } from './report.ts'
@@ -77,13 +78,6 @@ function summary(options: DemoOptions, store: Store, parts: readonly Part[], boo
     books,
     scorecard: card,
   }
-}
-
-/** What went wrong and why, without the stack: it says nothing to someone who only wants to see the store run. */
-function explain(error: unknown): string {
-  if (error instanceof SuppressedError) return explain(error.suppressed)
-  if (!(error instanceof Error)) return String(error)
-  return error.cause === undefined ? error.message : `${error.message}\n  because: ${explain(error.cause)}`
 }
 
 /** SIGINT and SIGTERM end the run at any moment; what was started is ended in any case. */
