@@ -1,0 +1,147 @@
+import { setTimeout } from 'node:timers/promises'
+import { startRedis } from '@platform/stack'
+import { Cluster, Redis } from 'ioredis'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { createCache, type Cache } from '../index.ts'
+import { describeCacheDriver } from '../testing/index.ts'
+import { memory } from './memory.ts'
+import { redis, redisBus } from './redis.ts'
+
+type Server = Awaited<ReturnType<typeof startRedis>>
+
+/** A cluster of one node, which owns every slot. */
+async function startCluster(): Promise<Server> {
+  const server = await startRedis({ fresh: true, settings: { 'cluster-enabled': 'yes', 'cluster-announce-ip': '127.0.0.1' } })
+  const client = new Redis(server.url)
+  await client.call('CLUSTER', 'ADDSLOTSRANGE', '0', '16383')
+  while (!String(await client.call('CLUSTER', 'INFO')).includes('cluster_state:ok')) await setTimeout(50)
+  client.disconnect()
+  return server
+}
+
+function connect(server: Server, keyPrefix = ''): Cluster {
+  const { hostname, port, username, password } = new URL(server.url)
+  const redisOptions = { ...(username && { username }), ...(password && { password }) }
+  return new Cluster([{ host: hostname, port: Number(port) }], { keyPrefix, redisOptions })
+}
+
+describe('Redis Cluster', () => {
+  let server: Server
+  beforeAll(async () => {
+    server = await startCluster()
+  })
+  afterAll(() => server.stop())
+
+  describeCacheDriver(
+    { describe, it, expect },
+    {
+      name: 'redis cluster',
+      layer: 'shared',
+      open: async () => {
+        const clients: Cluster[] = []
+        const driver = () => {
+          const client = connect(server, 'app:')
+          clients.push(client)
+          return redis({ client })
+        }
+        const close = async () => {
+          const [client] = clients
+          await client?.flushall()
+          for (const each of clients) each.disconnect()
+        }
+        return { driver, close }
+      },
+    },
+  )
+
+  it('the bus works over it, too', async () => {
+    const client = connect(server)
+    const make = () =>
+      createCache({
+        namespace: 'bus',
+        l1: memory({ maxBytes: 1e6 }),
+        l2: redis({ client }),
+        bus: redisBus({ client, heartbeatMs: 500 }),
+        ttlMs: 600_000,
+      })
+    const caches = [make(), make()] as [Cache, Cache]
+    await Promise.all(caches.map((cache) => cache.ready()))
+    for (const cache of caches) expect(await cache.getOrSet('k', () => 'old')).toBe('old')
+    await caches[0].delete('k')
+    await expect.poll(() => caches[1].getOrSet('k', () => 'new')).toBe('new')
+    await Promise.all(caches.map((cache) => cache.close()))
+    client.disconnect()
+  })
+})
+
+describe('a Redis that lost what it had said', () => {
+  it('comes back from an older snapshot: nothing that was invalidated since is read again', async () => {
+    const server = await startRedis({ fresh: true, settings: { save: '3600 100000' } })
+    const client = new Redis(server.url)
+    const make = () => createCache({ namespace: 'snapshot', l2: redis({ url: server.url }), ttlMs: 600_000, staleIfErrorMs: 600_000 })
+    const before = make()
+    await before.ready()
+    for (const key of ['deleted', 'tagged', 'cleared']) await before.set(key, 'old', { tags: ['t'] })
+    await client.call('SAVE')
+    await before.delete('deleted')
+    await before.deleteByTag('t')
+    await before.clear()
+    client.disconnect()
+    await server.kill()
+    await server.restart()
+    // The process that was there, and one that has not seen the server before.
+    const after = make()
+    await Promise.all([before.ready(), after.ready()])
+    for (const cache of [after, before])
+      for (const key of ['deleted', 'tagged', 'cleared'])
+        expect(await cache.getOrSet(key, () => Promise.reject(new Error('down'))).catch((error: Error) => error.message)).toBe('down')
+    expect(await after.getOrSet('deleted', () => 'new')).toBe('new')
+    await expect.poll(() => before.get('deleted')).toBe('new')
+    await Promise.all([before.close(), after.close()])
+    await server.stop()
+  })
+
+  it('full memory: what cannot be stored is not there, and every invalidation is taken', async () => {
+    const server = await startRedis({ fresh: true, settings: { maxmemory: '4mb', 'maxmemory-policy': 'noeviction' } })
+    const client = new Redis(server.url)
+    const make = () => createCache({ namespace: 'full', l2: redis({ url: server.url }), ttlMs: 600_000, l2HardTimeoutMs: 10_000 })
+    const [a, b] = [make(), make()]
+    await Promise.all([a.ready(), b.ready()])
+    for (const key of ['key', 'tagged', 'set', 'all']) await a.set(key, 'old', { tags: [key] })
+    for (let index = 0; ; index++)
+      if (
+        await client.set(`fill:${index}`, 'x'.repeat(10_000)).then(
+          () => false,
+          () => true,
+        )
+      )
+        break
+    for (let index = 0; ; index++)
+      if (
+        await client.set(`fine:${index}`, 'x').then(
+          () => false,
+          () => true,
+        )
+      )
+        break
+    await a.delete('key')
+    await a.deleteByTag('tagged')
+    await a.set('set', 'new'.repeat(10_000))
+    expect(await Promise.all(['key', 'tagged'].map((key) => b.get(key)))).toEqual([undefined, undefined])
+    expect(await b.get('set')).not.toBe('old')
+    expect(await b.get('all')).toBe('old')
+    await a.deleteByTag(Array.from({ length: 100 }, (_, index) => `new tag ${index}`))
+    await a.clear()
+    expect(await b.get('all')).toBeUndefined()
+    for (let index = 0; index < 50; index++) expect(await b.getOrSet(`k${index}`, () => 'x'.repeat(50_000))).toHaveLength(50_000)
+    expect(b.stats()).toMatchObject({ errors: 0, pendingInvalidations: 0 })
+    // It is full, not away.
+    expect(await b.check()).toBeUndefined()
+    await client.flushall()
+    expect(await b.getOrSet('k', () => 'stored')).toBe('stored')
+    expect(await a.get('k')).toBe('stored')
+    await Promise.all([a.close(), b.close()])
+    client.disconnect()
+    await server.stop()
+  })
+})
