@@ -1,5 +1,6 @@
 import { orAborted } from '@platform/kernel'
 import { context, propagation, SpanKind, SpanStatusCode, trace, type Context } from '@opentelemetry/api'
+import { Deadlines } from './deadlines.ts'
 import type { DriverSession } from './driver.ts'
 import { QueueError } from './errors.ts'
 import { attribute, type Instruments } from './instrumentation.ts'
@@ -17,7 +18,7 @@ export class Publisher {
   readonly #session: DriverSession
   readonly #options: ResolvedBrokerOptions
   readonly #instruments: Instruments
-  readonly #abandonments = new Set<() => void>()
+  readonly #deadlines: Deadlines
   #draining = false
   #pending = 0
   #idle: (() => void)[] = []
@@ -26,6 +27,7 @@ export class Publisher {
     this.#session = session
     this.#options = options
     this.#instruments = instruments
+    this.#deadlines = new Deadlines(options.publishTimeoutMs, () => new QueueError('ERR_QUEUE_TIMEOUT'))
   }
 
   get pending(): number {
@@ -64,7 +66,7 @@ export class Publisher {
 
   /** Rejects what is still under way: its caller is told, and nothing of it is kept. */
   abandon(): void {
-    for (const cut of this.#abandonments) cut()
+    this.#deadlines.abort(new QueueError('ERR_QUEUE_CLOSED'))
   }
 
   async #hand(message: OutgoingMessage, { signal, delayMs = 0 }: SendOptions): Promise<void> {
@@ -74,19 +76,16 @@ export class Publisher {
     if (this.#draining) throw new QueueError('ERR_QUEUE_CLOSED', facts)
     if (this.#pending >= this.#options.maxPendingPublishes) throw new QueueError('ERR_QUEUE_OVERFLOW', facts)
     this.#pending += 1
-    // One controller for the deadline, the caller and the close: this is the hot path, and what is given up must be gone from every list.
-    const abort = new AbortController()
-    const timer = setTimeout(() => abort.abort(new QueueError('ERR_QUEUE_TIMEOUT', facts)), this.#options.publishTimeoutMs)
-    const forward = (): void => abort.abort(signal?.reason)
-    const cut = (): void => abort.abort(new QueueError('ERR_QUEUE_CLOSED', facts))
-    signal?.addEventListener('abort', forward, { once: true })
-    this.#abandonments.add(cut)
+    const deadline = this.#deadlines.begin()
+    const bound = signal === undefined ? deadline.signal : AbortSignal.any([signal, deadline.signal])
     try {
-      await orAborted(this.#session.publish(destination, envelope, { delayMs, mandatory, signal: abort.signal }), abort.signal)
+      await orAborted(this.#session.publish(destination, envelope, { delayMs, mandatory, signal: bound }), bound)
+    } catch (error) {
+      // The limit is shared; whom it has hit is known here.
+      if (error === deadline.signal.reason && QueueError.isInstance(error)) throw new QueueError(error.code, facts)
+      throw error
     } finally {
-      clearTimeout(timer)
-      signal?.removeEventListener('abort', forward)
-      this.#abandonments.delete(cut)
+      deadline.release()
       this.#pending -= 1
       if (this.#pending === 0) for (const resolve of this.#idle.splice(0)) resolve()
     }

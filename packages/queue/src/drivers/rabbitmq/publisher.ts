@@ -25,6 +25,9 @@ interface Entry extends SendRequest {
   returned: boolean
 }
 
+/** With a full socket no more than this is handed to it. */
+const mostBytesInFlight = 1_048_576
+
 /** An error of the channel, not of the connection: the broker did not like one of the messages in flight, and does not say which. */
 interface Refusal {
   readonly error: unknown
@@ -45,7 +48,9 @@ export class ConfirmPublisher {
   readonly #inFlight = new Map<string, Entry>()
   #channel: ConfirmChannel | undefined
   #opening = false
+  /** The socket's buffer is full: what goes on is bounded by bytes, not by the few kilobytes that the client holds before it says so. */
   #full = false
+  #bytes = 0
   #sequence = 0
   #refusal: Refusal | undefined
   #idle: (() => void)[] = []
@@ -112,7 +117,8 @@ export class ConfirmPublisher {
 
   #mayTransmit(): boolean {
     const window = this.#alone.size > 0 ? 1 : this.#window
-    return this.#channel !== undefined && this.#inFlight.size < window && !this.#full && this.#link.blockedSince === undefined
+    const room = !this.#full || this.#bytes < mostBytesInFlight
+    return this.#channel !== undefined && this.#inFlight.size < window && room && this.#link.blockedSince === undefined
   }
 
   #next(): Entry | undefined {
@@ -129,10 +135,12 @@ export class ConfirmPublisher {
     this.#sequence += 1
     const tag = String(this.#sequence)
     this.#inFlight.set(tag, entry)
+    this.#bytes += entry.message.content.byteLength
     const { target, message, mandatory } = entry
     const confirmed = (error: unknown): void => {
       // After a loss the channel's owner has settled it.
       if (!this.#inFlight.delete(tag)) return
+      this.#bytes -= message.content.byteLength
       if (error !== null && error !== undefined) entry.reject(new QueueError('ERR_QUEUE_REFUSED', { cause: error }))
       else if (entry.returned) entry.reject(new QueueError('ERR_QUEUE_UNROUTABLE'))
       else entry.resolve()
@@ -150,6 +158,7 @@ export class ConfirmPublisher {
     } catch (error) {
       // The client has counted a confirm that will never come: on this channel every later one would be taken for another's.
       this.#inFlight.delete(tag)
+      this.#bytes -= message.content.byteLength
       entry.reject(new QueueError('ERR_QUEUE_REFUSED', { cause: error }))
       this.#renew(channel)
     }
@@ -202,6 +211,7 @@ export class ConfirmPublisher {
     this.#channel = undefined
     const inFlight = [...this.#inFlight.values()]
     this.#inFlight.clear()
+    this.#bytes = 0
     const refusal = this.#refusal
     this.#refusal = undefined
     if (refusal === undefined) {

@@ -44,6 +44,8 @@ class RabbitmqSession implements DriverSession {
   readonly #parts: SubscriptionParts
   readonly #upkeep: Upkeep
   readonly #exchanges = new Map<string, Promise<void>>()
+  /** Those of them that are there: the path of every publish. */
+  readonly #declared = new Set<string>()
   readonly #routable = new Set<string>()
 
   constructor(options: ResolvedRabbitmqOptions, context: DriverContext) {
@@ -102,6 +104,7 @@ class RabbitmqSession implements DriverSession {
         return await this.#publishOnce(destination, message, request)
       } catch (error) {
         this.#exchanges.delete(destination)
+        this.#declared.delete(destination)
         if (signal.aborted) throw signal.reason
         // Somebody may have deleted the exchange, or what is bound to it: it is restored once.
         const gone = (QueueError.isInstance(error) && error.code === 'ERR_QUEUE_UNROUTABLE') || replyCode((error as Error).cause) === 404
@@ -136,7 +139,7 @@ class RabbitmqSession implements DriverSession {
   }
 
   async #publishOnce(destination: string, message: WireMessage, { delayMs, mandatory, signal }: PublishRequest): Promise<void> {
-    await this.#exchange(destination, signal)
+    if (!this.#declared.has(destination)) await this.#exchange(destination, signal)
     const exchange = exchangeName(destination)
     const request: SendRequest = { mandatory, signal }
     if (delayMs === 0) return this.#publisher.send({ exchange, routingKey: '' }, message, request)
@@ -174,6 +177,7 @@ class RabbitmqSession implements DriverSession {
     }
     // The declaration is everybody's; the wait is each caller's.
     await orAborted(declared, signal)
+    this.#declared.add(destination)
   }
 
   async #isRoutable(destination: string, signal: AbortSignal): Promise<boolean> {

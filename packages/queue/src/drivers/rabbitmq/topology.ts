@@ -79,16 +79,16 @@ export async function declareSubscription(link: Link, subscription: Subscription
     }, signal)
   } catch (error) {
     if (replyCode(error) !== 406) throw error
-    throw new QueueError('ERR_QUEUE_CONFLICT', { destination, detail: `group ${group}, ${conflictOf(at, error)}`, cause: error })
+    throw new QueueError('ERR_QUEUE_CONFLICT', { destination, detail: `group ${group}, queue ${at}: ${conflictOf(error)}`, cause: error })
   }
   return queueName(destination, group)
 }
 
 /** The broker's text names the argument and both values. */
-function conflictOf(queue: string, error: unknown): string {
+export function conflictOf(error: unknown): string {
   const text = error instanceof Error ? error.message : ''
   const found = /inequivalent arg '([^']*)'.*?: received (.*?) but current is (.*?)"?$/.exec(text)
-  return found === null ? `queue ${queue}` : `queue ${queue}: ${found[1]} should be ${found[2]}, is ${found[3]}`
+  return found === null ? 'it was declared otherwise' : `${found[1]} should be ${found[2]}, is ${found[3]}`
 }
 
 export async function declareExchange(channel: Channel, destination: string): Promise<void> {

@@ -24,8 +24,16 @@ export interface WireMessage {
 }
 
 export function toWire(envelope: Envelope, facts: Facts = {}): WireMessage {
-  const entries = Object.entries(envelope.headers)
-  const apart = entries.filter(([name]) => reserved.test(name))
+  const headers: Record<string, unknown> = {}
+  let apart: Record<string, unknown> | undefined
+  for (const name of Object.keys(envelope.headers)) {
+    if (reserved.test(name)) (apart ??= {})[name] = envelope.headers[name]
+    else headers[name] = envelope.headers[name]
+  }
+  if (apart !== undefined) headers[wrapped] = apart
+  headers[`${prefix}version`] = envelope.version
+  headers[`${prefix}published-at`] = envelope.publishedAt
+  if (envelope.key !== undefined) headers[`${prefix}key`] = envelope.key
   return {
     content: Buffer.from(envelope.body),
     options: {
@@ -34,14 +42,7 @@ export function toWire(envelope: Envelope, facts: Facts = {}): WireMessage {
       messageId: envelope.id,
       type: envelope.name,
       timestamp: Math.max(0, Math.floor(envelope.publishedAt / 1000)),
-      headers: {
-        ...Object.fromEntries(entries.filter(([name]) => !reserved.test(name))),
-        ...(apart.length === 0 ? {} : { [wrapped]: Object.fromEntries(apart) }),
-        [`${prefix}version`]: envelope.version,
-        [`${prefix}published-at`]: envelope.publishedAt,
-        ...(envelope.key === undefined ? {} : { [`${prefix}key`]: envelope.key }),
-        ...factHeaders(facts),
-      },
+      headers: Object.assign(headers, factHeaders(facts)),
     },
   }
 }

@@ -1,0 +1,67 @@
+/** Publishes that begin within this share of their time limit end together. */
+const share = 50
+
+interface Bucket {
+  readonly controller: AbortController
+  readonly opensUntil: number
+  readonly timer: NodeJS.Timeout
+  users: number
+}
+
+/**
+ * One time limit for very many operations. A controller and a timer for each would cost more than the rest of a publish; so those that begin
+ * at about the same time share them, and end up to a fiftieth of the limit late. Nothing is left when nobody waits.
+ */
+export class Deadlines {
+  readonly #ms: number
+  readonly #error: () => Error
+  readonly #buckets = new Set<Bucket>()
+  #current: Bucket | undefined
+
+  constructor(ms: number, error: () => Error) {
+    this.#ms = ms
+    this.#error = error
+  }
+
+  /** Call `release` when the operation has ended. */
+  begin(): { readonly signal: AbortSignal; release(): void } {
+    const now = performance.now()
+    let bucket = this.#current
+    if (bucket === undefined || now > bucket.opensUntil || bucket.controller.signal.aborted) this.#current = bucket = this.#open(now)
+    const mine = bucket
+    mine.users += 1
+    return {
+      signal: mine.controller.signal,
+      release: () => {
+        mine.users -= 1
+        if (mine.users === 0) this.#end(mine)
+      },
+    }
+  }
+
+  /** Ends all that are under way. */
+  abort(reason: Error): void {
+    for (const bucket of this.#buckets) {
+      this.#end(bucket)
+      bucket.controller.abort(reason)
+    }
+  }
+
+  #open(now: number): Bucket {
+    const width = this.#ms / share
+    const controller = new AbortController()
+    const timer = setTimeout(() => {
+      this.#end(bucket)
+      controller.abort(this.#error())
+    }, this.#ms + width)
+    const bucket: Bucket = { controller, opensUntil: now + width, timer, users: 0 }
+    this.#buckets.add(bucket)
+    return bucket
+  }
+
+  #end(bucket: Bucket): void {
+    clearTimeout(bucket.timer)
+    this.#buckets.delete(bucket)
+    if (this.#current === bucket) this.#current = undefined
+  }
+}
