@@ -1,4 +1,4 @@
 import { defineConfig } from 'tsup'
 import { library } from '../../tsup.preset.ts'
 
-export default defineConfig(library({ 'migrations/cli': 'src/migrations/cli.ts' }))
+export default defineConfig(library())

@@ -36,9 +36,10 @@ export function sendCancelRequest(client: pg.Client, timeoutMs: number): Promise
       stream.once('end', () => {
         confirmed = true
       })
-      // The server answers by closing; without a reader the end would go unnoticed.
+      // The server answers by closing; without a reader the end would go unnoticed. It is for the server to close: PgBouncer 1.18 dies of
+      // a client that does.
       stream.resume()
-      stream.end(request(cancelCode, processID, secretKey))
+      stream.write(request(cancelCode, processID, secretKey))
     }
     socket.once('connect', () => {
       if (!client.ssl) send(socket)

@@ -134,6 +134,7 @@ class PgDbPool implements DbPool {
     const timeoutMs = durationOption(invalid, 'timeoutMs', options.timeoutMs ?? 10_000, 0)
     const pools = [this.#pool, ...this.replica.pools]
     const closed = pools.map((pool) => pool.close(timeoutMs))
+    this.replica.close()
     this.#closing ??= this.#close(pools, closed)
     return this.#closing
   }

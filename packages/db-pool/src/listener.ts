@@ -1,4 +1,4 @@
-import { backgroundTimeout, backoffMs, guarded, orAborted, pause, settlesWithin, withDeadline } from '@platform/kernel'
+import { backgroundTimeout, backoffMs, guarded, isStorableText, orAborted, pause, settlesWithin, withDeadline } from '@platform/kernel'
 import pg from 'pg'
 import { DbPoolError, sqlState } from './errors.ts'
 import { type Cancellable, invalid } from './options.ts'
@@ -39,7 +39,8 @@ export class Listener {
     options?: Cancellable,
   ): Promise<() => Promise<void>> {
     // The server cuts longer names silently, and the notification would then carry another name.
-    if (channel === '' || Buffer.byteLength(channel) > 63 || channel.includes('\0')) throw invalid('channel', 'must have 1 to 63 bytes')
+    if (channel === '' || Buffer.byteLength(channel) > 63 || !isStorableText(channel))
+      throw invalid('channel', 'must be Unicode of 1 to 63 bytes')
     this.#pool.needsSession('channels')
     options?.signal?.throwIfAborted()
     const subscriber: Subscriber = { onMessage, onGap, live: false }
@@ -166,7 +167,9 @@ export class Listener {
   async #send(client: pg.Client, text: string): Promise<void> {
     const answer = client.query(text)
     answer.catch(() => {})
-    if (!(await settlesWithin(answer, keepaliveTimeoutMs))) throw new Error('the server does not answer on the connection that listens')
+    if (!(await settlesWithin(orAborted(answer, this.#stop.signal), keepaliveTimeoutMs)))
+      throw new Error('the server does not answer on the connection that listens')
+    this.#stop.signal.throwIfAborted()
     await answer
   }
 

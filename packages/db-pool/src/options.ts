@@ -1,4 +1,4 @@
-import { choiceOption, durationOption, functionOption, guarded, integerOption, knownOptions } from '@platform/kernel'
+import { choiceOption, durationOption, functionOption, guarded, integerOption, isStorableText, knownOptions } from '@platform/kernel'
 import type { Queryable } from './connection.ts'
 import { DbPoolError } from './errors.ts'
 
@@ -111,7 +111,18 @@ const defaults = {
   leakDetectionThresholdMs: 10_000,
 } as const
 
-const known = [...Object.keys(defaults), 'url', 'replicas', 'password', 'name', 'applicationName', 'sessionReset', 'onConnect', 'logger']
+const known = [
+  ...Object.keys(defaults),
+  'url',
+  'replicas',
+  'password',
+  'name',
+  'applicationName',
+  'sessionReset',
+  'pooler',
+  'onConnect',
+  'logger',
+]
 
 export const noopLogger: LoggerLike = { debug: ignore, info: ignore, warn: ignore, error: ignore }
 function ignore(): void {}
@@ -124,8 +135,8 @@ export function resolveOptions(options: DbPoolOptions): ResolvedDbPoolOptions {
   for (const replica of replicas) parseUrl('replicas', replica)
   if (options.password !== undefined) checkCredential('password', options.password)
   for (const key of ['name', 'applicationName'] as const) {
-    if (options[key] !== undefined && (typeof options[key] !== 'string' || options[key] === ''))
-      throw invalid(key, 'must be a text that is not empty')
+    if (options[key] !== undefined && (typeof options[key] !== 'string' || options[key] === '' || !isStorableText(options[key])))
+      throw invalid(key, 'must be a text that is not empty, in well-formed Unicode without NUL')
   }
   const { logger } = options
   if (logger !== undefined && (['debug', 'info', 'warn', 'error'] as const).some((level) => typeof logger?.[level] !== 'function'))

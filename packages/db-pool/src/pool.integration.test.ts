@@ -55,6 +55,8 @@ describe('a query', () => {
       await expect(db.query('no sql')).rejects.toMatchObject({ code: '42601' })
       await expect(db.query('select $1::int', [unfit])).rejects.toThrow('unfit')
     }
+    await expect(db.query('select 1\0')).rejects.toMatchObject({ code: 'ERR_DB_POOL_OPTION', option: 'text' })
+    await expect(db.query('select $1::text', ['a\0'])).rejects.toMatchObject({ code: '22021' })
     await expect(db.query('select 1', 'no array' as never)).rejects.toThrow('must be an array')
     for (const wrong of [undefined, null, 5, {}]) await expect(db.query(wrong as never)).rejects.toBeInstanceOf(Error)
     expect(await backend(db)).toBe(pid)

@@ -17,6 +17,8 @@ import { type Waiter, WaiterQueue } from './waiters.ts'
 /** A connection that idled for longer is asked whether it lives before somebody gets it. */
 const trustIdleMs = 1_000
 const checkTimeoutMs = 2_000
+/** What `close` allows for goodbyes beyond its time. */
+const farewellMs = 2_000
 
 /**
  * The engine. Callers wait only on the queue; connections are opened beside it, as many as there are callers without a supply, and
@@ -248,6 +250,11 @@ export class ConnectionPool {
         session.settle(500).then(() => session.kill(closedError())),
       )
     }
+    // Goodbyes take their time where nobody answers.
+    await settlesWithin(this.#gone(), farewellMs)
+  }
+
+  async #gone(): Promise<void> {
     while (this.#ending.size > 0) await Promise.all(this.#ending)
   }
 

@@ -291,6 +291,7 @@ export class Session {
       }
     }
     try {
+      if (statement?.sendable === false) throw new DbPoolError('ERR_DB_POOL_OPTION', 'text must not contain NUL', { option: 'text' })
       if (typeof config === 'object' && typeof config?.submit === 'function') query(config)
       else if (ahead !== undefined && typeof config === 'string') sendBoth(query, ahead, config, answered)
       else query(config, values, answered)

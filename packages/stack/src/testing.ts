@@ -13,6 +13,7 @@ import { redisCommand } from './redis-wire.ts'
 import type { Server } from './server.ts'
 
 export type { PostgresContents } from './postgres-contents.ts'
+export { type Pgbouncer, startPgbouncer } from './pgbouncer.ts'
 
 export interface TestPlace extends AsyncDisposable {
   readonly url: string

@@ -18,6 +18,8 @@ export interface Statement {
   readonly operation: string
   readonly residue: Residue
   readonly controls: readonly Control[]
+  /** False: the server would read less than stands there, and take the rest for another message. */
+  readonly sendable: boolean
 }
 
 const operations = new Set(
@@ -34,7 +36,7 @@ export function statementOf(text: string): Statement {
   const cached = cache.get(text)
   if (cached !== undefined) return cached
   // Callers without types: `pg` will refuse it.
-  if (typeof text !== 'string') return { operation: 'OTHER', residue: 'none', controls: [] }
+  if (typeof text !== 'string') return { operation: 'OTHER', residue: 'none', controls: [], sendable: true }
   const statement = read(text)
   if (text.length <= 4_096) {
     if (cache.size >= cacheLimit) cache.clear()
@@ -63,7 +65,7 @@ function read(text: string): Statement {
     else tokens.push(token)
   }
   close()
-  return { operation, residue, controls }
+  return { operation, residue, controls, sendable: !text.includes('\0') }
 }
 
 function leadingWord(tokens: readonly Token[]): string {
