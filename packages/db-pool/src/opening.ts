@@ -55,12 +55,6 @@ export class Opening<T> {
     this.#running.set(attempt, this.#attempt(attempt, round))
   }
 
-  /** Attempts that nobody waits for any more end, the youngest first. */
-  elide(wanted: number): void {
-    const attempts = [...this.#running.keys()]
-    for (const attempt of attempts.slice(wanted)) attempt.abort(new Error('no longer wanted'))
-  }
-
   /** A new credential: what failed with the old one says nothing. */
   restart(): void {
     this.#round++

@@ -5,6 +5,7 @@ import { Backends } from './backends.ts'
 import { Acquaintance } from './acquaintance.ts'
 import { connectClient } from './connect.ts'
 import type { DbPoolStats } from './connection.ts'
+import { Demand } from './demand.ts'
 import { DbPoolError, endsAllConnections, sqlState } from './errors.ts'
 import type { Instruments } from './instrumentation.ts'
 import { Opening } from './opening.ts'
@@ -43,6 +44,8 @@ export class ConnectionPool {
   readonly #opening: Opening<Session>
   readonly #upkeep: Upkeep
   readonly #acquaintance: Acquaintance
+  readonly #demand = new Demand()
+  #patience: NodeJS.Timeout | undefined
   readonly #checkTimeoutMs: number
   #whenFree: (() => void)[] = []
   #checking = 0
@@ -229,6 +232,7 @@ export class ConnectionPool {
     await Promise.resolve()
     this.#waiters.rejectAll(closedError)
     clearInterval(this.#timer)
+    clearTimeout(this.#patience)
     const opened = this.#opening.close(closedError())
     for (const session of this.#idle.splice(0)) this.#discard(session)
     const drained = new AbortController()
@@ -273,21 +277,33 @@ export class ConnectionPool {
     return this.#sessions.size + this.#opening.size + this.#ending.size >= this.options.maxSize
   }
 
-  /** Connections on their way to the queue: as many as there are callers. */
+  /** Connections on their way to the queue. */
   #pump(): void {
     if (this.#closing !== undefined) return
-    while (this.#waiters.size > this.#checking + this.#returning + this.#opening.size) {
+    while (this.#unsupplied > 0) {
       const session = this.#idle.pop()
-      if (session !== undefined) {
-        if (session.place.in === 'idle' && performance.now() - session.place.since <= trustIdleMs) this.#give(session)
-        else void this.#check(session)
-      } else if (!this.#full() && this.#opening.mayOpen) {
-        this.#opening.open()
-      } else {
-        break
-      }
+      if (session === undefined) break
+      if (session.place.in === 'idle' && performance.now() - session.place.since <= trustIdleMs) this.#give(session)
+      else void this.#check(session)
     }
+    this.#open()
     this.#refuse()
+  }
+
+  get #unsupplied(): number {
+    return this.#waiters.size - this.#checking - this.#returning - this.#opening.size
+  }
+
+  #open(): void {
+    const wanted = this.#unsupplied
+    if (wanted <= 0) return
+    const toOpen = this.#demand.toOpen(wanted, this.stats().inUse, this.#waiters.oldestMs)
+    for (let opened = 0; opened < toOpen && !this.#full() && this.#opening.mayOpen; opened++) this.#opening.open()
+    if (toOpen >= wanted || this.#patience !== undefined) return
+    this.#patience = setTimeout(() => {
+      this.#patience = undefined
+      this.#pump()
+    }, this.#demand.patienceMs)
   }
 
   #give(session: Session): void {
@@ -305,7 +321,10 @@ export class ConnectionPool {
   #handOver(session: Session): void {
     if (!this.#sessions.has(session)) return
     const now = performance.now()
-    if (session.place.in === 'use') this.instruments.useTime(now - session.place.since)
+    if (session.place.in === 'use') {
+      this.#demand.used(now - session.place.since)
+      this.instruments.useTime(now - session.place.since)
+    }
     if (this.#closing !== undefined || session.epoch < this.epoch || session.expiresAt <= now) return this.#discard(session)
     this.#give(session)
     this.#freed()
@@ -340,6 +359,7 @@ export class ConnectionPool {
     const session = await connectClient(this.options, this.credential, signal, (client) => this.#newSession(client, epoch))
     await this.#acquaintance.make(session)
     await this.#prepared(session)
+    this.#demand.connected(performance.now() - since)
     this.instruments.createTime(performance.now() - since)
     return session
   }

@@ -33,6 +33,11 @@ export class WaiterQueue {
     this.#onLeft = onLeft
   }
 
+  /** How long the oldest has waited, ms. */
+  get oldestMs(): number {
+    return this.#head === undefined ? 0 : performance.now() - this.#head.since
+  }
+
   push(signal: AbortSignal | undefined, trace?: Trace): Promise<Session> {
     return new Promise((resolve, reject) => {
       const waiter: Waiter = {
