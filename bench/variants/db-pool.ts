@@ -129,18 +129,16 @@ async function spike() {
   const slow = createServer((near) => {
     accepted++
     near.on('error', () => {}).pause()
-    const wait = accepted <= 5 ? 0 : 150
     setTimeout(() => {
       const far = tcpConnect(Number(target.port), target.hostname)
       far.on('error', () => near.destroy()).on('close', () => near.destroy())
       near.on('close', () => far.destroy())
       near.pipe(far)
       far.pipe(near)
-    }, wait)
+    }, 150)
   })
   await new Promise<void>((resolve) => slow.listen(0, '127.0.0.1', resolve))
   const through = Object.assign(new URL(url), { port: String((slow.address() as { port: number }).port) })
-  if (library === 'ours') through.searchParams.set('application_name', 'bench')
   const db = library === 'ours' ? createDbPool({ url: through.href, maxSize: 50 }) : undefined
   const pool = db === undefined ? new pg.Pool({ connectionString: through.href, max: 50 }) : undefined
   const ask = async (seconds: number): Promise<void> => {

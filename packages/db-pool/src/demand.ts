@@ -29,7 +29,7 @@ export class Demand {
 
   /** After this time a caller who still waits gets a connection opened, whatever the averages say. */
   get patienceMs(): number {
-    return Math.max(patienceMs, patienceUses * (this.#useMs ?? 0))
+    return Math.max(patienceMs, patienceUses * (this.#useMs ?? 0), (this.#connectMs ?? 0) / 2)
   }
 }
 

@@ -61,6 +61,11 @@ export interface DbPoolOptions {
    * refuses, `listen` and `migrate` are refused, sessions hold nothing. Default `none`.
    */
   pooler?: 'none' | 'transaction' | undefined
+  /**
+   * How many texts with values each connection keeps prepared on the server, 0 to 10000; a text is from its fifth use on. Not behind a
+   * pooler. Default 0.
+   */
+  preparedStatements?: number | undefined
   /** How many processes use the server as this one does: together their pools should fit. Default 1. */
   instances?: number | undefined
   /** Prepares a session: runs on each new connection and after each reset, before anybody gets it. */
@@ -88,6 +93,7 @@ export interface ResolvedDbPoolOptions {
   readonly keepaliveIntervalMs: number
   readonly minIdle: number
   readonly instances: number
+  readonly preparedStatements: number
   readonly leakDetectionThresholdMs: number
   readonly sessionReset: 'when-needed' | 'always'
   readonly pooler: 'none' | 'transaction'
@@ -100,6 +106,7 @@ const defaults = {
   maxSize: 10,
   minIdle: 0,
   instances: 1,
+  preparedStatements: 0,
   acquireTimeoutMs: 5_000,
   connectTimeoutMs: 5_000,
   statementTimeoutMs: 30_000,
@@ -142,12 +149,15 @@ export function resolveOptions(options: DbPoolOptions): ResolvedDbPoolOptions {
   if (logger !== undefined && (['debug', 'info', 'warn', 'error'] as const).some((level) => typeof logger?.[level] !== 'function'))
     throw invalid('logger', 'must have debug, info, warn and error')
   const maxSize = integerOption(invalid, 'maxSize', options.maxSize ?? defaults.maxSize, 1, 10_000)
-  const ms = (key: Exclude<keyof typeof defaults, 'maxSize' | 'minIdle' | 'instances'>, min: number): number =>
+  const ms = (key: Exclude<keyof typeof defaults, 'maxSize' | 'minIdle' | 'instances' | 'preparedStatements'>, min: number): number =>
     durationOption(invalid, key, options[key] ?? defaults[key], min)
+  const prepared = integerOption(invalid, 'preparedStatements', options.preparedStatements ?? defaults.preparedStatements, 0, 10_000)
   return {
     maxSize,
     minIdle: integerOption(invalid, 'minIdle', options.minIdle ?? defaults.minIdle, 0, maxSize),
     instances: integerOption(invalid, 'instances', options.instances ?? defaults.instances, 1, 100_000),
+    // A pooler may run each statement in another session.
+    preparedStatements: options.pooler === 'transaction' ? 0 : prepared,
     acquireTimeoutMs: ms('acquireTimeoutMs', 1),
     connectTimeoutMs: ms('connectTimeoutMs', 1),
     statementTimeoutMs: ms('statementTimeoutMs', 0),

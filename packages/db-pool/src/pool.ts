@@ -400,7 +400,11 @@ export class ConnectionPool {
   #newSession(client: pg.Client, epoch: number): Session {
     const openedAt = performance.now()
     const lifetimeMs = this.options.maxLifetimeMs * (0.8 + Math.random() * 0.4)
-    return new Session(client, { epoch, openedAt, expiresAt: openedAt + lifetimeMs }, (session, error) => this.#lost(session, error))
+    return new Session(
+      client,
+      { epoch, openedAt, expiresAt: openedAt + lifetimeMs, preparedStatements: this.options.preparedStatements },
+      (session, error) => this.#lost(session, error),
+    )
   }
 
   /** The server or the network ended a connection that we wanted to keep. */

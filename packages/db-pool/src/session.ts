@@ -4,10 +4,11 @@ import { sendCancelRequest } from './cancel-request.ts'
 import { CommitHooks } from './commit-hooks.ts'
 import type { QueryResult } from './connection.ts'
 import { DbPoolError, endsConnection } from './errors.ts'
+import { PreparedStatements } from './prepared.ts'
 import { type Residue, type Statement, statementOf } from './sql/statement.ts'
 
 /** What `pg` takes: a text, its config object, or something that submits itself (a cursor). */
-export type QueryConfig = string | ({ text?: string; submit?: unknown } & object)
+export type QueryConfig = string | ({ text?: string; name?: string; submit?: unknown } & object)
 export type Done = (error: unknown, result?: QueryResult | QueryResult[]) => void
 export type TransactionStatus = 'I' | 'T' | 'E'
 
@@ -17,6 +18,8 @@ interface Job {
   readonly done: Done
   /** A text whose answer comes first, sent in the same packet. */
   readonly ahead?: { readonly text: string; readonly done: Done } | undefined
+  /** Sent once more, after its named statement had gone stale. */
+  readonly again?: true
 }
 
 interface Running {
@@ -77,6 +80,7 @@ export class Session {
   residue: Residue = 'none'
 
   readonly #onLoss: (session: Session, error: Error) => void
+  readonly #prepared: PreparedStatements
   readonly #queue: Job[] = []
   readonly #whenQuiet: (() => void)[] = []
   readonly #ended: Promise<void>
@@ -89,10 +93,11 @@ export class Session {
 
   constructor(
     client: pg.Client,
-    facts: { epoch: number; openedAt: number; expiresAt: number },
+    facts: { epoch: number; openedAt: number; expiresAt: number; preparedStatements: number },
     onLoss: (session: Session, error: Error) => void,
   ) {
     this.client = client
+    this.#prepared = new PreparedStatements(client, facts.preparedStatements)
     this.pid = (client as unknown as { processID: number | null }).processID ?? 0
     this.epoch = facts.epoch
     this.openedAt = facts.openedAt
@@ -294,7 +299,7 @@ export class Session {
       if (statement?.sendable === false) throw new DbPoolError('ERR_DB_POOL_OPTION', 'text must not contain NUL', { option: 'text' })
       if (typeof config === 'object' && typeof config?.submit === 'function') query(config)
       else if (ahead !== undefined && typeof config === 'string') sendBoth(query, ahead, config, answered)
-      else query(config, values, answered)
+      else query(this.#named(config, values), values, answered)
     } catch (error) {
       running.error = error
       this.#finish(running)
@@ -305,11 +310,30 @@ export class Session {
   #finish(running: Running, result?: QueryResult | QueryResult[]): void {
     this.#state = this.#cancel === undefined ? ready : cancelling
     const { error, job, statement, interruption } = running
+    if (this.#mayRepeat(running)) return this.#repeat(job)
     this.#hooks?.observe(statement?.controls ?? [], error === undefined ? result : undefined, running.statusBefore, this.status)
     if (error === undefined) job.done(undefined, result)
     else job.done(interruption ?? error)
     this.#onStatementEnd?.()
     this.#pump()
+  }
+
+  /** A text with values that comes often runs as a named statement. */
+  #named(config: QueryConfig, values: readonly unknown[] | undefined): QueryConfig {
+    if (typeof config !== 'string' || values === undefined) return config
+    const name = this.#prepared.nameOf(config)
+    return name === undefined ? config : { text: config, name }
+  }
+
+  /** A stale named statement has done nothing. Inside a transaction the transaction has failed with it. */
+  #mayRepeat({ error, job, statusBefore, interruption }: Running): boolean {
+    if (error === undefined || typeof job.config !== 'string' || !this.#prepared.isStale(error)) return false
+    this.#prepared.forget(job.config)
+    return statusBefore === 'I' && job.again === undefined && interruption === undefined && this.#state.is === 'ready'
+  }
+
+  #repeat(job: Job): void {
+    this.#send({ ...job, again: true })
   }
 
   /** Nothing runs and no CancelRequest can hit what is sent now. */
