@@ -96,8 +96,12 @@ const breaks: [what: string, caughtBy: string[], broken: Broken][] = [
       Object.assign(orders[0]!, { filmId, quantity })
     }),
   ],
-  ['an order is settled twice', [once], inDatabases(({ orders }) => void (orders[0]!.settlements = 2))],
-  ['an order never settles', [once], inDatabases(({ orders }) => void Object.assign(orders[0]!, { status: 'placed', settlements: 0 }))],
+  ['an order is settled twice', [once, messages], inDatabases(({ orders }) => void (orders[0]!.settlements = 2))],
+  [
+    'an order never settles',
+    [once, messages],
+    inDatabases(({ orders }) => void Object.assign(orders[0]!, { status: 'placed', settlements: 0 })),
+  ],
   ['a price is kept wrong', [price], inDatabases(({ orders }) => void (orders[0]!.priceCents = 1))],
   [
     'one order is rejected with stock there',

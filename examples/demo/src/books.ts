@@ -7,11 +7,12 @@ import type { Traffic } from '@film-store/shopper'
 import { customersCame, customersServed, requestsSentAgain } from './books/customers.ts'
 import { type Check, type Entry, judge } from './books/entry.ts'
 import type { Ledger } from './books/ledger.ts'
+import { messagesAccounted } from './books/messages.ts'
 import { type Model, replay } from './books/model.ts'
 import { ordersKept, pricesRight, rejectionsJustified, settledOnce } from './books/orders.ts'
 import { catalogRight, pagesFresh, pagesRight } from './books/pages.ts'
 import { searchesRight } from './books/searches.ts'
-import { effectsMatch, historyWhole, messagesAccounted, stockConserved } from './books/stock.ts'
+import { effectsMatch, historyWhole, stockConserved } from './books/stock.ts'
 
 export { deadLettered } from './books/dead-letters.ts'
 export type { Entry } from './books/entry.ts'
@@ -45,7 +46,7 @@ export function checkBooks(ledger: Ledger, circumstances: Circumstances): Entry[
     { name: "stock sold + stock left = the source's stock, by film", look: () => stockConserved(ledger, story()) },
     { name: 'stock was taken for exactly the fulfilled orders', look: () => effectsMatch(ledger, accepted) },
     { name: 'the history has every change of every stock', look: () => historyWhole(ledger, story()) },
-    { name: 'every message was handed over and had its effect', look: () => messagesAccounted(ledger, deadLettered) },
+    { name: 'every message was handed over and had its effect', look: () => messagesAccounted(ledger, accepted, deadLettered) },
     { name: "the catalog is the source's, with the stock left", look: () => catalogRight(ledger, story()) },
     { name: 'every page is its film, with the stock of its version', look: () => pagesRight(views, story()) },
     { name: `no page is older than ${staleBoundMs / 1000} s`, look: () => pagesFresh(views, story(), staleBoundMs) },

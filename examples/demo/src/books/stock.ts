@@ -58,17 +58,3 @@ export function historyWhole({ history, taken, stock }: Pick<Ledger, 'history' |
   })
   return { faults, detail: `${history.length} changes` }
 }
-
-export function messagesAccounted(ledger: Ledger, deadLettered: number | undefined): Findings {
-  const { waiting, handled, orders } = ledger
-  const arrived = (count: number | undefined, what: string) =>
-    count === orders.length ? [] : [`${orders.length} orders were placed, and ${count ?? 'an unknown number of'} ${what} had an effect`]
-  const faults = [
-    ...(waiting === 0 ? [] : [`${waiting} messages still wait in an outbox`]),
-    ...arrived(handled?.fulfilment, 'messages to fulfilment'),
-    ...arrived(handled?.orders, 'messages back'),
-    ...(deadLettered === undefined ? ['nobody knows whether messages failed for good: metrics are missing'] : []),
-    ...(deadLettered ? [`${deadLettered} messages failed for good`] : []),
-  ]
-  return { faults, detail: `${orders.length} placed, ${orders.length} settled, ${ledger.history.length} stock changes` }
-}
