@@ -30,7 +30,11 @@ export async function floorSuites(folder: string, env: NodeJS.ProcessEnv): Promi
     settings.setIn(['catalogs', 'published', name], floor)
     if (name in catalog) settings.setIn(['catalog', name], floor)
   }
-  settings.setIn(['catalog', '@nestjs/platform-express'], floorOf(catalogs.published['@nestjs/core']!))
+  // Nest's own packages only fit together.
+  for (const name of Object.keys(catalog)) {
+    if (/^@nestjs\/(platform-.*|microservices|testing)$/.test(name))
+      settings.setIn(['catalog', name], floorOf(catalogs.published['@nestjs/core']!))
+  }
   writeFileSync(file, settings.toString())
   await execute('pnpm', ['install', '--no-frozen-lockfile', '--prefer-offline'], { cwd: folder })
   await execute(bin('turbo'), ['run', 'build', '--filter=./packages/*'], { cwd: folder })
