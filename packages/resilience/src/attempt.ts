@@ -55,7 +55,7 @@ class RunningAttempt implements Attempt {
   }
 
   static run(call: Call, counter: InFlight, timeoutMs: number | undefined): Promise<unknown> {
-    const now = performance.now()
+    const now = call.waited ? performance.now() : call.startedAt
     if (call.deadlineAt !== undefined && call.deadlineAt <= now) call.expire()
     if (call.cancelled !== undefined) {
       call.slot?.settled()
@@ -169,6 +169,7 @@ class RunningAttempt implements Attempt {
     const tookMs = now - this.#startedAt - lateMs
     call.verdict = verdict
     call.tookMs = tookMs
+    call.endedAt = now
     this.#slot?.judged(verdict, tookMs)
     if (this.#listener !== undefined) {
       const listener = this.#listener

@@ -6,6 +6,7 @@ import type { Verdict } from './verdict.ts'
 export function breakerLayer(breaker: Breaker, next: Next): Next {
   const admitted = async (call: Call, permit: Permit): Promise<unknown> => {
     call.verdict = 'not-wanted'
+    call.endedAt = undefined
     let verdict: Verdict = 'not-wanted'
     try {
       const value = await next(call)
@@ -16,7 +17,7 @@ export function breakerLayer(breaker: Breaker, next: Next): Next {
       verdict = judge(breaker, call.verdict, false, error)
       throw error
     } finally {
-      breaker.record(permit, verdict, call.tookMs)
+      breaker.record(permit, verdict, call.tookMs, call.endedAt)
     }
   }
   return (call) => admitted(call, breaker.admit())

@@ -15,8 +15,8 @@ export interface Breaker {
   readonly refusal: ResilienceError | undefined
   /** Throws ERR_RESILIENCE_CIRCUIT_OPEN when the call may not go. Nobody is parked. */
   admit(): Permit
-  /** Called once per permit. What was admitted in an earlier state changes nothing. */
-  record(permit: Permit, verdict: Verdict, tookMs: number): void
+  /** Called once per permit. What was admitted in an earlier state changes nothing. `endedAt` saves a reading of the monotonic clock. */
+  record(permit: Permit, verdict: Verdict, tookMs: number, endedAt?: number): void
   /** Closed, with nothing remembered. */
   reset(): void
   dispose(): void

@@ -84,6 +84,7 @@ export class Bulkhead {
   }
 
   #wait(call: Call): Promise<Slot> {
+    call.waited = true
     return new Promise((resolve, reject) => {
       const startedAt = performance.now()
       const leave = (): void => {

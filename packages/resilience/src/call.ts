@@ -39,9 +39,12 @@ export class Call {
   readonly cancellable: boolean
   /** How often the work was begun, hedges included; in one of several attempts its number. */
   attempt = 0
-  /** How the latest attempt ended, and what it took; 'not-wanted' while none has. */
+  /** How the latest attempt ended, what it took, and when; 'not-wanted' while none has. */
   verdict: Verdict = 'not-wanted'
   tookMs = 0
+  endedAt: number | undefined
+  /** Whether time has passed since `startedAt`. Reading the clock is the dearest part of a call. */
+  waited = false
   /** The bulkhead's, for the next attempt's work to take over. */
   slot: Slot | undefined
   cancelled: { reason: unknown; by: CancelledBy } | undefined
@@ -82,6 +85,8 @@ export class Call {
   beginAttempt(): void {
     this.attempt = this.#parent === undefined ? this.attempt + 1 : ++this.#parent.attempt
     this.verdict = 'not-wanted'
+    this.endedAt = undefined
+    this.waited = true
     this.onBegin?.()
   }
 
@@ -111,6 +116,7 @@ export class Call {
 
   /** The promise's outcome, or the reason for the cancellation if that comes first. */
   race<T>(promise: PromiseLike<T> | T, watchClock = true): Promise<T> {
+    this.waited = true
     if (!this.cancellable) return Promise.resolve(promise)
     return new Promise<T>((resolve, reject) => {
       let over = false

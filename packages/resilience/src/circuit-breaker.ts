@@ -87,8 +87,7 @@ export class CircuitBreaker implements Breaker {
     return lease
   }
 
-  record(permit: Permit, verdict: Verdict, tookMs: number): void {
-    const now = performance.now()
+  record(permit: Permit, verdict: Verdict, tookMs: number, now: number = performance.now()): void {
     const state = this.#now(now)
     const failed = this.#isFailure(verdict, tookMs)
     if (state.name === 'probing') this.#recordProbe(state, permit as Lease, failed, tookMs, now)

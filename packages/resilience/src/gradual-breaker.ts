@@ -41,9 +41,9 @@ export class GradualBreaker implements Breaker {
     throw this.#rejection(part)
   }
 
-  record(permit: Permit, verdict: Verdict): void {
+  record(permit: Permit, verdict: Verdict, _: number, now: number = performance.now()): void {
     if (permit !== this.#permit || verdict === 'not-wanted' || verdict === 'stalled' || verdict === 'too-slow') return
-    this.#window.rotate(performance.now(), this.settings.samplingDurationMs)
+    this.#window.rotate(now, this.settings.samplingDurationMs)
     this.#window.add(verdict !== 'answered', false)
   }
 

@@ -116,3 +116,50 @@ it(
   },
   LONG,
 )
+
+it(
+  "stays registered beside more watches than an agent allows connections, with Consul's own limits",
+  async () => {
+    const { url } = await agent()
+    const discovery = discoveryOn(url)
+    const registration = await discovery.register({ service: 'shop', address: '127.0.0.1', port: 4001, check: { ttlMs: 3000 } })
+    for (let i = 0; i < 260; i++) discovery.watch(`service-${i}`, () => {})
+    let seen: number[] = []
+    discovery.watch('shop', (instances) => (seen = ports(instances)))
+    const passing = async () => ((await (await fetch(`${url}/v1/health/service/shop?passing`)).json()) as unknown[]).length
+    for (let second = 0; second < 12; second++) {
+      await new Promise((resolve) => setTimeout(resolve, 1000))
+      expect([await passing(), registration.registered]).toEqual([1, true])
+    }
+    expect(seen).toEqual([4001])
+    await discovery.register({ service: 'shop', address: '127.0.0.1', port: 4002, check: { ttlMs: 3000 } })
+    await vi.waitFor(() => expect(seen).toEqual([4001, 4002]), POLL)
+  },
+  LONG,
+)
+
+it.each([0, 3000])(
+  '200 instances of one process are back after an agent that lost them was away for %d ms, and no watcher saw a part of them',
+  async (awayMs) => {
+    const [before, after] = [await agent(), await agent()]
+    const { url, pointTo } = await relay(before.url)
+    const [server, discovery] = [discoveryOn(url), discoveryOn(url)]
+    const count = 200
+    const all = Array.from({ length: count }, (_, index) => 5000 + index)
+    await Promise.all(all.map((port) => server.register({ service: 'shop', address: '127.0.0.1', port, check: { ttlMs: 10_000 } })))
+    const sizes: number[] = []
+    discovery.watch('shop', (instances) => sizes.push(instances.length))
+    await vi.waitFor(() => expect(sizes.at(-1)).toBe(count), POLL)
+    sizes.length = 0
+    if (awayMs > 0) {
+      pointTo('http://127.0.0.1:1')
+      await new Promise((resolve) => setTimeout(resolve, awayMs))
+    }
+    pointTo(after.url)
+    const known = async () => ((await (await fetch(`${after.url}/v1/health/service/shop?passing`)).json()) as unknown[]).length
+    await vi.waitFor(async () => expect(await known()).toBe(count), POLL)
+    await vi.waitFor(async () => expect(await discovery.check()).toBeUndefined(), POLL)
+    expect(Math.min(count, ...sizes)).toBe(count)
+  },
+  LONG,
+)

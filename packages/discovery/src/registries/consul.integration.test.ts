@@ -144,6 +144,33 @@ describe('an agent that lies', () => {
     await vi.waitFor(() => expect(queries.slice(0, 4)).toEqual([null, '100', '1', '8']), POLL)
   })
 
+  it('by an index that no number can hold: hands it back as it is', async () => {
+    const { discovery, queries } = await against((query, answer) => {
+      if (query.get('index') === null) answer('18446744073709551557', 1)
+      else if (query.get('index') === '18446744073709551557') answer('18446744073709551559', 2)
+    })
+    await vi.waitFor(async () => expect(ports(await discovery.resolve('s'))).toEqual([2]), POLL)
+    await vi.waitFor(() => expect(queries).toEqual([null, '18446744073709551557', '18446744073709551559']), POLL)
+  })
+
+  it.each([400, 403, 404, 429, 500, 503])('by %d in between: keeps what it knew, and goes on', async (status) => {
+    let healthy = true
+    let reads = 0
+    const { url } = await httpServer((request, response) => {
+      reads++
+      if (!healthy) return void response.writeHead(status).end('no')
+      if (request.url!.includes('index=7')) return
+      response.setHeader('x-consul-index', '7').end(JSON.stringify([entry(reads)]))
+    })
+    const discovery = createDiscovery({ registry: consul({ url, waitMs: 1000 }) })
+    onTestFinished(() => discovery.close())
+    await discovery.resolve('s')
+    healthy = false
+    await vi.waitFor(() => expect(discovery.stats().services['s']).toMatchObject({ stale: true, instances: 1 }), POLL)
+    healthy = true
+    await vi.waitFor(() => expect(discovery.stats().services['s']?.stale).toBe(false), POLL)
+  })
+
   it('by an index of 0 or none: does not spin', async () => {
     const { discovery, queries } = await against((_, answer) => answer(queries.length % 2 === 0 ? '0' : undefined, 1))
     await discovery.resolve('s')

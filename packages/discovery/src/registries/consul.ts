@@ -123,10 +123,11 @@ class ConsulConnection implements RegistryConnection {
     const path = `/v1/health/service/${encodeURIComponent(service)}?passing&stale${more}`
     const { status, body, headers } = await this.#ask('GET', path, signal, cursor === undefined ? this.#prompt : this.#watches)
     if (status !== 200) throw this.#refusal(status, body, service)
-    const index = Number(headers['x-consul-index'])
-    // An index that is missing, below 1 or lower than before would make the next request spin or wait for the past.
-    const backwards = cursor !== undefined && index < Number(cursor)
-    const next = Number.isInteger(index) && index >= 1 && !backwards ? String(index) : '1'
+    // 64 bits: a number would round it. One that is missing, below 1 or lower than before would make the next request spin or wait for the past.
+    const said = headers['x-consul-index']
+    const index = typeof said === 'string' && /^\d{1,20}$/.test(said) ? BigInt(said) : 0n
+    const backwards = cursor !== undefined && index < BigInt(cursor)
+    const next = index >= 1n && !backwards ? String(index) : '1'
     return { instances: (JSON.parse(body) as HealthEntry[]).map(toInstance), cursor: next }
   }
 
