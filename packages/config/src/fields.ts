@@ -26,6 +26,8 @@ export interface Field {
   readonly reload: ReloadClass
   /** More names of variables, as they stand, from `.meta({ env })`. */
   readonly aliases: readonly string[]
+  /** More names on the command line, from `.meta({ arg })`: `listen` is `--listen`. */
+  readonly argAliases: readonly string[]
 }
 
 /**
@@ -66,6 +68,7 @@ interface Unwrapped {
   description: string | undefined
   reload: ReloadClass | undefined
   aliases: readonly string[] | undefined
+  argAliases: readonly string[] | undefined
 }
 
 const wrappers = new Set(['optional', 'nullable', 'readonly', 'default', 'prefault', 'catch', 'nonoptional', 'success'])
@@ -83,13 +86,15 @@ function unwrap(schema: ZodType): Unwrapped {
     description: undefined,
     reload: undefined,
     aliases: undefined,
+    argAliases: undefined,
   }
   for (;;) {
     const { definition } = found
     const meta = found.schema.meta?.()
     found.description ??= found.schema.description
     found.reload ??= reloadOf(meta?.['reload'])
-    found.aliases ??= aliasesOf(meta?.['env'])
+    found.aliases ??= namesOf('env', meta?.['env'], /^[A-Z][A-Z0-9_]*$/)
+    found.argAliases ??= namesOf('arg', meta?.['arg'], /^[A-Za-z][\w.-]*$/)
     let inner: ZodType | undefined
     if (wrappers.has(definition.type)) {
       inner = definition.innerType
@@ -115,11 +120,14 @@ function reloadOf(value: unknown): ReloadClass | undefined {
   throw new ConfigError('ERR_CONFIG_SCHEMA', '.meta({ reload }) must be live, drain or restart')
 }
 
-function aliasesOf(value: unknown): readonly string[] | undefined {
+function namesOf(key: string, value: unknown, pattern: RegExp): readonly string[] | undefined {
   if (value === undefined) return undefined
   const names: unknown[] = Array.isArray(value) ? value : [value]
-  if (names.every((name) => typeof name === 'string' && /^[A-Z][A-Z0-9_]*$/.test(name))) return names as string[]
-  throw new ConfigError('ERR_CONFIG_SCHEMA', '.meta({ env }) must be the name of a variable or a list of names')
+  if (names.every((name) => typeof name === 'string' && pattern.test(name))) return names as string[]
+  throw new ConfigError(
+    'ERR_CONFIG_SCHEMA',
+    `.meta({ ${key} }) must be a name such as ${key === 'env' ? 'DB_URL' : 'db-url'}, or a list of names`,
+  )
 }
 
 export interface SchemaMap {
@@ -159,8 +167,8 @@ export function mapSchema(schema: ZodType): SchemaMap {
     } else {
       const secret = found.secret || holdsSecret(found.schema, [])
       const hidden = secret || defaults === undefined
-      const { description, aliases = [] } = found
-      const field = { path, kind: kindOf(found.schema), secret, required, description, reload, aliases }
+      const { description, aliases = [], argAliases = [] } = found
+      const field = { path, kind: kindOf(found.schema), secret, required, description, reload, aliases, argAliases }
       fields.push(hidden ? field : { ...field, defaultValue: defaults })
     }
   }
@@ -232,7 +240,7 @@ function accepts(schema: ZodType): (value: unknown) => boolean {
 function refuseSharedNames(fields: readonly Field[]): void {
   const owners = new Map<string, string>()
   for (const field of fields) {
-    const names = [variableName('', field.path), ...field.aliases]
+    const names = [...new Set([variableName('', field.path), ...field.aliases])]
     for (const taken of field.secret ? names.flatMap((name) => [name, `${name}_FILE`]) : names) {
       const owner = owners.get(taken)
       const path = field.path.join('.')

@@ -25,7 +25,9 @@ export function args(argv: readonly string[] = process.argv.slice(2)): Source {
 function readArguments(argv: readonly string[], options: ReadOptions): Tree {
   const { fields, report } = options
   const byName = new Map<string, Field>()
-  for (const field of fields) byName.set(argumentName(field.path), field).set(field.path.join('.'), field)
+  for (const field of fields) {
+    for (const name of [argumentName(field.path), field.path.join('.'), ...field.argAliases]) byName.set(name, field)
+  }
   const end = argv.indexOf('--')
   const { tokens } = parseArgs({
     args: end < 0 ? [...argv] : argv.slice(0, end),

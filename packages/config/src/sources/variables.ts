@@ -22,7 +22,7 @@ export async function readVariables({ prefix, variables, location, files }: Vari
   const known = new Set<string>()
   const valueOf = (name: string) => (variables[name] === '' ? undefined : variables[name])
   for (const field of fields) {
-    const names = [variableName(prefix, field.path), ...field.aliases]
+    const names = [...new Set([variableName(prefix, field.path), ...field.aliases])]
     const all = field.secret ? names.flatMap((name) => [name, `${name}_FILE`]) : names
     for (const name of all) known.add(name)
     const [from, second] = all.filter((name) => valueOf(name) !== undefined)
