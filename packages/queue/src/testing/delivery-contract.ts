@@ -140,6 +140,28 @@ export function describeDelivery(stage: Stage): void {
       expect(new Set(seen)).toEqual(new Set(['v1:1', 'v2:2']))
     })
 
+    it('counts nothing for what was fetched and not begun when a member closes', async () => {
+      const message = numbered()
+      const [first, second] = [broker(), broker()]
+      const seen = new Map<number, number>()
+      let begun = 0
+      const busy = await first.consume(
+        message,
+        async () => {
+          begun += 1
+          await new Promise((resolve) => setTimeout(resolve, 100))
+        },
+        { group: 'g', concurrency: 1, prefetch: 20, retry: { maxAttempts: 1 } },
+      )
+      await Promise.all(numbers(20).map((n) => first.publish(message, { n })))
+      await until('the first to run', () => begun > 0)
+      await busy.close()
+      await second.consume(message, async ({ body, attempt }) => void seen.set(body.n, attempt), { group: 'g', retry: { maxAttempts: 1 } })
+      await until('the rest', () => seen.size === 20 - begun)
+      expect(new Set(seen.values())).toEqual(new Set([1]))
+      expect(await second.deadLetters(message, 'g').count()).toBe(0)
+    })
+
     it('finishes what is in flight when it closes, and nothing more', async () => {
       const message = numbered()
       const process = broker()

@@ -93,31 +93,45 @@ export function describeFailures(stage: Stage): void {
       expect((await dead.list())[0]).toMatchObject({ attempt: 1, reason: 'invalid body: n invalid_type' })
     })
 
-    it('gives a message back when its handler outlives the close, and counts the attempt', async () => {
+    for (const ordered of [false, true]) {
+      it(`gives a message back when its handler outlives the close, and counts the attempt (ordered: ${ordered})`, async () => {
+        const message = defineMessage(name(), { version: 1, schema: z.object({ n: z.number() }), key: () => 'k' })
+        const [first, second] = [broker(), broker()]
+        let aborted = false
+        let running = false
+        const stuck = await first.consume(
+          message,
+          (_delivery, { signal }) =>
+            new Promise<void>((_resolve, reject) => {
+              running = true
+              signal.addEventListener('abort', () => {
+                aborted = true
+                setTimeout(() => reject(new Error('stopped late')), 500)
+              })
+            }),
+          { group: 'g', ordered },
+        )
+        await first.publish(message, { n: 1 })
+        await until('the handler to run', () => running)
+        await stuck.close({ timeoutMs: 50 })
+        expect(aborted).toBe(true)
+        const attempts: number[] = []
+        await second.consume(message, async ({ attempt }) => void attempts.push(attempt), { group: 'g', ordered })
+        await until('the second attempt', () => attempts.length > 0)
+        expect(attempts).toEqual([2])
+      })
+    }
+
+    it('has no dead letters in a group that never was', async () => {
       const message = numbered()
-      const [first, second] = [broker(), broker()]
-      let aborted = false
-      let running = false
-      const stuck = await first.consume(
-        message,
-        (_delivery, { signal }) =>
-          new Promise<void>((_resolve, reject) => {
-            running = true
-            signal.addEventListener('abort', () => {
-              aborted = true
-              setTimeout(() => reject(new Error('stopped late')), 500)
-            })
-          }),
-        { group: 'g' },
+      const dead = broker().deadLetters(message, 'nobody')
+      expect([await dead.count(), await dead.list(), await dead.replayAll()]).toEqual([0, [], { done: 0, skipped: 0 }])
+      const codes = await Promise.all(
+        [dead.replay('x'), dead.discard('x'), dead.release('x')].map((refused) =>
+          refused.catch((error: unknown) => QueueError.isInstance(error) && error.code),
+        ),
       )
-      await first.publish(message, { n: 1 })
-      await until('the handler to run', () => running)
-      await stuck.close({ timeoutMs: 50 })
-      expect(aborted).toBe(true)
-      const attempts: number[] = []
-      await second.consume(message, async ({ attempt }) => void attempts.push(attempt), { group: 'g' })
-      await until('the second attempt', () => attempts.length > 0)
-      expect(attempts).toEqual([2])
+      expect(codes).toEqual(Array(3).fill('ERR_QUEUE_NOT_FOUND'))
     })
 
     it('ends a group that has no members, and nothing in it or nothing that is wanted', async () => {

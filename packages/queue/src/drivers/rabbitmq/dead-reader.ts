@@ -3,6 +3,7 @@ import type { Channel, ConsumeMessage } from 'amqplib'
 import { QueueError } from '../../errors.ts'
 import { replyCode } from './faults.ts'
 import type { Link } from './link.ts'
+import { queueCounts } from './topology.ts'
 
 const lookMs = 20
 /** How long a reader who leaves waits until the broker has everything back. */
@@ -46,11 +47,13 @@ export class DeadReader {
   }
 
   async #locked<T>(queue: string, signal: AbortSignal, work: (total: number, left: (count: number) => void) => Promise<T>): Promise<T> {
+    const lock = `${queue}/reading`
     for (;;) {
       signal.throwIfAborted()
+      if ((await queueCounts(this.#link, queue, signal)) === undefined) return await work(0, () => {})
       try {
         return await this.#link.withChannel(async (channel) => {
-          await channel.assertQueue(`${queue}/reading`, { exclusive: true, durable: false })
+          await channel.assertQueue(lock, { exclusive: true, durable: false })
           try {
             const { messageCount } = await channel.checkQueue(queue)
             let expected = 0
@@ -58,14 +61,23 @@ export class DeadReader {
             await isBack(channel, queue, expected)
             return result
           } finally {
-            await channel.deleteQueue(`${queue}/reading`)
+            await this.#unlock(channel, lock)
           }
         }, signal)
       } catch (error) {
-        if (replyCode(error) === 404) return await work(0, () => {})
         if (replyCode(error) !== 405) throw error
       }
       await pause(lookMs + Math.random() * lookMs, signal)
+    }
+  }
+
+  /** Also when the channel was closed by what went wrong on it: the connection would keep the lock. */
+  async #unlock(channel: Channel, lock: string): Promise<void> {
+    try {
+      await channel.deleteQueue(lock)
+    } catch {
+      // When that fails too, the connection is gone, and the lock with it.
+      await this.#link.withChannel((fresh) => fresh.deleteQueue(lock)).catch(() => {})
     }
   }
 }

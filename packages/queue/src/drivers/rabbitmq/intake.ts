@@ -23,7 +23,7 @@ export class Intake {
   readonly #stop = new AbortController()
   #generation: Generation | undefined
   #tag: string | undefined
-  #trouble: string | undefined = 'it begins'
+  #trouble: string | undefined
   readonly #loop: Promise<void>
 
   constructor(options: {

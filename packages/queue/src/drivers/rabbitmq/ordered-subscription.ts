@@ -51,6 +51,8 @@ export class OrderedSubscription implements DriverSubscription {
   /** Tries of messages that stay unsettled at the end; the next member is to know of them. */
   readonly #owed = new Map<string, Tries>()
   readonly #seen = new Set<string>()
+  /** What handlers have. */
+  readonly #inHand = new Set<Item>()
   #loose: Item[] = []
   #runnable: Lane<Item>[] = []
   #state: KeyState | undefined
@@ -107,6 +109,8 @@ export class OrderedSubscription implements DriverSubscription {
       this.#owed.set(item.id, item.tries)
     }
     this.#timers.clear()
+    // A handler that outlives the time to close: its try began, and may go on.
+    for (const { id, tries } of this.#inHand) this.#owed.set(id, { counted: tries.counted, shown: tries.shown + 1 })
     const generation = this.#generation
     // Only who had taken over has something to say.
     if (generation?.alive === true && this.#state !== undefined) {
@@ -213,12 +217,14 @@ export class OrderedSubscription implements DriverSubscription {
 
   #hand(item: Item, lane: Lane<Item> | undefined): void {
     this.#running += 1
+    this.#inHand.add(item)
     const run = (): Promise<void> => this.#receive(this.#lease(item, lane))
     const running = item.suspect ? this.#parts.alone(() => this.#tryAlone(item, run)) : run()
     void running
       .catch((error: unknown) => this.#restart(item.generation, error, 'a message whose earlier try did not end cannot be tried'))
       .finally(() => {
         this.#running -= 1
+        this.#inHand.delete(item)
         if (lane?.state.at === 'handling' && lane.state.item === item) lane.settled()
         if (lane !== undefined) this.#offer(lane)
         this.#pump()

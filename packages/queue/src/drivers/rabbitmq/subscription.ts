@@ -1,3 +1,4 @@
+import { settlesWithin } from '@platform/kernel'
 import type { ConsumeMessage } from 'amqplib'
 import type { DriverSubscription, Lease, Receive, Subscription } from '../../driver.ts'
 import type { LoggerLike } from '../../shapes.ts'
@@ -32,6 +33,8 @@ interface Held {
 
 /** A delivery that could be neither settled nor moved comes again after this. */
 const giveBackMs = 1_000
+/** After this the end of the channel gives it back. */
+const handOverMs = 2_000
 
 /**
  * A member of a group without order, or a broadcast subscriber. What somebody else held before, and did not settle, may have killed him: it
@@ -81,7 +84,7 @@ export class PlainSubscription implements DriverSubscription {
     this.#stopped = true
     this.#trials?.stop()
     await this.#intake.cancel()
-    for (const held of this.#waiting.splice(0)) this.#giveBack(held)
+    await Promise.all(this.#waiting.splice(0).map((held) => this.#handOver(held)))
   }
 
   async close(): Promise<void> {
@@ -122,7 +125,7 @@ export class PlainSubscription implements DriverSubscription {
         this.#pump()
       })
     }
-    if (this.#stopped) for (const held of this.#waiting.splice(0)) this.#giveBack(held)
+    if (this.#stopped) for (const held of this.#waiting.splice(0)) void this.#handOver(held)
   }
 
   async #suspect(held: Held): Promise<void> {
@@ -159,7 +162,7 @@ export class PlainSubscription implements DriverSubscription {
       ack: () => settled((async () => generation.ack(message))()),
       retry: (delayMs) => settled(this.#settlement.retry(held, delayMs, { counted: tries.counted + 1, shown: tries.shown + 1 })),
       deadLetter: (reason) => settled(bury(reason)),
-      release: async () => this.#giveBack(held),
+      release: () => this.#handOver(held),
     }
   }
 
@@ -172,6 +175,21 @@ export class PlainSubscription implements DriverSubscription {
       this.#giveBack(held)
     }, giveBackMs)
     this.#unsettled.set(timer, held)
+  }
+
+  /**
+   * To whoever comes next, as a copy that says what is known of its tries: what the broker itself gives back would look as if this process had
+   * died of it, and run alone.
+   */
+  async #handOver(held: Held): Promise<void> {
+    if (this.#subscription.broadcast || !held.generation.alive) return this.#giveBack(held)
+    const { counted, shown } = held.tries
+    const facts = { counted, shown: shown + (held.begun ? 1 : 0), replays: factsOf(held.message).replays }
+    const moving = this.#settlement.moveTo(this.#queue, held, facts).then(
+      () => void this.#held.delete(held),
+      () => this.#giveBack(held),
+    )
+    await settlesWithin(moving, handOverMs)
   }
 
   #giveBack(held: Held): void {

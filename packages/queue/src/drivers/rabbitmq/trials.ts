@@ -138,7 +138,15 @@ export class Trials {
       ack: () => settled((async () => generation.ack(message))()),
       retry: (delayMs) => settled(this.#settlement.retry(delivered, delayMs, { counted: tries.counted + 1, shown: tries.shown + 1 })),
       deadLetter: (reason) => settled(bury(reason)),
-      release: async () => forget(),
+      // A copy with what is known: the queue would count this try as a death.
+      release: () =>
+        settled(
+          this.#settlement.moveTo(trialQueue(this.#queue), delivered, {
+            counted: tries.counted,
+            shown: tries.shown + 1,
+            replays: facts.replays,
+          }),
+        ),
     }
   }
 }

@@ -1,3 +1,4 @@
+import { orAborted } from '@platform/kernel'
 import type { Target } from './publisher.ts'
 import type { Link } from './link.ts'
 import { returnExchange } from './topology.ts'
@@ -24,11 +25,12 @@ export class WaitQueues {
     const name = `platform/wait/${ttl}`
     const known = this.#declared.get(name)
     if (known === undefined || performance.now() - known.at >= declarationFreshMs) {
-      const done = this.#declare(name, ttl, signal)
+      const done = this.#declare(name, ttl)
       this.#declared.set(name, { at: performance.now(), done })
       done.catch(() => this.forget(name))
-      await done
-    } else await known.done
+      // The declaration is everybody's; the wait is each caller's.
+      await orAborted(done, signal)
+    } else await orAborted(known.done, signal)
     return { exchange: name, routingKey: backTo }
   }
 
@@ -37,7 +39,7 @@ export class WaitQueues {
     this.#declared.delete(name)
   }
 
-  async #declare(name: string, ttl: number, signal: AbortSignal): Promise<void> {
+  async #declare(name: string, ttl: number): Promise<void> {
     await this.#link.withChannel(async (channel) => {
       await channel.assertExchange(name, 'fanout', { durable: true })
       await channel.assertQueue(name, {
@@ -52,7 +54,7 @@ export class WaitQueues {
         },
       })
       await channel.bindQueue(name, name, '')
-    }, signal)
+    })
   }
 }
 
