@@ -9,14 +9,15 @@ import type { Findings } from './entry.ts'
 /** The store's default. */
 const limit = 20
 
-const runsOf = (text: string): string[] => text.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? []
+/** Letters and decimal digits are so for every PostgreSQL; whether `³` is a sign or a part of its word depends on version and locale. */
+const runsOf = (text: string): string[] => text.toLowerCase().match(/[\p{L}\p{Nd}]+/gu) ?? []
 /** Words that stand between spaces, with signs at most around them. */
 const plainWords = (title: string): string[] =>
   title
     .toLowerCase()
     .split(/\s+/)
     .map((word) => word.replaceAll(/^[("'¡¿]+|[)"'!?,.:;]+$/g, ''))
-    .filter((word) => /^[\p{L}\p{N}]+$/u.test(word))
+    .filter((word) => /^[\p{L}\p{Nd}]+$/u.test(word))
 
 export interface Index {
   readonly films: readonly Film[]
