@@ -22,12 +22,15 @@ export class Demand {
 
   /** `wanted`: callers without a supply; `inUse`: connections that will come back; `oldestWaitMs`: of the caller who waits longest. */
   toOpen(wanted: number, inUse: number, oldestWaitMs: number): number {
-    if (this.#useMs === undefined || this.#connectMs === undefined || oldestWaitMs > this.patienceMs) return wanted
+    if (this.#useMs === undefined || this.#connectMs === undefined || inUse === 0) return wanted
     const uses = Math.floor(this.#connectMs / Math.max(this.#useMs, 0.05))
+    if (uses === 0) return wanted
+    // Slower than the averages promise: twice as many, not all at once, which would slow down those that are there.
+    if (oldestWaitMs > this.patienceMs) return Math.min(wanted, inUse)
     return Math.max(0, wanted - inUse * uses)
   }
 
-  /** After this time a caller who still waits gets a connection opened, whatever the averages say. */
+  /** After this time a caller who still waits has connections opened, whatever the averages say. */
   get patienceMs(): number {
     return Math.max(patienceMs, patienceUses * (this.#useMs ?? 0), (this.#connectMs ?? 0) / 2)
   }
