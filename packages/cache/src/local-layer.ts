@@ -40,10 +40,12 @@ export class LocalLayer {
   coherence: Coherence | undefined
   readonly #store: LocalStore | undefined
   readonly #options: LocalLayerOptions
+  readonly #copies: boolean
 
   constructor(driver: LocalDriver | undefined, generations: Generations, options: LocalLayerOptions) {
     this.generations = generations
     this.#options = options
+    this.#copies = options.values === 'copied'
     this.#store = driver?.open({ onRemove: (entry) => generations.release(entry.tags), sharedBytes: () => generations.bytes })
   }
 
@@ -73,7 +75,7 @@ export class LocalLayer {
 
   /** What a caller gets of a value that l1 may hold. */
   handOut<T>(value: T): T {
-    return this.#options.values === 'copied' && typeof value === 'object' && value !== null ? structuredClone(value) : value
+    return this.#copies && typeof value === 'object' && value !== null ? structuredClone(value) : value
   }
 
   /** The value as l1 may hold it and callers may see it. */
@@ -103,7 +105,7 @@ export class LocalLayer {
     }
     const retryAt = short ? Math.min(now + (write.retryInMs ?? 0), shortUntil) : now + (write.retryInMs ?? 0)
     this.#store.set(key, {
-      value: this.#options.values === 'copied' ? this.handOut(write.value) : write.value,
+      value: this.handOut(write.value),
       freshUntil,
       refreshAt: write.earlyMs > 0 && !short ? freshUntil - write.earlyMs : freshUntil,
       revalidateUntil,
