@@ -75,6 +75,7 @@ function asCommonJs(code: string): string {
   const body: string[] = []
   for (const line of code.split('\n')) {
     const [, name, namespace, members, from] = isImport.exec(line) ?? []
+    if (line.startsWith('import type ')) continue
     if (from && name) requires.push(`const { default: ${name} = require(${from}) } = require(${from})`)
     else if (from) requires.push(`const ${namespace ?? valuesOf(members!)} = require(${from})`)
     else if (bare.test(line)) requires.push(`require(${bare.exec(line)![1]})`)
