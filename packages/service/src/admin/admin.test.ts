@@ -41,6 +41,13 @@ async function up(options: Partial<ServiceOptions>) {
   return { service, ask: asking(service.adminPort as number) }
 }
 
+class Hidden {
+  readonly #value = 'hunter2'
+  reveal(): string {
+    return this.#value
+  }
+}
+
 describe('the admin listener', () => {
   it('serves probes from the start, metrics and level, with a token for all but the probes', async () => {
     let go = () => {}
@@ -109,6 +116,36 @@ describe('the admin listener', () => {
     expect(() => createService({ name: 's', admin: { port: 0 }, components: { one: telemetry(), two: telemetry() } })).toThrow(
       /admin\.metrics must say which page to serve: one and two/,
     )
+  })
+
+  it('shows state, components and settings with where they come from, to this machine or with a token', async () => {
+    const config = {
+      close: async () => {},
+      current: { db: { url: 'x', password: new Hidden() }, big: 7n },
+      revision: 3,
+      pendingRestart: [],
+      explain: (path: string) => ({ location: `file:${path}`, value: path === 'db.password' ? '[secret]' : path === 'big' ? 7n : 'x' }),
+    }
+    const pool = { close: async () => {}, check: async () => {}, stats: () => ({ idle: 1 }) }
+    const components = { config, pool: component(pool, { needs: ['config'], check: 'shared' }) }
+    const { ask } = await up({ version: '1.2.3', admin: { port: 0 }, components })
+    expect(JSON.parse((await ask('/status')).text)).toMatchObject({
+      service: 's',
+      version: '1.2.3',
+      state: 'ready',
+      components: { pool: { needs: ['config'], check: 'shared', stats: { idle: 1 } } },
+    })
+    expect(JSON.parse((await ask('/config')).text)).toEqual({
+      revision: 3,
+      pendingRestart: [],
+      settings: {
+        'db.url': { value: 'x', from: 'file:db.url' },
+        'db.password': { value: '[secret]', from: 'file:db.password' },
+        big: { value: '7', from: 'file:big' },
+      },
+    })
+    const open = await up({ admin: { port: 0, host: '0.0.0.0' }, components: {} })
+    expect((await open.ask('/status')).status).toBe(404)
   })
 
   it('a page of the user that throws or hangs is an answer, and a logger that throws is none of its business', async () => {

@@ -1,5 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { isIP } from 'node:net'
 import type { LoggerLike } from '../logger-like.ts'
+import { settingsOf, statusOf } from './details.ts'
 import type { ResolvedAdminOptions, ResolvedServiceOptions } from '../options.ts'
 
 type Answer = (request: IncomingMessage, response: ServerResponse) => void | Promise<void>
@@ -10,8 +12,14 @@ export interface AdminPage {
   readonly PUT?: Answer
 }
 
-export function pagesOf({ logger, leveled }: ResolvedServiceOptions, { metrics }: ResolvedAdminOptions): ReadonlyMap<string, AdminPage> {
+export function pagesOf(options: ResolvedServiceOptions, { metrics, host, token }: ResolvedAdminOptions): ReadonlyMap<string, AdminPage> {
+  const { logger, leveled } = options
   const pages = new Map<string, AdminPage>()
+  // Details are for those who have the token, or are on this machine.
+  if (token !== undefined || isLoopback(host)) {
+    pages.set('/status', { GET: (_request, response) => replyJson(response, statusOf(options)) })
+    pages.set('/config', { GET: (_request, response) => replyJson(response, settingsOf(options.levels) ?? {}) })
+  }
   if (metrics) {
     pages.set('/metrics', {
       async GET(request, response) {
@@ -31,6 +39,15 @@ export function pagesOf({ logger, leveled }: ResolvedServiceOptions, { metrics }
 
 export function reply(response: ServerResponse, status: number, text: string): void {
   response.writeHead(status, { 'content-type': 'text/plain; charset=utf-8', 'cache-control': 'no-store' }).end(`${text}\n`)
+}
+
+function replyJson(response: ServerResponse, value: object): void {
+  const headers = { 'content-type': 'application/json; charset=utf-8', 'cache-control': 'no-store' }
+  response.writeHead(200, headers).end(JSON.stringify(value, (_key, held: unknown) => (typeof held === 'bigint' ? String(held) : held)))
+}
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))
 }
 
 async function setLevel(request: IncomingMessage, response: ServerResponse, leveled: { level: string }, logger: LoggerLike): Promise<void> {
