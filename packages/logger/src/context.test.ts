@@ -12,7 +12,7 @@ import {
   TraceFlags,
 } from '@opentelemetry/api'
 import { afterEach, expect, it } from 'vitest'
-import { DROPPED, LEVEL, LINES, logContextHook, withLogContext } from './index.ts'
+import { AT_RISK, DROPPED, LEVEL, LINES, logContextHook, withLogContext } from './index.ts'
 import { kept } from './testing/kept-logger.ts'
 
 /** The least that the API takes for a context manager; enough for code without awaits. */
@@ -116,7 +116,9 @@ it('counts lines by level for an SDK that comes later, until it is closed', asyn
       removeCallback: (callback: ObservableCallback) => set.delete(callback),
     }
   }
-  metrics.setGlobalMeterProvider({ getMeter: () => ({ createObservableCounter: counter }) } as never)
+  metrics.setGlobalMeterProvider({
+    getMeter: () => ({ createObservableCounter: counter, createObservableUpDownCounter: counter }),
+  } as never)
   logger.warn('after')
   const read = (name: string) => {
     const values: [number, unknown][] = []
@@ -128,7 +130,7 @@ it('counts lines by level for an SDK that comes later, until it is closed', asyn
     [1, { [LEVEL]: 'info' }],
     [1, { [LEVEL]: 'warn' }],
   ])
-  expect(read(DROPPED)).toEqual([[0, undefined]])
+  expect([read(DROPPED), read(AT_RISK)]).toEqual([[[0, undefined]], [[0, undefined]]])
   await logger.close()
   expect(read(LINES)).toEqual([])
 })

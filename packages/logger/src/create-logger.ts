@@ -36,7 +36,7 @@ export function createLogger(options: LoggerOptions): Logger {
     unreported: 0,
   }
   const sink = openSink(resolved.destination, outlet)
-  const metrics = new LoggerMetrics({ linesByLevel, dropped: () => outlet.dropped })
+  const metrics = new LoggerMetrics({ linesByLevel, dropped: () => outlet.dropped, atRisk: () => outlet.atRisk })
   listenForRequests()
   let depth = 0
 

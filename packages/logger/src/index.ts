@@ -1,7 +1,7 @@
 export { type InboundHook, logContextHook, withLogContext } from './context.ts'
 export { createLogger } from './create-logger.ts'
 export { LoggerError, type LoggerErrorCode } from './errors.ts'
-export { DROPPED, LEVEL, LINES } from './instrumentation.ts'
+export { AT_RISK, DROPPED, LEVEL, LINES } from './instrumentation.ts'
 export type { Logger } from './logger.ts'
 export { noopLogger } from './noop-logger.ts'
 export { createRedactor, type Redactor } from './redaction/create-redactor.ts'

@@ -12,6 +12,8 @@ import {
 export const LINES = 'platform.logger.lines'
 /** Counter of lines that were lost because the destination took nothing and the buffer was full, or is gone. */
 export const DROPPED = 'platform.logger.dropped'
+/** Lines that wait in memory now; lost if the process is killed. */
+export const AT_RISK = 'platform.logger.at_risk'
 export const LEVEL = 'level'
 
 export interface SpanIds {
@@ -35,6 +37,7 @@ export function activeSpan(): SpanIds | undefined {
 export interface LineCounts {
   readonly linesByLevel: ReadonlyMap<string, number>
   readonly dropped: () => number
+  readonly atRisk: () => number
 }
 
 /** Reports counts when someone reads metrics; a line costs nothing more. Loggers come before the SDK, so the provider is looked at again. */
@@ -67,11 +70,15 @@ export class LoggerMetrics {
       for (const [level, count] of this.#counts.linesByLevel) result.observe(count, { [LEVEL]: level })
     }
     const onDropped: ObservableCallback = (result) => result.observe(this.#counts.dropped())
+    const atRisk = meter.createObservableUpDownCounter(AT_RISK, { unit: '{line}', description: 'Lines that wait for their destination' })
+    const onAtRisk: ObservableCallback = (result) => result.observe(this.#counts.atRisk())
+    atRisk.addCallback(onAtRisk)
     lines.addCallback(onLines)
     dropped.addCallback(onDropped)
     this.#remove = () => {
       lines.removeCallback(onLines)
       dropped.removeCallback(onDropped)
+      atRisk.removeCallback(onAtRisk)
     }
   }
 }

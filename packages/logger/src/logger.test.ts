@@ -57,6 +57,12 @@ describe('a line', () => {
     expect(texts[0]).toContain('truncated')
   })
 
+  it('keeps a type that an error has of its own beside its class', () => {
+    const { logger, lines } = kept()
+    logger.error(Object.assign(new SyntaxError('no JSON'), { type: 'entity.parse.failed', status: 400 }))
+    expect(lines()[0]!['err']).toMatchObject({ type: 'SyntaxError', _type: 'entity.parse.failed', status: 400 })
+  })
+
   it('leaves a mark wherever it cuts, also in child and context', () => {
     const many = Object.fromEntries(Array.from({ length: 150 }, (_, index) => [`k${index}`, index]))
     const long = Object.fromEntries(Array.from({ length: 50 }, (_, index) => [`k${index}`, Array.from({ length: 60 }, () => 'qqqqqqqq')]))

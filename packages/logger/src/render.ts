@@ -127,7 +127,10 @@ export class Renderer {
   errorExtras(error: Error, except?: ReadonlySet<string>): string {
     let out = ''
     for (const key of keysOf(error)) {
-      if (!aboutErrors.has(key) && !except?.has(key)) out += this.member(key, readMember(error, key))
+      if (except?.has(key)) continue
+      // Some libraries give their errors a `type` of their own.
+      if (key === 'type') out += this.member('_type', readMember(error, key))
+      else if (!aboutErrors.has(key)) out += this.member(key, readMember(error, key))
     }
     for (const key of ['cause', 'errors']) {
       if (hasMember(error, key) && !except?.has(key)) out += this.member(key, readMember(error, key))
