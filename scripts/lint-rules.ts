@@ -20,6 +20,8 @@ const sdks = ['@opentelemetry/sdk-trace', '@opentelemetry/sdk-metrics']
 const frameworks = ['express', 'fastify']
 const onlyTelemetry = 'Only telemetry imports an SDK; call @opentelemetry/api.'
 const onlyWeb = 'HTTP frameworks belong to nestjs, service/http and examples.'
+const onlyHolding =
+  'A timer that somebody awaits holds the process: pause of the kernel. Upkeep that nobody awaits: its background… functions.'
 const onlyArrows = 'Not an arrow of the map in docs/architecture.md: restate the shape instead.'
 
 interface Allowed {
@@ -27,12 +29,16 @@ interface Allowed {
   readonly sdk?: boolean
   readonly web?: boolean
   readonly nest?: boolean
+  /** Timers that may let the process end. */
+  readonly unref?: boolean
 }
 
-function imports({ siblings = [], sdk = false, web = false, nest = false }: Allowed): unknown {
+function imports({ siblings = [], sdk = false, web = false, nest = false, unref = false }: Allowed): unknown {
   const paths = [
     ...(web ? [] : frameworks.map((name) => ({ name, message: onlyWeb }))),
     ...(sdk ? [] : sdks.map((name) => ({ name, message: onlyTelemetry }))),
+    // Theirs take `ref: false`.
+    ...(unref ? [] : [{ name: 'node:timers/promises', importNames: ['setTimeout', 'setInterval'], message: onlyHolding }]),
   ]
   const exceptions = siblings.flatMap((name) => [`!@platform/${name}`, `!@platform/${name}/*`])
   const patterns = [
@@ -45,7 +51,12 @@ function imports({ siblings = [], sdk = false, web = false, nest = false }: Allo
 /** `scripts` starts examples and bench as programs; what they share is in `packages/stack`. */
 const without = (folder: string) => ['error', { patterns: [{ group: [`**/${folder}/**`], message: onlyArrows }] }]
 
-const block = (files: string, allowed: Allowed) => ({ files: [files], rules: { 'no-restricted-imports': imports(allowed) } })
+const noUnref = ['error', { property: 'unref', message: onlyHolding }]
+
+const block = (files: string, allowed: Allowed) => ({
+  files: [files],
+  rules: { 'no-restricted-imports': imports(allowed), ...(allowed.unref ? {} : { 'no-restricted-properties': noUnref }) },
+})
 
 const rules = {
   $schema: './node_modules/oxlint/configuration_schema.json',
@@ -62,7 +73,7 @@ const rules = {
     'typescript/consistent-type-imports': 'error',
     'vitest/no-focused-tests': 'error',
     'vitest/no-disabled-tests': 'error',
-    'no-restricted-imports': imports({}),
+    'no-restricted-imports': imports({ unref: true }),
     'oxc/no-async-endpoint-handlers': 'off',
     'typescript/unbound-method': 'off',
   },
@@ -78,7 +89,10 @@ const rules = {
     block('packages/service/src/http/**', { siblings: ['health', 'kernel'], web: true }),
     { files: ['examples/**', 'bench/**'], rules: { 'no-restricted-imports': without('scripts') } },
     { files: ['scripts/**'], rules: { 'no-restricted-imports': without('bench') } },
-    { files: ['packages/**/*.test.ts', 'packages/**/*.test-d.ts'], rules: { 'no-restricted-imports': 'off' } },
+    {
+      files: ['packages/**/*.test.ts', 'packages/**/*.test-d.ts', 'packages/**/*.fixture.ts'],
+      rules: { 'no-restricted-imports': 'off', 'no-restricted-properties': 'off' },
+    },
     { files: ['examples/orders-api/**'], rules: { 'typescript/consistent-type-imports': 'off' } },
   ],
 }

@@ -14,7 +14,7 @@ export interface HttpRequest {
   /** A larger answer rejects. */
   readonly maxBytes: number
   /** Does not hold the process: for those who wait for a change. */
-  readonly unref?: boolean | undefined
+  readonly isBackground?: boolean | undefined
 }
 
 export interface HttpAnswer {
@@ -28,7 +28,7 @@ export function ask(options: HttpRequest): Promise<HttpAnswer> {
   const { url, timeoutMs, signal } = options
   const late = () => new ConfigError('ERR_CONFIG_SOURCE', `no answer from ${url.host} within ${timeoutMs} ms`)
   const send = (attempt: AbortSignal): Promise<HttpAnswer> => exchange(options, attempt)
-  return options.unref === true ? withoutHold(timeoutMs, late, send, signal) : withDeadline(timeoutMs, late, send, signal)
+  return options.isBackground === true ? withoutHold(timeoutMs, late, send, signal) : withDeadline(timeoutMs, late, send, signal)
 }
 
 /** As `withDeadline`, for a request that nobody awaits. */
@@ -43,13 +43,13 @@ async function withoutHold<T>(ms: number, late: () => Error, work: (signal: Abor
   }
 }
 
-function exchange({ url, method, json, headers, unref, maxBytes }: HttpRequest, signal: AbortSignal): Promise<HttpAnswer> {
+function exchange({ url, method, json, headers, isBackground, maxBytes }: HttpRequest, signal: AbortSignal): Promise<HttpAnswer> {
   return new Promise((resolve, reject) => {
     const text = json === undefined ? undefined : JSON.stringify(json)
     const content = text === undefined ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) }
     const request = url.protocol === 'https:' ? httpsRequest : httpRequest
     const outgoing = request(url, { method: method ?? 'GET', agent: false, signal, headers: { ...content, ...headers } })
-    if (unref) outgoing.on('socket', (socket) => background(socket))
+    if (isBackground) outgoing.on('socket', (socket) => background(socket))
     outgoing.on('error', (cause: NodeJS.ErrnoException) => {
       const message = `no answer from ${url.host} (${cause.code ?? 'cut'})`
       reject(new ConfigError('ERR_CONFIG_SOURCE', message, { cause: foreignError(cause) }))

@@ -16,7 +16,7 @@ export interface VaultAddress {
 
 interface RequestOptions {
   signal?: AbortSignal | undefined
-  unref?: boolean | undefined
+  isBackground?: boolean | undefined
 }
 
 export interface VaultClient {
@@ -43,8 +43,8 @@ export function vaultClient(address: VaultAddress, token: Credential): VaultClie
   })
 
   return {
-    async read({ signal, unref } = {}) {
-      const { status, body } = await ask({ url: target, headers: await headers(), signal, unref, ...limits })
+    async read({ signal, isBackground } = {}) {
+      const { status, body } = await ask({ url: target, headers: await headers(), signal, isBackground, ...limits })
       if (status === 404) return undefined
       if (status !== 200) throw refusal(status)
       const { data, metadata } = secretOf(body)

@@ -42,7 +42,7 @@ export function consulKv(options: ConsulKvOptions): Source {
 
   const fetchEntries = async (
     query: Record<string, string>,
-    limits: { signal: AbortSignal | undefined; timeoutMs: number; unref: boolean },
+    limits: { signal: AbortSignal | undefined; timeoutMs: number; isBackground: boolean },
   ): Promise<{ entries: readonly Entry[]; index: number }> => {
     const headers = token === undefined ? {} : { 'x-consul-token': await revealCredential(token) }
     const path = `/v1/kv/${prefix.split('/').map(encodeURIComponent).join('/')}/`
@@ -62,7 +62,7 @@ export function consulKv(options: ConsulKvOptions): Source {
     name: `consul:${prefix}`,
     remote: true,
     async read(readOptions) {
-      const { entries } = await fetchEntries({}, { signal: readOptions.signal, timeoutMs: answerMs * 2, unref: false })
+      const { entries } = await fetchEntries({}, { signal: readOptions.signal, timeoutMs: answerMs * 2, isBackground: false })
       known = fingerprint(entries)
       const settings = entries.filter(({ Key }) => !Key.endsWith('/'))
       if (settings.length === 0 && !optional)
@@ -79,7 +79,7 @@ export function consulKv(options: ConsulKvOptions): Source {
             const query: Record<string, string> = index > 0 ? { index: String(index), wait: `${waitMs}ms` } : {}
             const timeoutMs = index > 0 ? Math.round(waitMs * 1.1) + answerMs : answerMs
             const startedAt = performance.now()
-            const found = await fetchEntries(query, { signal: ended.signal, timeoutMs, unref: true })
+            const found = await fetchEntries(query, { signal: ended.signal, timeoutMs, isBackground: true })
             // An index that went back counts from the beginning again.
             index = found.index < index ? 0 : found.index
             delayMs = 100

@@ -44,7 +44,7 @@ export function vaultKv(options: VaultKvOptions): Source {
           await backgroundPause(jittered(pollMs), ended.signal)
           if (ended.signal.aborted) return
           try {
-            const found = await client.read({ signal: ended.signal, unref: true })
+            const found = await client.read({ signal: ended.signal, isBackground: true })
             const now = found && fingerprint(found.data)
             if (known === undefined || now === known) continue
             known = now ?? known
