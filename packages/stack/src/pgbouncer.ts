@@ -1,7 +1,7 @@
 import { chmodSync, chownSync, mkdtempSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { pause } from '@platform/kernel'
 import { unprivilegedAccount } from './account.ts'
 import { canInstall, installPackages } from './debian.ts'
 import { StackError } from './errors.ts'
@@ -71,7 +71,7 @@ async function answers(url: string): Promise<void> {
       return
     } catch (cause) {
       if (performance.now() > deadline) throw new StackError('ERR_STACK_TIMEOUT', 'PgBouncer does not answer', { cause })
-      await sleep(50)
+      await pause(50)
     }
   }
 }
