@@ -9,15 +9,15 @@ import type { Findings } from './entry.ts'
 /** The store's default. */
 const limit = 20
 
-/** Letters and decimal digits are so for every PostgreSQL; whether `³` is a sign or a part of its word depends on version and locale. */
-const runsOf = (text: string): string[] => text.toLowerCase().match(/[\p{L}\p{Nd}]+/gu) ?? []
+/** What else is a letter or a figure depends on PostgreSQL's locale: in some, "Alien³" is found by "alien". */
+const runsOf = (text: string): string[] => text.toLowerCase().match(/[a-z0-9]+/g) ?? []
 /** Words that stand between spaces, with signs at most around them. */
 const plainWords = (title: string): string[] =>
   title
     .toLowerCase()
     .split(/\s+/)
-    .map((word) => word.replaceAll(/^[("'¡¿]+|[)"'!?,.:;]+$/g, ''))
-    .filter((word) => /^[\p{L}\p{Nd}]+$/u.test(word))
+    .map((word) => word.replaceAll(/^[("']+|[)"'!?,.:;]+$/g, ''))
+    .filter((word) => /^[a-z0-9]+$/.test(word))
 
 export interface Index {
   readonly films: readonly Film[]
