@@ -43,14 +43,14 @@ export function program(entry: Record<string, string>): Options {
 /** The sources that `exports` and `bin` stand for, by the path of what is built from them: `{ 'drivers/redis': 'src/drivers/redis.ts' }`. */
 function entryPoints(): Record<string, string> {
   const { exports, bin = {} } = JSON.parse(readFileSync('package.json', 'utf8')) as {
-    exports: Record<string, { default: string }>
+    exports: Record<string, { types: string }>
     bin?: Record<string, string>
   }
-  const built = [...Object.values(exports).map((target) => target.default), ...Object.values(bin)]
+  const built = [...Object.values(exports).map((target) => target.types), ...Object.values(bin)]
   return Object.fromEntries(
     built.map((file) => {
-      const name = /^\.\/dist\/(.+)\.js$/.exec(file)?.[1]
-      if (!name) throw new Error(`package.json: ${file} is not ./dist/<path of the source>.js`)
+      const name = /^\.\/dist\/(.+?)\.(?:d\.ts|js)$/.exec(file)?.[1]
+      if (!name) throw new Error(`package.json: ${file} is not ./dist/<path of the source>, .d.ts or .js`)
       return [name, `src/${name}.ts`]
     }),
   )
@@ -60,7 +60,7 @@ function entryPoints(): Record<string, string> {
 function tidyJavaScript(): void {
   for (const file of globSync('dist/**/*.js')) {
     const code = readFileSync(file, 'utf8')
-    writeFileSync(file, code.replaceAll(/^\/\/ \S*\/kernel\/dist\/\S+$/gm, '// bundled'))
+    writeFileSync(file, code.replaceAll(/^\/\/ \S*\/kernel\/src\/\S+$/gm, '// bundled'))
     const map = JSON.parse(readFileSync(`${file}.map`, 'utf8')) as { sources: string[]; sourcesContent?: (string | null)[] }
     if (!map.sources.some((source) => kernelSource.test(source))) continue
     map.sourcesContent = map.sources.map((source) =>
