@@ -88,7 +88,13 @@ async function instance(url: string, source: ReturnType<typeof file>) {
     {
       open: (next, { signal }) => open(next, signal),
       use(pool) {
-        state.draining.push(state.pool.close({ timeoutMs: 10_000 }))
+        const old = state.pool
+        // Who waits for a connection of the old pool is served before it closes.
+        const leadOut = async () => {
+          await old.drain!({ signal: AbortSignal.timeout(10_000) }).catch(() => {})
+          await old.close()
+        }
+        state.draining.push(leadOut())
         state.pool = pool
       },
       discard: (pool) => pool.close(),
