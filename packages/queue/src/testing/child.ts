@@ -9,6 +9,13 @@ export interface Child {
   kill(): Promise<void>
 }
 
+const running = new Set<Child>()
+
+/** For the end of each test: one that failed would leave its processes behind, and the run would never end. */
+export async function endChildren(): Promise<void> {
+  await Promise.all([...running].map((child) => child.kill()))
+}
+
 /** Runs a file of this folder in a process of its own, from source. */
 export function startChild(file: string, ...args: string[]): Child {
   const child = spawn(process.execPath, ['--conditions=@platform/source', join(import.meta.dirname, file), ...args], {
@@ -16,7 +23,7 @@ export function startChild(file: string, ...args: string[]): Child {
   })
   const lines: string[] = []
   createInterface({ input: child.stdout }).on('line', (line) => lines.push(line))
-  return {
+  const started: Child = {
     process: child,
     lines,
     async kill() {
@@ -26,4 +33,7 @@ export function startChild(file: string, ...args: string[]): Child {
       await exited
     },
   }
+  running.add(started)
+  child.once('exit', () => running.delete(started))
+  return started
 }

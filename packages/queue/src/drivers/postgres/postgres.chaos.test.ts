@@ -2,7 +2,7 @@ import { createDbPool, type DbPool } from '@platform/db-pool'
 import { faultProxy, startPostgres } from '@platform/stack'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { createBroker, type Broker } from '../../index.ts'
-import { startChild } from '../../testing/child.ts'
+import { endChildren, startChild } from '../../testing/child.ts'
 import { consumeSales, outOfOrder, publishSales, soldNumbers } from '../../testing/outage.ts'
 import { feedPoison } from '../../testing/poison.ts'
 import { sold } from '../../testing/sold.ts'
@@ -28,6 +28,7 @@ describe('postgres driver under faults', { timeout: 180_000 }, () => {
     db = createDbPool({ url: server.url, maxSize: 12 })
   })
   afterEach(async () => {
+    await endChildren()
     await Promise.all(brokers.map((made) => made.close({ timeoutMs: 5_000 })))
     brokers = []
     await db.query('drop schema if exists platform_queue cascade')

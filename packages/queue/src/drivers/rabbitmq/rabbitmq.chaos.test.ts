@@ -2,7 +2,7 @@ import { createDbPool, type DbPool } from '@platform/db-pool'
 import { faultProxy, startPostgres, startRabbitmq } from '@platform/stack'
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
 import { createBroker, type Broker } from '../../index.ts'
-import { startChild } from '../../testing/child.ts'
+import { endChildren, startChild } from '../../testing/child.ts'
 import { consumeSales, publishSales, soldNumbers } from '../../testing/outage.ts'
 import { feedPoison } from '../../testing/poison.ts'
 import { sold } from '../../testing/sold.ts'
@@ -27,6 +27,7 @@ describe('rabbitmq driver under faults', { timeout: 240_000 }, () => {
     db = createDbPool({ url: database.url, maxSize: 12 })
   })
   afterEach(async () => {
+    await endChildren()
     await Promise.all(brokers.map((made) => made.close({ timeoutMs: 5_000 })))
     brokers = []
     await db.query('drop table if exists sales, platform_inbox')
@@ -39,6 +40,8 @@ describe('rabbitmq driver under faults', { timeout: 240_000 }, () => {
   it('loses nothing and does nothing twice when the broker is killed', async () => {
     const total = 300
     await consumeSales(broker(), db, false)
+    // RabbitMQ writes a new quorum queue's metadata seconds after it was declared; what a clean end has written outlives a kill.
+    await server.restart()
     let back: Promise<void> | undefined
     await publishSales(broker(), total, () => {
       back = server.kill().then(() => server.restart())
