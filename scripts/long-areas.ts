@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { type Addresses, checkPublishedLong } from './published/check.ts'
 import { floorSuites } from './published/floors.ts'
-import { command, type StepResult, step } from './step.ts'
+import { type Counts, command, type StepResult, step } from './step.ts'
 import { hasSuite, packages, suite } from './suites.ts'
 
 interface Servers {
@@ -15,8 +15,7 @@ interface Servers {
 
 type Area = (servers: Servers) => Promise<StepResult[]>
 
-export const demo = (...args: string[]): (() => Promise<{ passed: number; failed: number }>) =>
-  command(process.execPath, ['scripts/demo.ts', ...args])
+export const demo = (...args: string[]): (() => Promise<Counts>) => command(process.execPath, ['scripts/demo.ts', ...args])
 
 /** What `test:long` runs, by the name that chooses it: the long suite of a package, what people install, the books under every failure. */
 const areas: Readonly<Record<string, Area>> = {

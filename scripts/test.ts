@@ -9,8 +9,8 @@ import { allowInstalls } from './allow-installs.ts'
 import { chooseAreas, demo, runArea } from './long-areas.ts'
 import { bin, requirePinnedNode, root } from './pinned-node.ts'
 import { checkPublished } from './published/check.ts'
-import { command, type StepResult, step } from './step.ts'
-import { suite } from './suites.ts'
+import { type Counts, command, type StepResult, step } from './step.ts'
+import { suite, suiteWithSecondTry } from './suites.ts'
 
 requirePinnedNode()
 allowInstalls()
@@ -35,7 +35,7 @@ const shared = {
   PLATFORM_CONSUL_URL: consul.url,
 }
 /** Its last line carries its counts. */
-async function testCompose(): Promise<{ passed: number; failed: number }> {
+async function testCompose(): Promise<Counts> {
   const child = spawn(process.execPath, ['--conditions=@platform/source', 'scripts/test-compose.ts'], {
     cwd: root,
     stdio: ['inherit', 'pipe', 'inherit'],
@@ -67,7 +67,7 @@ if (areas) {
   steps.push(await step('build', command(bin('turbo'), ['run', 'build', '--output-logs=errors-only'])))
   steps.push(await step('public surface', command(process.execPath, ['scripts/check-surface.ts'])))
   steps.push(await step('unit and integration', suite('test', shared, ['--concurrency=2'])))
-  steps.push(await step('chaos', suite('chaos', shared, ['--concurrency=1'])))
+  steps.push(await step('chaos', suiteWithSecondTry('chaos', shared, ['--concurrency=1'])))
   steps.push(await step('publish', () => checkPublished(addresses)))
   steps.push(await step('demo embedded', demo('--orders', '200', '--mode', 'embedded')))
   steps.push(await step('demo native', demo('--orders', '200', '--mode', 'native')))
@@ -96,6 +96,12 @@ for (const { name, durationMs, ...counts } of steps) {
   console.log(
     `${counts.failed ? 'FAIL' : ' ok '} ${name.padEnd(40)} ${(durationMs / 1000).toFixed(1).padStart(7)} s  ${counts.passed} passed, ${counts.failed} failed`,
   )
+}
+// Once more, and last: a log that is cut off at its beginning still tells what failed.
+for (const { name, failed: count, reasons = [], flaky = [] } of steps) {
+  for (const reason of flaky) console.log(`\n── flaky: ${name}: failed, and passed when run again\n${reason.slice(0, 2_000)}`)
+  if (count > 0 && reasons.length === 0) console.log(`\n── failed: ${name}: see its output above`)
+  for (const reason of reasons) console.log(`\n── failed: ${name}\n${reason.slice(0, 2_000)}`)
 }
 process.exitCode = failed === 0 ? 0 : 1
 await servers.disposeAsync()

@@ -1,5 +1,6 @@
 import { execFile, type ExecFileOptions } from 'node:child_process'
 import { promisify } from 'node:util'
+import type { Counts } from '../step.ts'
 
 const run = promisify(execFile)
 
@@ -15,13 +16,8 @@ export async function execute(
 /** One named check of a gate: runs it, counts it, tells of a failure with all its output. */
 export type Check = (name: string, work: () => unknown) => Promise<void>
 
-export interface Counts {
-  passed: number
-  failed: number
-}
-
 export function counting(): { check: Check; counts: Counts } {
-  const counts = { passed: 0, failed: 0 }
+  const counts = { passed: 0, failed: 0, reasons: [] as string[] }
   const check: Check = async (name, work) => {
     try {
       await work()
@@ -29,7 +25,9 @@ export function counting(): { check: Check; counts: Counts } {
     } catch (error) {
       counts.failed++
       const { message, stdout, stderr } = error as Error & { stdout?: string; stderr?: string }
-      console.error(`FAIL ${name}: ${message}\n${stdout ?? ''}${stderr ?? ''}`)
+      const reason = `${name}: ${message}\n${stdout ?? ''}${stderr ?? ''}`
+      counts.reasons.push(reason)
+      console.error(`FAIL ${reason}`)
     }
   }
   return { check, counts }

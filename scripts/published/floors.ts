@@ -4,7 +4,8 @@ import { parse, parseDocument } from 'yaml'
 import { copyRepository } from '../local-registry.ts'
 import { bin } from '../pinned-node.ts'
 import { run, type StepResult, step } from '../step.ts'
-import { type Counts, execute } from './checks.ts'
+import type { Counts } from '../step.ts'
+import { execute } from './checks.ts'
 
 /** Where a suite needs more than the floor of a library, for itself: its own SDK, not the package, asks for it. */
 const suitesNeed: Readonly<Record<string, string>> = { '@opentelemetry/api': '1.10.0' }

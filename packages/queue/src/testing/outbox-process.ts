@@ -1,4 +1,4 @@
-/** A process that sells films as fast as it can through an outbox and prints each sale that is committed: killed by the chaos test. */
+/** A process that sells films through an outbox, prints each sale that is committed, and then only publishes: killed by the chaos test. */
 import pg from 'pg'
 import { createBroker } from '../broker.ts'
 import { postgres } from '../drivers/postgres.ts'
@@ -6,7 +6,7 @@ import { createOutbox } from '../outbox.ts'
 import type { Database } from '../shapes.ts'
 import { sold } from './sold.ts'
 
-const [url, first, ordered] = process.argv.slice(2) as [string, string, string]
+const [url, first, count, ordered] = process.argv.slice(2) as [string, string, string, string]
 const pool = new pg.Pool({ connectionString: url, max: 5 })
 const db: Database = {
   query: (text, values) => pool.query(text, values as unknown[]),
@@ -28,7 +28,7 @@ const db: Database = {
 const broker = createBroker({ driver: postgres({ url }), service: 'seller' })
 const outbox = createOutbox({ db, broker, ordered: ordered === 'true', pollIntervalMs: 50 })
 await outbox.ready()
-for (let n = Number(first); ; n += 1) {
+for (let n = Number(first); n < Number(first) + Number(count); n += 1) {
   await db.transaction((tx) => outbox.add(tx, sold, { film: `film-${n % 5}`, n }, { id: `sale-${n}` }))
   process.stdout.write(`${n}\n`)
 }
