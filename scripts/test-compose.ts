@@ -137,6 +137,7 @@ async function passwords(): Promise<string> {
   const catalog = key('catalog_db_password')
   const psql = (user: string, password: string, database: string) =>
     `PGPASSWORD=${password} psql --host 127.0.0.1 --username ${user} --dbname ${database} --command 'select 1'`
+  const consulAs = (token: string) => `CONSUL_HTTP_TOKEN_FILE= CONSUL_HTTP_TOKEN=${token}`
   return must(
     [
       ...(mode === 0o700 ? [] : [`the folder's mode is ${mode.toString(8)}`]),
@@ -153,6 +154,19 @@ async function passwords(): Promise<string> {
         'rabbitmq',
         'rabbitmqctl --silent list_users | grep -vwE "catalog|orders|fulfilment|user" || echo none',
         /^none$/,
+      )),
+      ...(await refused('Consul tells a stranger a setting', 'consul', `${consulAs('')} consul kv get film-store/shop/currency`, /403/)),
+      ...(await refused(
+        'catalog changes settings',
+        'consul',
+        `${consulAs(key('catalog_consul_token'))} consul kv put film-store/shop/currency EUR`,
+        /403/,
+      )),
+      ...(await refused(
+        'orders announces itself as catalog-api',
+        'consul',
+        `${consulAs(key('orders_consul_token'))} consul services register -name catalog-api`,
+        /403/,
       )),
       ...(await refused('RabbitMQ takes guest', 'rabbitmq', 'rabbitmqctl authenticate_user guest guest', /[Ee]rror/)),
     ],
@@ -258,7 +272,7 @@ async function everything(): Promise<void> {
   await check('all healthy', async () => {
     const found = await composeContainers(project)
     const ill = found.filter((each) => !isWell(each)).map(({ Service, State, Health }) => `${Service} is ${State} ${Health}`)
-    return must(found.length === 13 ? ill : [...ill, `${found.length} containers, not 13`], `${found.length} containers`)
+    return must(found.length === 14 ? ill : [...ill, `${found.length} containers, not 14`], `${found.length} containers`)
   })
   await check('a customer is served through nginx', async () => {
     const answer = await fetch(`http://127.0.0.1:${env.FILM_STORE_PORT}/films/1`)

@@ -27,6 +27,7 @@ export const settings = defineConfig({
       .optional()
       .describe('Where this instance registers; without it callers know it by configuration')
       .meta({ reload: 'restart' }),
+    consulToken: secret(z.string()).optional().describe('What Consul lets this service do').meta({ reload: 'restart' }),
   }),
 })
 

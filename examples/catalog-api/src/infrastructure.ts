@@ -34,7 +34,10 @@ export function connect(config: Config<Settings>) {
     logger,
   })
   const broker = createBroker({ driver: queueDriver(current.queue), service: name, inbound: [telemetry.inbound], logger })
-  const discovery = createDiscovery({ registry: current.consulUrl ? consul({ url: current.consulUrl }) : staticInstances({}), logger })
+  const discovery = createDiscovery({
+    registry: current.consulUrl ? consul({ url: current.consulUrl, token: current.consulToken?.reveal() }) : staticInstances({}),
+    logger,
+  })
   const inbound: InboundHook[] = [
     telemetry.inbound,
     logContextHook,

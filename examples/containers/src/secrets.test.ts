@@ -48,4 +48,13 @@ describe('the secrets', () => {
       expect([username, tags, kept.subarray(4).equals(hash)]).toEqual([name, '', true])
     }
   })
+
+  it('close Consul to whoever has no token, with the token of the commands inside as the first', () => {
+    writeSecrets(folder)
+    const token = read('consul_management_token')
+    expect(JSON.parse(read('consul_acl'))).toEqual({
+      acl: { enabled: true, default_policy: 'deny', tokens: { master: token, agent: token } },
+    })
+    expect(new Set([token, read('catalog_consul_token'), read('orders_consul_token')]).size).toBe(3)
+  })
 })

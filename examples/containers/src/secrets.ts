@@ -1,4 +1,4 @@
-import { createHash, randomBytes } from 'node:crypto'
+import { createHash, randomBytes, randomUUID } from 'node:crypto'
 import { chmodSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { dockerFolder } from './project.ts'
@@ -34,6 +34,11 @@ export function rabbitmqDefinitions(passwords: ReadonlyMap<string, string>): str
   })
 }
 
+/** Nothing without a token. The name of the first one is that of Consul before 1.11, which later ones still take. */
+function consulAcl(management: string): string {
+  return JSON.stringify({ acl: { enabled: true, default_policy: 'deny', tokens: { master: management, agent: management } } })
+}
+
 /**
  * Draws every password once; returns true when it did. The containers' users differ from the owner of the files,
  * so the files are readable and it is the folder that keeps other users of this machine out.
@@ -50,6 +55,7 @@ export function writeSecrets(folder: string): boolean {
   })
   const redis = draw()
   const queues = new Map(services.map((name) => [name, draw()]))
+  const management = randomUUID()
   const files = [
     ['postgres_password', draw()],
     ...databases,
@@ -58,6 +64,10 @@ export function writeSecrets(folder: string): boolean {
     ['redis_auth', `requirepass ${redis}\n`],
     ['redis_password', redis],
     ['redis_url', `redis://:${redis}@redis:6379`],
+    ['consul_management_token', management],
+    ['consul_acl', consulAcl(management)],
+    ['catalog_consul_token', randomUUID()],
+    ['orders_consul_token', randomUUID()],
     ['complete', ''],
   ] as const
   // What belongs together came together, so what a newer version needs besides is drawn alone.

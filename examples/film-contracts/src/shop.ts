@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { type Config, file, type Source } from '@platform/config'
 import { consulKv } from '@platform/config/consul'
 import { flags } from '@platform/config/flags'
@@ -23,8 +24,14 @@ export const followedSettings = {
 /** Where settings come from that change while a service runs: a file, or Consul. Both are found by variables alone, before anything is loaded. */
 export function followedSources(prefix: string): [weak: Source[], strong: Source[]] {
   const path = process.env[`${prefix}_SETTINGS_FILE`]
-  const consul = process.env[`${prefix}_CONSUL_URL`]
-  return [path ? [file(path, { optional: true })] : [], consul ? [consulKv({ url: consul, prefix: 'film-store', optional: true })] : []]
+  const url = process.env[`${prefix}_CONSUL_URL`]
+  const token = consulToken(prefix)
+  return [path ? [file(path, { optional: true })] : [], url ? [consulKv({ url, token, prefix: 'film-store', optional: true })] : []]
+}
+
+function consulToken(prefix: string): string | undefined {
+  const path = process.env[`${prefix}_CONSUL_TOKEN_FILE`]
+  return path ? readFileSync(path, 'utf8').trimEnd() : process.env[`${prefix}_CONSUL_TOKEN`]
 }
 
 /** What stands beside a price. A promotion is a label: prices are those of the catalog. */

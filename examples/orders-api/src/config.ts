@@ -1,6 +1,6 @@
 import { accessLogSetting, commonSettings, httpSettings } from '@film-store/film-contracts'
 import { followedSettings, followedSources } from '@film-store/film-contracts/shop'
-import { args, type Config, defineConfig, dotenv, env } from '@platform/config'
+import { args, type Config, defineConfig, dotenv, env, secret } from '@platform/config'
 import { z } from 'zod'
 
 export const prefix = 'ORDERS'
@@ -23,6 +23,7 @@ export const settings = defineConfig({
       .optional()
       .describe('Where catalog-api is looked up, and where this instance registers')
       .meta({ reload: 'restart' }),
+    consulToken: secret(z.string()).optional().describe('What Consul lets this service do').meta({ reload: 'restart' }),
   }),
 })
 

@@ -33,7 +33,9 @@ export function connect(config: Config<Settings>) {
     logger,
   })
   const discovery = createDiscovery({
-    registry: current.consulUrl ? consul({ url: current.consulUrl }) : staticInstances({ 'catalog-api': current.catalog.urls }),
+    registry: current.consulUrl
+      ? consul({ url: current.consulUrl, token: current.consulToken?.reveal() })
+      : staticInstances({ 'catalog-api': current.catalog.urls }),
     logger,
   })
   const catalog = discovery.client('catalog-api', {
