@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { isOpenToAll, unprivilegedAccount } from './account.ts'
 import { asOnTheMachine } from './container-program.ts'
-import { isDebian, unpackConsul, unpackedConsul } from './debian.ts'
+import { bullseyeConsul, isDebian, unpack, unpacked } from './debian.ts'
 import { findServer, type Found } from './find-server.ts'
 import { images } from './images.ts'
 import { launch } from './launch.ts'
@@ -43,15 +43,15 @@ export async function startConsul(options: ConsulOptions = {}): Promise<Server> 
   const find = () => {
     const program = findExecutable('consul')
     if (program !== undefined) return { program, origin: `machine (${program})` }
-    const unpacked = unpackedConsul()
-    return unpacked === undefined ? undefined : { program: unpacked, origin: `Debian bullseye (${unpacked})` }
+    const bullseye = unpacked(bullseyeConsul)
+    return bullseye === undefined ? undefined : { program: bullseye, origin: `Debian bullseye (${bullseye})` }
   }
-  const unpack = async () => {
-    const program = await unpackConsul(resolved)
+  const install = async () => {
+    const program = await unpack(bullseyeConsul, resolved)
     return { program, origin: `Debian bullseye (${program})` }
   }
   const found = await findServer(
-    { what: 'Consul', variable: consulVariable, program: 'consul', image: images.consul, find, install: isDebian() ? unpack : undefined },
+    { what: 'Consul', variable: consulVariable, program: 'consul', image: images.consul, find, install: isDebian() ? install : undefined },
     resolved,
   )
   return launch(consulPlan(found), resolved)

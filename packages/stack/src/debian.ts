@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { accessSync, closeSync, constants, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir, userInfo } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { withDeadline } from '@platform/kernel'
 import { onMachine, StackError } from './errors.ts'
@@ -54,23 +54,40 @@ export async function installPackages(
   await runScript('install-packages.sh', [places.policy, places.lock, ...packages], `installing ${packages.join(', ')}`, options)
 }
 
-const consulFolder = 'consul-bullseye'
-const consulProgram = join(consulFolder, 'usr/bin/consul')
 /** Root's, where the machine's other users find what it has unpacked. */
 const sharedCache = '/var/cache/platform-stack'
 
-/** What `unpackConsul` has left here, called by this user or by root. */
-export function unpackedConsul(): string | undefined {
-  return [cacheFolder(), sharedCache].map((folder) => join(folder, consulProgram)).find((program) => existsSync(program))
+/** A program of another suite of Debian. */
+export interface OtherSuite {
+  /** Of the cache folder; another version gets another one. */
+  folder: string
+  suite: string
+  /** Path in the packages. */
+  program: string
+  /** As apt-get takes them: `name=version` pins one. With libc6 among them the program runs with the C library of its suite. */
+  packages: readonly string[]
 }
 
-/** Consul left Debian after bullseye; its package is fetched from there, its signature checked, and unpacked without being installed. */
-export async function unpackConsul(options: ResolvedStartOptions): Promise<string> {
-  const folder = join(cacheFolder(), consulFolder)
-  options.onProgress('unpacking consul from Debian bullseye (nothing is installed)')
-  onMachine('making a folder for consul', () => mkdirSync(cacheFolder(), { recursive: true, mode: 0o755 }))
-  await runScript('unpack-consul.sh', [folder], 'unpacking consul', options)
-  return join(cacheFolder(), consulProgram)
+/** Consul left Debian after bullseye. */
+export const bullseyeConsul: OtherSuite = {
+  folder: 'consul-bullseye',
+  suite: 'bullseye',
+  program: 'usr/bin/consul',
+  packages: ['consul'],
+}
+
+/** What `unpack` has left here, called by this user or by root. */
+export function unpacked({ folder, program }: OtherSuite): string | undefined {
+  return [cacheFolder(), sharedCache].map((cache) => join(cache, folder, program)).find((file) => existsSync(file))
+}
+
+/** Fetched from the mirror that apt uses, signatures checked, and unpacked without being installed; returns the program. */
+export async function unpack({ folder, suite, program, packages }: OtherSuite, options: ResolvedStartOptions): Promise<string> {
+  const name = basename(program)
+  options.onProgress(`unpacking ${name} from Debian ${suite} (nothing is installed)`)
+  onMachine(`making a folder for ${name}`, () => mkdirSync(cacheFolder(), { recursive: true, mode: 0o755 }))
+  await runScript('unpack-packages.sh', [join(cacheFolder(), folder), suite, program, ...packages], `unpacking ${name}`, options)
+  return join(cacheFolder(), folder, program)
 }
 
 const installTimeoutMs = 600_000

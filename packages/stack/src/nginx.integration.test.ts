@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { startNginx } from './nginx.ts'
+import { findNginx, nginxAt } from './nginx-program.ts'
 import { isAlive, processTree } from './process-tree.ts'
 
 const says = (text: string) => `server { listen {{listen}}; location / { return 200 '${text}'; } }`
@@ -58,6 +59,19 @@ describe('startNginx', () => {
     await expect.poll(() => read(server.url)).toBe('third')
     await server.reload() // reads the same again
     await expect.poll(() => read(server.url)).toBe('third')
+  })
+
+  it('runs one that follows a name server where it can be had, and the one that is named', { timeout: 120_000 }, async () => {
+    const lines: string[] = []
+    const found = await findNginx({ onProgress: (line) => lines.push(line) })
+    const [major = 0, minor = 0] = found.version.split('.').map(Number)
+    const follows = `upstream a { zone a 64k; server films.example service=http resolve; } resolver 127.0.0.1:9; ${says('found')}`
+    // Either it is new, or a line said that it is older.
+    expect(lines.some((line) => line.includes('of this machine is used'))).toBe(major * 1000 + minor < 1028)
+    await using server = await startNginx({ config: lines.length === 0 ? follows : says('found'), program: found.program })
+    expect(server.version).toBe(found.version)
+    expect(await read(server.url)).toBe('found')
+    expect(() => nginxAt(process.execPath)).toThrow(expect.objectContaining({ code: 'ERR_STACK_MISSING' }))
   })
 
   it('needs a place to listen on', async () => {

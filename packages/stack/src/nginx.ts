@@ -3,12 +3,9 @@ import { join } from 'node:path'
 import { pause } from '@platform/kernel'
 import { unprivilegedAccount } from './account.ts'
 import { asOnTheMachine } from './container-program.ts'
-import { canInstall, installPackages } from './debian.ts'
 import { StackError } from './errors.ts'
-import { findServer } from './find-server.ts'
-import { images } from './images.ts'
 import { launch } from './launch.ts'
-import { findExecutable } from './locate.ts'
+import { nginxAt, nginxOrImage } from './nginx-program.ts'
 import { askState, nginxText, stateSocket } from './nginx-text.ts'
 import { resolveStartOptions, type StartOptions, wrong } from './options.ts'
 import type { Plan, Site } from './plan.ts'
@@ -18,6 +15,8 @@ import type { Server } from './server.ts'
 export interface NginxOptions extends StartOptions {
   /** What stands in `http { }`. `{{listen}}` becomes the address and port to listen on; other addresses are taken as they are. */
   config: string
+  /** Path of the nginx to run. Default: as `findNginx` finds it, or a container. */
+  program?: string | undefined
 }
 
 export interface NginxServer extends Server {
@@ -33,25 +32,17 @@ const pollIntervalMs = 25
 
 /** An nginx of one's own. It sees this machine's loopback interface in a container too, so its upstreams may be there. */
 export async function startNginx(options: NginxOptions): Promise<NginxServer> {
-  const resolved = resolveStartOptions(options, ['config'])
+  const resolved = resolveStartOptions(options, ['config', 'program'])
   checkConfig(options.config)
-  const find = () => findExecutable('nginx')
-  const install = async () => {
-    await installPackages(['nginx'], resolved)
-    return find()
-  }
-  const found = await findServer(
-    { what: 'nginx', program: 'nginx', image: images.nginx, find, install: canInstall() ? install : undefined },
-    resolved,
-  )
+  const { programs, image } = options.program === undefined ? await nginxOrImage(resolved) : { programs: nginxAt(options.program) }
   const account = unprivilegedAccount()
   let config = options.config
   let generation = 1
 
   const program = (site: Site, args: string[]): Program => {
     const { folder, env } = site
-    const own = { command: found.programs ?? 'nginx', args: ['-p', folder, ...args], env, cwd: folder, account }
-    return found.image ? asOnTheMachine(site, found.image, own) : own
+    const own = { command: programs?.program ?? 'nginx', args: ['-p', folder, ...args], env, cwd: folder, account }
+    return image ? asOnTheMachine(site, image, own) : own
   }
   const check = async (site: Site, text: string) => {
     const draft = site.write('draft.conf', nginxText(text, generation, site))
@@ -64,7 +55,7 @@ export async function startNginx(options: NginxOptions): Promise<NginxServer> {
   const put = (site: Site) => site.write('nginx.conf', nginxText(config, generation, site))
   const plan: Plan = {
     name: 'nginx',
-    origin: found.image ? `container (${found.image.name})` : `machine (${found.programs})`,
+    origin: image ? `container (${image.name})` : programs.origin,
     account,
     stopSignal: 'SIGQUIT',
     partingMs: 500, // it waits for clients that keep their connections
