@@ -1,8 +1,9 @@
 /** Files that a table or the schemas of the services give: compared byte by byte, or written with `--write`. */
 import { spawnSync } from 'node:child_process'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { lintRules, lintRulesFile } from './lint-rules.ts'
+import { metricRegistry, registryFile } from './metrics/registry.ts'
 import { publishedManifests, readManifest, repositoryUrl, withIdentity } from './package-identity.ts'
 import { bin, root } from './pinned-node.ts'
 
@@ -31,13 +32,14 @@ function compare(file: string, text: string, from: string): void {
     encoding: 'utf8',
   })
   if (write) writeFileSync(join(root, file), stdout)
-  else if (readFileSync(join(root, file), 'utf8') !== stdout) {
+  else if (!existsSync(join(root, file)) || readFileSync(join(root, file), 'utf8') !== stdout) {
     console.error(`${file} is not what ${from} gives\nwrite it with: node scripts/check-generated.ts --write`)
     process.exitCode = 1
   }
 }
 
 compare(lintRulesFile, lintRules, 'scripts/lint-rules.ts')
+compare(registryFile, metricRegistry(), 'the code and the pages of the packages')
 for (const file of publishedManifests()) {
   const text = readFileSync(join(root, file), 'utf8')
   const manifest = `${JSON.stringify(withIdentity(readManifest(file), file, repositoryUrl()), null, 2)}\n`

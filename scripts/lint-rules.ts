@@ -14,6 +14,7 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
   service: ['health'],
   nestjs: ['*'],
   stack: [],
+  metrics: [],
 }
 
 const sdks = ['@opentelemetry/sdk-trace', '@opentelemetry/sdk-metrics']

@@ -153,7 +153,7 @@ async function passwords(): Promise<string> {
         'RabbitMQ has another user than those of the services',
         'rabbitmq',
         'rabbitmqctl --silent list_users | grep -vwE "catalog|orders|fulfilment|user" || echo none',
-        /^none$/,
+        /^none\s*$/,
       )),
       ...(await refused('Consul tells a stranger a setting', 'consul', `${consulAs('')} consul kv get film-store/shop/currency`, /403/)),
       ...(await refused(
