@@ -236,7 +236,7 @@ export class Renderer {
         out += this.#take(`,"${more} ${size - index} more"`)
         break
       }
-      out += `,${this.#redaction.hidesNext(previous, size) ? this.#take(this.#redaction.mark) : ((this.#places.length === 0 ? this.value(item) : this.memberValue(String(index), item)) ?? 'null')}`
+      out += `,${this.#redaction.hidesNext(previous, item, size) ? this.#take(this.#redaction.mark) : ((this.#places.length === 0 ? this.value(item) : this.memberValue(String(index), item)) ?? 'null')}`
       previous = item
       index++
     }

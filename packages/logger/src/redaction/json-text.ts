@@ -1,5 +1,5 @@
 import type { Redaction } from './redaction.ts'
-import { endOfBrackets } from './secrets-in-text.ts'
+import { endOfBrackets } from './text-steps.ts'
 
 /** Longer ones are read by the scanner of names alone. */
 const longest = 65_536
@@ -29,7 +29,7 @@ export function hideInJson(text: string, redaction: Redaction): string | undefin
     if (typeof each !== 'object' || each === null) return typeof each === 'number' && redaction.number(each) ? hide() : each
     if (depth > deepest) return '…'
     if (Array.isArray(each)) {
-      return each.map((item, index) => (redaction.hidesNext(each[index - 1], each.length) ? hide() : walk(item, depth + 1)))
+      return each.map((item, index) => (redaction.hidesNext(each[index - 1], item, each.length) ? hide() : walk(item, depth + 1)))
     }
     const hides = redaction.hidesValueOf(each)
     return Object.fromEntries(

@@ -1,6 +1,11 @@
-import { hideByForm } from './secrets-by-form.ts'
+import { formsSource, hideByForm } from './secrets-by-form.ts'
 import { hideInEmbeddedJson, hideInJson } from './json-text.ts'
-import { hideFlagsAndParts, hideNamedValues } from './secrets-in-text.ts'
+import { hideInCommands } from './command-lines.ts'
+import { hideInEncoded } from './encoded-text.ts'
+import { hideInMarkup } from './markup.ts'
+import { hideInMultipart } from './multipart.ts'
+import { hideNamedValues } from './secrets-in-text.ts'
+import { hideInsertedValues } from './sql-values.ts'
 import { SecretNames } from './secret-names.ts'
 import { SecretValues } from './secret-values.ts'
 import { type Places, placesOf } from './places.ts'
@@ -16,9 +21,13 @@ export interface RedactionRules {
 
 /** Members that name what the value beside them belongs to, as forms, headers and validators report it. */
 const naming = ['name', 'key', 'property', 'path', 'field', 'param', 'instancePath']
-const valued: ReadonlySet<string> = new Set(['value', 'input', 'received', 'actual', 'data', 'rejectedValue'])
+const valued: ReadonlySet<string> = new Set(['value', 'input', 'received', 'actual', 'data', 'rejectedValue', 'args', 'arguments'])
 /** What any rule needs to find in a text; most texts have none of it and are done. */
-const mayHoldSecret = /[:=%>"]|--|bearer|basic|eyJ|gh[posur]_|github_pat_|glpat-|xox[abeprs]-|_live_|npm_|AKIA/i
+const mayHoldSecret = new RegExp(
+  String.raw`[:=%>"'|\uff1a\uff1d\u2192]|(?:^|\s)-|passw|pwd|requirepass|masterauth|AUTH |${formsSource}`,
+  'i',
+)
+const userOptions: ReadonlySet<string> = new Set(['-u', '-U', '--user', '--proxy-user'])
 /** Rounds of JSON in JSON in a text. */
 const deepestText = 8
 
@@ -58,9 +67,11 @@ export class Redaction {
     return this.#names.has(key)
   }
 
-  /** Whether an item of a list must not show because of the one before it: `[name, value]`, `['--password', value]`. */
-  hidesNext(name: unknown, length: number): boolean {
-    return typeof name === 'string' && (length === 2 || name.startsWith('--')) && this.isSecretKey(name)
+  /** Whether an item of a list must not show because of the one before it: `[name, value]`, `['--password', value]`, `['-u', 'user:password']`. */
+  hidesNext(name: unknown, item: unknown, length: number): boolean {
+    if (typeof name !== 'string') return false
+    if (userOptions.has(name)) return typeof item === 'string' && /:.*\D/.test(item)
+    return (length === 2 || name.startsWith('-')) && this.isSecretKey(name)
   }
 
   /** Names of the members that must not show because another member names a secret: `{ property: 'password', value: '…' }`. */
@@ -107,12 +118,16 @@ export class Redaction {
         const json = hideInJson(clean, this)
         if (json !== undefined) return json
         if (clean.includes('"')) clean = hideInEmbeddedJson(clean, this)
+        if (clean.includes('%25') || clean.includes('&')) clean = hideInEncoded(clean, (text) => this.text(text))
       } finally {
         this.#depth--
       }
     }
     clean = hideByForm(clean, this.replacement)
-    if (clean.includes('--')) clean = hideFlagsAndParts(clean, this.#isSecretName, this.replacement)
+    if (clean.includes('<')) clean = hideInMarkup(clean, this.#isSecretName, this.replacement)
+    if (clean.includes('form-data')) clean = hideInMultipart(clean, this.#isSecretName, this.replacement)
+    if (clean.includes('(')) clean = hideInsertedValues(clean, this.#isSecretName, this.replacement)
+    clean = hideInCommands(clean, this.#isSecretName, this.replacement)
     return hideNamedValues(clean, this.#isSecretName, this.replacement)
   }
 

@@ -2,13 +2,14 @@
 const secretWords = new Set(
   [
     'password passwords passwd passphrase passcode pwd secret secrets token tokens jwt credential credentials authorization cookie cookies',
-    'cvv cvc csc ssn iban otp totp pin mnemonic apikey apikeys accesskey privatekey secretkey',
+    'cvv cvc csc ssn iban otp totp pin mnemonic apikey apikeys accesskey privatekey secretkey requirepass masterauth',
+    'passwort kennwort contraseña contrasena senha wachtwoord hasło пароль 密码 密碼 口令 パスワード 비밀번호',
   ].flatMap((line) => line.split(' ')),
 )
 
 /** Two words in a row that do. */
 const secretPairs = new Set(
-  'api key|api keys|access key|private key|secret key|signing key|encryption key|master key|session id|session key|card number|seed phrase|raw headers'.split(
+  'api key|api keys|access key|account key|private key|secret key|signing key|encryption key|master key|session id|session key|card number|credit card|debit card|seed phrase|raw headers'.split(
     '|',
   ),
 )
@@ -19,6 +20,9 @@ const secretNames = new Set([
   'sid',
   'sig',
   'pass',
+  'pw',
+  'bearer',
+  'motdepasse',
   'connectsid',
   'xamzsignature',
   'cardnumber',

@@ -3,15 +3,33 @@
 const token = /\bbearer\s+[\w.~+/=-]{8,}/gi
 const basic = /\b(basic\s+)([A-Za-z0-9+/]{8,}={0,2})/gi
 const jsonWebToken = /\beyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?/g
-/** GitHub, GitLab, Slack, Stripe, npm, AWS. */
-const issued =
-  /\b(?:gh[posur]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|xox[abeprs]-[\w-]{10,}|[sr]k_live_\w{10,}|npm_\w{30,}|AKIA[A-Z0-9]{16})\b/g
-const privateKey = /-----BEGIN [A-Z ]*PRIVATE KEY-----/g
-const mayHold = /bearer\s|basic\s|eyJ|gh[posur]_|github_pat_|glpat-|xox|_live_|npm_|AKIA|PRIVATE KEY/i
+/** Tokens whose issuers made them easy to find. */
+const issued = new RegExp(
+  String.raw`\b(?:${[
+    String.raw`gh[posur]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|xox[abeprs]-[\w-]{10,}|xapp-[\w-]{10,}|[sr]k_(?:live|test)_\w{10,}|whsec_[\w+/=]{16,}`,
+    String.raw`npm_\w{30,}|pypi-[\w-]{16,}|dckr_pat_[\w-]{16,}|(?:AKIA|ASIA)[A-Z0-9]{16}|AIza[\w-]{30,}|ya29\.[\w-]{20,}|hf_[A-Za-z0-9]{20,}`,
+    String.raw`sk-(?:proj-|ant-|svcacct-)?[\w-]{20,}|SG\.[\w-]{16,}\.[\w-]{16,}|hv[sb]\.[\w-]{16,}|do[opr]_v1_\w{32,}|shp(?:at|ca|pa|ss)_\w{20,}|SK[0-9a-f]{32}`,
+  ].join('|')})(?![\w-])`,
+  'g',
+)
+/** `user:password@host:port` without a scheme. */
+const bareCredentials = /(?<![\w/.])([\w.-]{1,64}:)[^\s@/:"']{1,256}(?=@[\w.-]{1,253}:\d{1,5}(?!\w))/g
+/** A card's number in its groups; its last digit is the sum of the others. */
+const card = /\b[3-6]\d{3}([ -])\d{4}\1\d{4}\1\d{4}\b/g
+/** Addresses that are themselves the secret: whoever knows one may post. */
+const webhook =
+  /(hooks\.slack\.com\/(?:services|workflows)\/|discord(?:app)?\.com\/api\/webhooks\/\d+\/|api\.telegram\.org\/bot\d+:)[\w/-]{8,}/g
+const privateKey = /-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----|^Private-Lines: \d+/gm
+const mayHold =
+  /bearer\s|basic\s|eyJ|gh[posur]_|_pat_|glpat-|xox|xapp-|k_(?:live|test)_|whsec_|npm_|pypi-|AKIA|ASIA|AIza|ya29|hf_|sk-|SG\.|hv[sb]\.|_v1_|shp|SK[0-9a-f]{8}|PRIVATE KEY|Private-Lines|hooks\.slack|webhooks|telegram|\d{4}[ -]\d{4}[ -]\d{4}/i
+
+/** What a text must hold for any of this, beside `://`, for a first look at it. */
+export const formsSource: string = mayHold.source
 
 export function hideByForm(text: string, replacement: string): string {
-  const clean = text.includes('://') ? hideCredentials(text, '://', ':', '@', replacement) : text
-  const encoded = clean.includes('%40') ? hideEncodedCredentials(clean, replacement) : clean
+  const clean = text.includes('//') ? hideCredentials(text, '//', ':', '@', replacement) : text
+  const bare = clean.includes('@') ? clean.replaceAll(bareCredentials, (_, user: string) => user + replacement) : clean
+  const encoded = bare.includes('%40') ? hideEncodedCredentials(bare, replacement) : bare
   if (encoded.length < 12 || !mayHold.test(encoded)) return encoded
   return hidePrivateKeys(encoded, replacement)
     .replaceAll(token, (found) => `${found.slice(0, 7)}${replacement}`)
@@ -20,6 +38,18 @@ export function hideByForm(text: string, replacement: string): string {
     )
     .replaceAll(jsonWebToken, replacement)
     .replaceAll(issued, replacement)
+    .replaceAll(card, (found) => (isCard(found) ? replacement : found))
+    .replaceAll(webhook, (_, address: string) => address + replacement)
+}
+
+/** The check of ISO/IEC 7812. */
+function isCard(number: string): boolean {
+  const digits = number.replaceAll(/\D/g, '')
+  const sum = digits.split('').reduce((total, digit, index) => {
+    const weighted = Number(digit) * (index % 2 === 0 ? 2 : 1)
+    return total + (weighted > 9 ? weighted - 9 : weighted)
+  }, 0)
+  return sum % 10 === 0
 }
 
 function hideEncodedCredentials(text: string, replacement: string): string {
@@ -46,7 +76,7 @@ function hideCredentials(text: string, start: string, colon: string, at: string,
       index = Math.min(end, from + longestAuthority) - 1
       continue
     }
-    const isWeb = /https?$|wss?$/i.test(text.slice(Math.max(0, index - 5), index))
+    const isWeb = /(?:https?|wss?):$/i.test(text.slice(Math.max(0, index - 6), index))
     const hidden = credentials(rest, colon, at, isWeb)
     if (hidden === undefined) continue
     out += text.slice(kept, from + hidden.from) + replacement

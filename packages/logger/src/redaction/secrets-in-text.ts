@@ -1,88 +1,115 @@
 /**
- * Finds what a text says under a secret name: JSON in it (at any depth of escaping), forms and queries, headers, what `inspect` prints. One pass
- * from left to right; each `:` and `=` looks back for a name, and a secret one hides the value that follows.
+ * Finds what a text says under a secret name: JSON in it (at any depth of escaping), forms and queries, headers, YAML, what languages and tools
+ * print. One pass from left to right; each mark between a name and a value looks back for the name, and a secret one hides the value that follows.
  */
+import { beforeBlanks, isBlank, isNamePart, lastOfAny, levelOf, longestName, quotes, slashesBefore } from './text-steps.ts'
+import { type Mark, type Name, valueAfter } from './value-in-text.ts'
+
 type IsSecret = (name: string) => boolean
 
-const longestName = 128
-const quotes = '"\'`'
-/** Their value is the rest of the line. */
-const wholeLine = /^(?:proxy-?)?authorization$|^(?:set-?)?cookie2?$/i
-const literals = /^(?:true|false|null|undefined|none)(?![\w-])/i
+/** Members that name what another one beside them holds: `{ name: 'password', value: '…' }`. */
+const naming = /^(?:name|key|property|path|field|param|id)$/i
+const valued = /^(?:value|input|data|content)$/i
+const longestGap = 128
+/** Last words of names that people write in two: `api key: …`, `prompt tokens: 5`. */
+const twoWords = /^(?:keys?|id|number|phrase|tokens)$/i
+/** A text in quotes right behind one of these is a secret, as in SQL; behind `token` it is what a parser did not like. */
+const passwordWord = /(?:password|passwd|passphrase|passcode|pwd|passwort)$/i
 
-interface Name {
-  readonly text: string
-  readonly start: number
-  /** Depth of escaping of the quotes around it; none without quotes. */
-  readonly level: number | undefined
-  readonly isInBrackets: boolean
+interface Found {
+  readonly mark: Mark
+  /** Where the name may end, and the value begin. */
+  readonly left: number
+  readonly right: number
 }
 
 export function hideNamedValues(text: string, isSecret: IsSecret, replacement: string): string {
   let out = ''
   let kept = 0
+  // Where a member said that its neighbour is a secret.
+  let told = -longestGap
   for (let index = 0; index < text.length; index++) {
-    const mark = separatorAt(text, index)
-    if (mark === undefined) continue
-    const name = mark === '>' ? elementBefore(text, index, kept) : nameBefore(text, index, kept)
-    if (name === undefined || !isSecret(name.text)) continue
-    const value = valueAfter(text, index + mark.length, mark, name)
+    const found = markAt(text, index)
+    if (found === undefined) continue
+    const name = found.mark === 'pair' ? nameOfPair(text, index, kept, isSecret) : nameBefore(text, found.left, kept)
+    if (name === undefined) continue
+    const isValueOfTold = index - told < longestGap && valued.test(name.text)
+    if (!isValueOfTold && !hides(text, found.mark, name, isSecret, kept)) {
+      if (naming.test(name.text) && tellsSecret(text, found, name, isSecret)) told = index
+      continue
+    }
+    const value = valueAfter(text, found.right, found.mark, name)
     if (value === undefined || value.end <= value.start) continue
     out += text.slice(kept, value.start) + (value.isQuotable ? `"${replacement}"` : replacement)
     kept = value.end
     index = kept - 1
+    told = -longestGap
   }
   return kept === 0 ? text : out + text.slice(kept)
 }
 
-/** `--password value`, and the parts of a form that is sent as multipart. */
-export function hideFlagsAndParts(text: string, isSecret: IsSecret, replacement: string): string {
-  const clean = text.includes('--')
-    ? text.replaceAll(/(--[\w-]{1,64} +)([^\s-]\S*)/g, (found, flag: string) =>
-        isSecret(flag.trim().slice(2)) ? flag + replacement : found,
-      )
-    : text
-  const head = 'form-data; name="'
-  let out = ''
-  let kept = 0
-  for (let index = clean.indexOf(head); index >= 0; index = clean.indexOf(head, index + 1)) {
-    const nameAt = index + head.length
-    const nameEnd = firstOfAny(clean, nameAt, '"\r\n')
-    if (nameAt < kept || !isSecret(clean.slice(nameAt, nameEnd))) continue
-    const bodyAt = /\r?\n\r?\n/g
-    bodyAt.lastIndex = nameEnd
-    const blank = bodyAt.exec(clean)
-    if (blank === null) break
-    const from = blank.index + blank[0].length
-    const end = clean.indexOf('\n--', from)
-    out += clean.slice(kept, from) + replacement
-    kept = end < 0 ? clean.length : end
-    index = kept - 1
-  }
-  return kept === 0 ? clean : out + clean.slice(kept)
+function hides(text: string, mark: Mark, name: Name, isSecret: IsSecret, from: number): boolean {
+  if (mark === 'blank') return passwordWord.test(name.text)
+  if (mark === 'pair') return true
+  const hasFirst = name.level === undefined && twoWords.test(name.text)
+  const first = hasFirst ? nameBefore(text, name.start, from) : undefined
+  return isSecret(first === undefined || first.level !== undefined ? name.text : `${first.text} ${name.text}`)
 }
 
-/** `:`, `=`, either percent-encoded, or the `>` of an element. */
-function separatorAt(text: string, index: number): string | undefined {
+function tellsSecret(text: string, { right, mark }: Found, name: Name, isSecret: IsSecret): boolean {
+  const window = text.slice(right, right + longestName)
+  const value = valueAfter(window, 0, mark, { ...name, start: 0 })
+  return value !== undefined && isSecret(window.slice(value.start, value.end))
+}
+
+function markAt(text: string, index: number): Found | undefined {
   const code = text.charCodeAt(index)
-  if (code === 58 || code === 61 || code === 62) return text[index]
-  if (code !== 37 || text[index + 1] !== '3') return undefined
-  const letter = text[index + 2]
-  return letter === 'D' || letter === 'd' || letter === 'A' || letter === 'a' ? text.slice(index, index + 3) : undefined
+  switch (code) {
+    case 58: // :
+      return found('colon', index, text[index + 1] === '=' ? 2 : 1)
+    case 61: // =
+      return text[index + 1] === '>' ? found('arrow', index, 2) : found('equals', index, 1)
+    case 0xff1a:
+      return found('colon', index, 1)
+    case 0xff1d:
+      return found('equals', index, 1)
+    case 0x2192:
+      return found('arrow', index, 1)
+    case 45: // ->
+      return text[index + 1] === '>' ? found('arrow', index, 2) : undefined
+    case 44: // ,
+      return quotes.includes(text[index - 1] ?? ' ') ? found('pair', index, 1) : undefined
+    case 59: // ; between the texts that PHP writes
+      return quotes.includes(text[index - 1] ?? ' ') && text.startsWith('s:', index + 1) ? found('arrow', index, 1) : undefined
+    case 124: // |
+      return isBlank(text.charCodeAt(index - 1)) && isBlank(text.charCodeAt(index + 1)) ? found('cell', index, 1) : undefined
+    case 34: // "
+    case 39: // '
+      return isAfterBlank(text, index) ? found('blank', text[index - 1] === 'E' ? index - 1 : index, 0) : undefined
+    case 37: // %3D, %3A
+      return /^%3[AaDd]/.test(text.slice(index, index + 3)) ? found('encoded', index, 3) : undefined
+    default:
+      return undefined
+  }
+}
+
+function found(mark: Mark, left: number, width: number): Found {
+  return { mark, left, right: left + width }
+}
+
+function isAfterBlank(text: string, index: number): boolean {
+  const before = text.charCodeAt(index - 1)
+  return isBlank(before) || (before === 69 && isBlank(text.charCodeAt(index - 2)))
 }
 
 function nameBefore(text: string, index: number, from: number): Name | undefined {
-  let end = index
-  while (end > from && isBlank(text.charCodeAt(end - 1))) end--
+  let end = beforeBlanks(text, index, from)
+  // PHP writes `["password"]`.
+  if (text[end - 1] === ']' && quotes.includes(text[end - 2] ?? ' ')) end--
   const last = text[end - 1] ?? ''
-  if (last !== '' && quotes.includes(last)) {
-    const slashes = slashesBefore(text, end - 1)
-    const nameEnd = end - 1 - slashes
-    const start = lastIndexOfAny(text, nameEnd - 1, from, last)
-    return start < 0 ? undefined : { text: text.slice(start + 1, nameEnd), start: start + 1, level: levelOf(slashes), isInBrackets: false }
-  }
+  if (last !== '' && quotes.includes(last)) return nameInQuotes(text, end, from)
   if (last === ')') {
-    const start = lastIndexOfAny(text, end - 2, from, '(')
+    const start = lastOfAny(text, end - 2, from, '(')
     return start < 0 ? undefined : { text: text.slice(start + 1, end - 1), start: start + 1, level: undefined, isInBrackets: true }
   }
   let start = end
@@ -91,129 +118,24 @@ function nameBefore(text: string, index: number, from: number): Name | undefined
   return name === '' ? undefined : { text: name.includes('%') ? decoded(name) : name, start, level: undefined, isInBrackets: false }
 }
 
-/** The name of the element that opens here: `<ns:password>`. */
-function elementBefore(text: string, index: number, from: number): Name | undefined {
-  let start = index
-  while (start > from && index - start < longestName && (isNamePart(text.charCodeAt(start - 1)) || text[start - 1] === ':')) start--
-  if (start === index || text[start - 1] !== '<') return undefined
-  return { text: text.slice(start, index), start, level: undefined, isInBrackets: false }
+function nameInQuotes(text: string, end: number, from: number): Name | undefined {
+  const slashes = slashesBefore(text, end - 1)
+  const nameEnd = end - 1 - slashes
+  const start = lastOfAny(text, nameEnd - 1, from, text[end - 1]!)
+  if (start < 0) return undefined
+  const name = text.slice(start + 1, nameEnd)
+  return { text: name.includes('\\u') ? unescaped(name) : name, start: start + 1, level: levelOf(slashes), isInBrackets: false }
 }
 
-interface Extent {
-  readonly start: number
-  readonly end: number
-  /** A value of JSON without quotes, which a mark in quotes keeps readable as JSON. */
-  readonly isQuotable: boolean
-}
-
-function valueAfter(text: string, from: number, mark: string, name: Name): Extent | undefined {
-  let start = from
-  if (mark === '=' && text[start] === '>') start++
-  while (start < text.length && isBlank(text.charCodeAt(start))) start++
-  if (mark === '>') return { start: from, end: firstOfAny(text, from, '<'), isQuotable: false }
-  if (mark.startsWith('%')) return { start, end: firstOfAny(text, start, '& \t\r\n"\'<>', ['%26', '%23']), isQuotable: false }
-  if (name.isInBrackets && text[start] === '(') return { start: start + 1, end: firstOfAny(text, start, ')'), isQuotable: false }
-  if (mark === ':' && name.level === undefined && wholeLine.test(name.text)) return restOfLine(text, start, text[name.start - 1] ?? '')
-  const slashes = slashesAfter(text, start)
-  const opening = text[start + slashes] ?? ''
-  if (opening !== '' && quotes.includes(opening)) {
-    const inner = start + slashes + 1
-    return { start: inner, end: endOfString(text, inner, opening, levelOf(slashes)), isQuotable: false }
-  }
-  if (opening === '{' || opening === '[') {
-    const isMark = text.startsWith('[redacted]', start)
-    return { start, end: isMark ? start : endOfBrackets(text, start, name.level ?? 0), isQuotable: name.level === 0 }
-  }
-  if (literals.test(text.slice(start, start + 10))) return undefined
-  if (name.level !== undefined) return { start, end: firstOfAny(text, start, ',}] \t\r\n\\"'), isQuotable: name.level === 0 }
-  return { start, end: firstOfAny(text, start, mark === '=' ? '& \t\r\n#;"\'<>' : ' \t\r\n,;&"\'<>)}]'), isQuotable: false }
-}
-
-/** A header that stands in quotes ends with them. A scheme in front, like `Basic`, stays readable. */
-function restOfLine(text: string, start: number, before: string): Extent {
-  const end = firstOfAny(text, start, quotes.includes(before) ? `\r\n${before}` : '\r\n')
-  const scheme = /^[A-Za-z]{4,12} +(?=\S)/.exec(text.slice(start, Math.min(end, start + 32)))?.[0] ?? ''
-  return { start: start + scheme.length, end, isQuotable: false }
-}
-
-/** The end of a text in quotes whose quotes are escaped `level` times; a quote that is escaped less ends the text around it, and this one too. */
-function endOfString(text: string, from: number, quote: string, level: number): number {
-  for (let index = text.indexOf(quote, from); index >= 0; index = text.indexOf(quote, index + 1)) {
-    const slashes = slashesBefore(text, index, from)
-    if (endsAt(slashes, level)) return index - ownSlashes(slashes, level)
-  }
-  return text.length
-}
-
-function endsAt(slashes: number, level: number): boolean {
-  if (slashes % 2 === 0) return true
-  return level > 0 && endsAt((slashes - 1) / 2, level - 1)
-}
-
-/** The slashes before a closing quote that belong to it and not to the value. */
-function ownSlashes(slashes: number, level: number): number {
-  return Math.min(slashes, 2 ** level - 1)
-}
-
-export function endOfBrackets(text: string, from: number, level: number): number {
-  let depth = 0
-  for (let index = from; index < text.length; index++) {
-    const character = text[index]!
-    if (character === '{' || character === '[') depth++
-    else if (character === '}' || character === ']') depth--
-    else if (quotes.includes(character)) index = endOfString(text, index + 1, character, level) + 2 ** level - 1
-    if (depth === 0) return index + 1
-  }
-  return text.length
-}
-
-/** 1 escapes a quote once, 3 twice, 7 three times. */
-function levelOf(slashes: number): number {
-  return Math.floor(Math.log2(slashes + 1))
-}
-
-function slashesBefore(text: string, index: number, from = 0): number {
-  let count = 0
-  while (index - count - 1 >= from && text.charCodeAt(index - count - 1) === 92) count++
-  return count
-}
-
-function slashesAfter(text: string, index: number): number {
-  let count = 0
-  while (text.charCodeAt(index + count) === 92) count++
-  return count
-}
-
-function lastIndexOfAny(text: string, index: number, from: number, characters: string): number {
-  for (let at = index; at >= from && index - at <= longestName; at--) if (characters.includes(text[at]!)) return at
-  return -1
-}
-
-function firstOfAny(text: string, from: number, characters: string, words: readonly string[] = []): number {
-  for (let index = from; index < text.length; index++) {
-    if (characters.includes(text[index]!) || words.some((each) => text.startsWith(each, index))) return index
-  }
-  return text.length
-}
-
-function isBlank(code: number): boolean {
-  return code === 32 || code === 9
-}
-
-/** Letters, digits, `_ - . $ % [ ]` and whatever is not ASCII. */
-function isNamePart(code: number): boolean {
-  if (code >= 128) return true
-  if (code >= 97 && code <= 122) return true
-  return (
-    (code >= 64 && code <= 91) ||
-    code === 93 ||
-    (code >= 48 && code <= 57) ||
-    code === 95 ||
-    code === 45 ||
-    code === 46 ||
-    code === 36 ||
-    code === 37
-  )
+/** `['password', '…']`, `('password', '…')` alone in their brackets, and `'--password', '…'` anywhere. */
+function nameOfPair(text: string, comma: number, from: number, isSecret: IsSecret): Name | undefined {
+  const name = nameInQuotes(text, comma, from)
+  if (name === undefined || !isSecret(name.text)) return undefined
+  if (name.text.startsWith('-')) return name
+  const opening = beforeBlanks(text, name.start - 1 - (2 ** (name.level ?? 0) - 1), from) - 1
+  if (text[opening] !== '[' && text[opening] !== '(') return undefined
+  const value = valueAfter(text, comma + 1, 'pair', name)
+  return value !== undefined && /^[\\"'`]{1,8}\s{0,8}[\])]/.test(text.slice(value.end, value.end + 20)) ? name : undefined
 }
 
 function decoded(name: string): string {
@@ -222,4 +144,8 @@ function decoded(name: string): string {
   } catch {
     return name
   }
+}
+
+function unescaped(name: string): string {
+  return name.replaceAll(/\\u([\dA-Fa-f]{4})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)))
 }

@@ -47,6 +47,8 @@ describe('a secret under its name does not show', () => {
     'header, lower case': { text: `authorization: bearer ${canary}${canary}` },
     'header in quotes': { text: `curl -H "Authorization: Bearer ${canary}" https://x` },
     cookies: { text: `Cookie: a=b; id=${canary}` },
+    'user among arguments': { spawnargs: ['-u', `me:${canary}`] },
+    'command of Redis': { err: Object.assign(new Error('NOAUTH'), { command: { name: 'auth', args: ['me', canary] } }) },
     'list of headers': { headers: [['authorization', canary]] },
     'raw headers': { rawHeaders: ['Host', canary] },
     'as a validator reports it': {
@@ -195,6 +197,24 @@ it('reads hostile texts in linear time', () => {
     (times) => 'form-data; name="password"'.repeat(times / 3),
     (times) => '--password '.repeat(times),
     (times) => `${'x'.repeat(times * 9)}=`,
+    (times) => 'curl -u a:'.repeat(times),
+    (times) => '-a "'.repeat(times * 2),
+    (times) => '<a b="'.repeat(times * 2),
+    (times) => '<password>x'.repeat(times),
+    (times) => `<a${' '.repeat(times * 9)}`,
+    (times) => 'password:\n'.repeat(times),
+    (times) => `password:${'\n '.repeat(times * 4)}`,
+    (times) => `password: ${'a,'.repeat(times * 4)}`,
+    (times) => `password: ${' '.repeat(times * 9)}`,
+    (times) => 'password: a '.repeat(times),
+    (times) => "password '".repeat(times),
+    (times) => '%25%25'.repeat(times * 2),
+    (times) => '&quot;&lt;'.repeat(times),
+    (times) => '(password) VALUES ('.repeat(times / 2),
+    (times) => 'login a\n'.repeat(times),
+    (times) => 'a:b@'.repeat(times * 2),
+    (times) => "['password',".repeat(times),
+    (times) => '\u001b[1m'.repeat(times * 2),
   ]
   for (const shape of shapes) {
     const { logger } = kept({ limits: { stringLength: 2 ** 20, lineLength: 2 ** 24 } })
