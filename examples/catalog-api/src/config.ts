@@ -1,6 +1,6 @@
 import { accessLogSetting, commonSettings, httpSettings } from '@film-store/film-contracts'
 import { followedSettings, followedSources } from '@film-store/film-contracts/shop'
-import { args, type Config, defineConfig, dotenv, env, secret } from '@platform/config'
+import { type Config, defineConfig, secret } from '@platform/config'
 import { z } from 'zod'
 
 export const prefix = 'CATALOG'
@@ -22,20 +22,11 @@ export const settings = defineConfig({
       })
       .meta({ reload: 'restart' })
       .prefault({}),
-    consulUrl: z
-      .string()
-      .optional()
-      .describe('Where this instance registers; without it callers know it by configuration')
-      .meta({ reload: 'restart' }),
-    consulToken: secret(z.string()).optional().describe('What Consul lets this service do').meta({ reload: 'restart' }),
   }),
 })
 
 export type Settings = Awaited<ReturnType<typeof settings.load>>['current']
 
-/** Defaults, then the followed file, `.env`, Consul, the environment, arguments. */
 export function loadSettings(): Promise<Config<Settings>> {
-  const [followedFile, consul] = followedSources(prefix)
-  const sources = [...followedFile, dotenv('.env', { prefix }), ...consul, env({ prefix }), args()]
-  return settings.load({ sources, watch: true })
+  return settings.load({ sources: followedSources(prefix), watch: true })
 }

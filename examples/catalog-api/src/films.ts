@@ -1,15 +1,8 @@
+import type { Film } from '@film-store/film-contracts'
 import type { Cache } from '@platform/cache'
 import type { DbPool } from '@platform/db-pool'
 
-export interface FilmPage {
-  readonly id: number
-  readonly title: string
-  readonly releasedOn: string | null
-  readonly genre: string | null
-  readonly director: string | null
-  readonly rating: number | null
-  readonly priceCents: number
-  readonly stock: number
+export interface FilmPage extends Omit<Film, 'votes'> {
   readonly stockVersion: number
 }
 

@@ -1,13 +1,13 @@
 /** The film store from its sources, staying up: whatever saves a file of a service or a library, what uses it is started again. */
 import { join } from 'node:path'
 import { styleText } from 'node:util'
+import { runCommand } from './command.ts'
 import { sourcesOf } from './dev/dependents.ts'
 import { clock, followLog } from './dev/follow-log.ts'
 import { type DevOptions, readDevOptions, usage } from './dev/options.ts'
 import { stablePorts } from './dev/ports.ts'
 import { createRestarts } from './dev/restarts.ts'
 import { watchSources } from './dev/watch-sources.ts'
-import { explain } from './explain.ts'
 import { called, type Launcher, packageFolder } from './services.ts'
 import { openStore, type Store } from './store.ts'
 
@@ -60,29 +60,12 @@ function showAddresses({ specs, catalogUrls, ordersUrls, servers, adminToken }: 
   for (const { name, url } of servers) show(name, url)
 }
 
-async function main(): Promise<number> {
-  let options: DevOptions | 'help'
-  try {
-    options = readDevOptions(process.argv.slice(2))
-  } catch (error) {
-    console.error(`${(error as Error).message}\n\n${usage}`)
-    return 2
-  }
-  if (options === 'help') {
-    console.log(usage)
+process.exitCode = await runCommand({
+  usage,
+  read: readDevOptions,
+  run: async (options, signal) => {
+    await dev(options, signal)
     return 0
-  }
-  const stop = new AbortController()
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => stop.abort(new Error(`stopped by ${signal}`)))
-  try {
-    await dev(options, stop.signal)
-  } catch (error) {
-    if (!stop.signal.aborted) {
-      console.error(explain(error))
-      return 1
-    }
-  }
-  return 0
-}
-
-process.exitCode = await main()
+  },
+  stopped: () => 0,
+})

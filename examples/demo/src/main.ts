@@ -2,8 +2,8 @@
 import { writeFile } from 'node:fs/promises'
 import { readFilms } from '@film-store/film-contracts'
 import { checkBooks, deadLettered, type Entry, sentAgainShare } from './books.ts'
+import { runCommand } from './command.ts'
 import { costs } from './costs.ts'
-import { explain } from './explain.ts'
 import { type Figure, figures } from './figures.ts'
 import { type DemoOptions, readOptions, usage } from './options.ts'
 import { printBooks, printScorecard, printTraffic, trafficFigures } from './report.ts'
@@ -80,32 +80,13 @@ function summary(options: DemoOptions, store: Store, parts: readonly Part[], boo
   }
 }
 
-/** SIGINT and SIGTERM end the run at any moment; what was started is ended in any case. */
-async function main(): Promise<number> {
-  let options: DemoOptions | 'help'
-  try {
-    options = readOptions(process.argv.slice(2))
-  } catch (error) {
-    console.error(`${(error as Error).message}\n\n${usage}`)
-    return 2
-  }
-  if (options === 'help') {
-    console.log(usage)
-    return 0
-  }
-  const stop = new AbortController()
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-    process.on(signal, () => {
-      if (!stop.signal.aborted) say(`${signal}: cleaning up`)
-      stop.abort(new Error(`stopped by ${signal}`))
-    })
-  }
-  try {
-    return (await demo(options, stop.signal)) ? 0 : 1
-  } catch (error) {
-    console.error(stop.signal.aborted ? 'Stopped; everything that was started is gone.' : explain(error))
-    return stop.signal.aborted ? 130 : 1
-  }
-}
-
-process.exitCode = await main()
+process.exitCode = await runCommand({
+  usage,
+  read: readOptions,
+  run: async (options, signal) => ((await demo(options, signal)) ? 0 : 1),
+  stopped: () => {
+    console.error('Stopped; everything that was started is gone.')
+    return 130
+  },
+  onSignal: (signal) => say(`${signal}: cleaning up`),
+})

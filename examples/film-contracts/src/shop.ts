@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { type Config, file, type Source } from '@platform/config'
+import { args, type Config, dotenv, env, file, secret, type Source } from '@platform/config'
 import { consulKv } from '@platform/config/consul'
 import { flags } from '@platform/config/flags'
 import { OpenFeature } from '@openfeature/server-sdk'
@@ -18,15 +18,26 @@ export const shopSettings = z
 
 export const followedSettings = {
   settingsFile: z.string().optional().meta({ reload: 'restart' }).describe('File of settings that is followed while the service runs'),
+  consulUrl: z
+    .string()
+    .optional()
+    .describe('Where the HTTP services announce themselves and find each other, and settings are followed; without it, configuration says')
+    .meta({ reload: 'restart' }),
+  consulToken: secret(z.string()).optional().describe('What Consul lets this service do').meta({ reload: 'restart' }),
   shop: shopSettings,
 }
 
-/** Where settings come from that change while a service runs: a file, or Consul. Both are found by variables alone, before anything is loaded. */
-export function followedSources(prefix: string): [weak: Source[], strong: Source[]] {
+/**
+ * Defaults, then the followed file, `.env`, Consul, the environment, arguments. The file and Consul, whose settings change while a service runs, are
+ * found by variables alone, before anything is loaded.
+ */
+export function followedSources(prefix: string): Source[] {
   const path = process.env[`${prefix}_SETTINGS_FILE`]
   const url = process.env[`${prefix}_CONSUL_URL`]
   const token = consulToken(prefix)
-  return [path ? [file(path, { optional: true })] : [], url ? [consulKv({ url, token, prefix: 'film-store', optional: true })] : []]
+  const followedFile = path ? [file(path, { optional: true })] : []
+  const consul = url ? [consulKv({ url, token, prefix: 'film-store', optional: true })] : []
+  return [...followedFile, dotenv('.env', { prefix }), ...consul, env({ prefix }), args()]
 }
 
 function consulToken(prefix: string): string | undefined {

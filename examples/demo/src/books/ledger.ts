@@ -1,3 +1,4 @@
+import type { Film } from '@film-store/film-contracts'
 import { withClient } from '../databases.ts'
 import type { Store } from '../store.ts'
 
@@ -35,15 +36,7 @@ export interface HistoryRow {
   readonly changedAt: number
 }
 
-export interface CatalogRow {
-  readonly id: number
-  readonly title: string
-  readonly releasedOn: string | null
-  readonly genre: string | null
-  readonly director: string | null
-  readonly rating: number | null
-  readonly priceCents: number
-  readonly stock: number
+export interface CatalogRow extends Omit<Film, 'votes'> {
   readonly version: number
 }
 
