@@ -8,6 +8,7 @@ import type { postgresBus } from './packages/cache/src/buses/postgres.ts'
 import type { Config, Secret } from './packages/config/src/index.ts'
 import type { DbPool, Transaction } from './packages/db-pool/src/index.ts'
 import type { createDbPool } from './packages/db-pool/src/index.ts'
+import type { DnsResponder } from './packages/discovery/src/dns/responder.ts'
 import type { Discovery, ServiceClient, createDiscovery } from './packages/discovery/src/index.ts'
 import type { Check, Health, createHealth } from './packages/health/src/index.ts'
 import type { Logger, logContextHook } from './packages/logger/src/index.ts'
@@ -31,6 +32,7 @@ test('every long-lived object is a component that service can run', () => {
   expectTypeOf<Outbox>().toExtend<Component>()
   expectTypeOf<Discovery>().toExtend<Component>()
   expectTypeOf<ServiceClient>().toExtend<Component>()
+  expectTypeOf<DnsResponder>().toExtend<Component>()
   expectTypeOf<Health>().toExtend<Component>()
 })
 

@@ -7,6 +7,7 @@ export const discoveryErrorCodes = {
   ERR_DISCOVERY_UNAVAILABLE: 'No registry answers and there is no earlier answer to fall back on.',
   ERR_DISCOVERY_REFUSED: 'The registry refused the request; asking again will not help.',
   ERR_DISCOVERY_CLOSED: 'The discovery or the client was closed.',
+  ERR_DISCOVERY_LISTEN: 'The DNS responder could not listen on its address.',
   ERR_DISCOVERY_OPTION: 'An option is unknown or out of range.',
 } as const
 

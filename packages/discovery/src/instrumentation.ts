@@ -17,6 +17,7 @@ export const METRIC_REQUEST_DURATION = 'http.client.request.duration'
 export const METRIC_EJECTIONS = 'platform.discovery.ejections'
 export const METRIC_WATCH_FAILURES = 'platform.discovery.watch.failures'
 export const METRIC_EVENTS = 'platform.discovery.events'
+export const METRIC_DNS_ANSWERS = 'platform.discovery.dns.answers'
 
 const durationBuckets = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10]
 
@@ -26,6 +27,7 @@ interface Instruments {
   readonly ejections: Counter
   readonly watchFailures: Counter
   readonly events: Counter
+  readonly dnsAnswers: Counter
 }
 
 let current: Instruments | undefined
@@ -41,6 +43,7 @@ export function instruments(): Instruments {
       ejections: meter.createCounter(METRIC_EJECTIONS, { unit: '{ejection}', description: 'Instances left out after failures' }),
       watchFailures: meter.createCounter(METRIC_WATCH_FAILURES, { unit: '{read}', description: 'Reads of a registry that failed' }),
       events: meter.createCounter(METRIC_EVENTS, { unit: '{event}', description: 'Changes of instances and registries by their type' }),
+      dnsAnswers: meter.createCounter(METRIC_DNS_ANSWERS, { unit: '{answer}', description: 'Answers of the DNS responder by their code' }),
     }
   }
   return current

@@ -8,16 +8,20 @@ import { findServer, type Found } from './find-server.ts'
 import { images } from './images.ts'
 import { launch } from './launch.ts'
 import { findExecutable } from './locate.ts'
-import { resolveStartOptions, type StartOptions } from './options.ts'
+import { resolveStartOptions, type StartOptions, wrong } from './options.ts'
 import type { Plan, Site } from './plan.ts'
 import type { Program } from './program.ts'
 import { borrowServer, environmentUrl, type Server } from './server.ts'
 
-export type ConsulOptions = StartOptions
+export interface ConsulOptions extends StartOptions {
+  /** Answers DNS as well, on 127.0.0.1 and the port three above that of its URL; only a server of one's own. Default false. */
+  dns?: boolean | undefined
+}
 
 export const consulVariable = 'PLATFORM_CONSUL_URL'
 const rpcOffset = 1
 const serfOffset = 2
+const dnsOffset = 3
 const settingsFile = 'consul.json'
 
 interface ConsulProgram {
@@ -26,11 +30,13 @@ interface ConsulProgram {
 }
 
 /**
- * A Consul server of one's own, alone in its datacenter, with data on disk; HTTP only. It reaches this machine's loopback interface in a
- * container too, so it can check services there.
+ * A Consul server of one's own, alone in its datacenter, with data on disk; HTTP, and DNS if asked for. It reaches this machine's loopback
+ * interface in a container too, so it can check services there.
  */
 export async function startConsul(options: ConsulOptions = {}): Promise<Server> {
-  const resolved = resolveStartOptions(options)
+  const resolved = resolveStartOptions(options, ['dns'])
+  const { dns = false } = options
+  if (typeof dns !== 'boolean') throw wrong('dns', 'must be a boolean')
   const given = environmentUrl(consulVariable, resolved)
   if (given) {
     const protocols = ['http:', 'https:']
@@ -54,10 +60,10 @@ export async function startConsul(options: ConsulOptions = {}): Promise<Server> 
     { what: 'Consul', variable: consulVariable, program: 'consul', image: images.consul, find, install: isDebian() ? install : undefined },
     resolved,
   )
-  return launch(consulPlan(found), resolved)
+  return launch(consulPlan(found, dns), resolved)
 }
 
-function consulPlan({ image, programs }: Found<ConsulProgram>): Plan {
+function consulPlan({ image, programs }: Found<ConsulProgram>, dns: boolean): Plan {
   const shared = image !== undefined || isOpenToAll(join(programs.program, '..'))
   const account = shared ? unprivilegedAccount() : undefined
   const node = `platform-${randomBytes(8).toString('hex')}`
@@ -70,15 +76,16 @@ function consulPlan({ image, programs }: Found<ConsulProgram>): Plan {
     name: 'consul',
     origin: image ? `container (${image.name})` : programs.origin,
     account,
-    portOffsets: [rpcOffset, serfOffset],
+    portOffsets: [rpcOffset, serfOffset, ...(dns ? [dnsOffset] : [])],
     stopSignal: 'SIGINT',
     async prepare(site) {
-      const file = site.write(settingsFile, settingsText(site, node, { grpc_tls: -1 }))
+      const ports = { dns: dns ? site.port + dnsOffset : -1 }
+      const file = site.write(settingsFile, settingsText(site, node, { ...ports, grpc_tls: -1 }))
       try {
         await site.runToEnd(program(site, ['validate', file]))
       } catch {
         // Before 1.14 there is no such port, and its name is refused; after that two servers would fight for the default.
-        site.write(settingsFile, settingsText(site, node, {}))
+        site.write(settingsFile, settingsText(site, node, ports))
       }
     },
     programs: (site) => [program(site, ['agent', `-config-file=${join(site.folder, settingsFile)}`])],
@@ -95,7 +102,7 @@ function settingsText({ folder, port }: Site, node: string, ports: Record<string
     data_dir: join(folder, 'data'),
     bind_addr: '127.0.0.1',
     client_addr: '127.0.0.1',
-    ports: { http: port, server: port + rpcOffset, serf_lan: port + serfOffset, serf_wan: -1, dns: -1, grpc: -1, ...ports },
+    ports: { http: port, server: port + rpcOffset, serf_lan: port + serfOffset, serf_wan: -1, grpc: -1, ...ports },
     performance: { raft_multiplier: 1 },
     limits: { http_max_conns_per_client: connectionsPerClient() },
     check_update_interval: '0s',
