@@ -291,6 +291,14 @@ export const registry = {
       'platform.db_pool.leftover': 'platform_db_pool_leftover',
     },
   },
+  'platform.discovery.dns.answers': {
+    kind: 'counter',
+    unit: '{answer}',
+    description: 'Answers of the DNS responder by their code',
+    owner: 'discovery',
+    prometheus: 'platform_discovery_dns_answers',
+    labels: { code: 'code', transport: 'transport' },
+  },
   'platform.discovery.ejections': {
     kind: 'counter',
     unit: '{ejection}',
