@@ -107,6 +107,8 @@ const installers: Record<Manager, (folder: string, url: string) => Promise<unkno
       enableTelemetry: false,
       npmPreapprovedPackages: ['@platform/*'],
       enableScripts: false,
+      // Yarn keeps what a registry told it, addresses of tarballs included, and each run's registry has another port.
+      globalFolder: join(folder, '.yarn-global'),
       npmRegistryServer: stdout.trim(),
       npmScopes: { platform: { npmRegistryServer: url } },
       unsafeHttpWhitelist: ['127.0.0.1', 'localhost', new URL(stdout.trim()).hostname],
