@@ -36,6 +36,8 @@ export async function floorSuites(folder: string, env: NodeJS.ProcessEnv): Promi
     if (/^@nestjs\/(platform-.*|microservices|testing)$/.test(name))
       settings.setIn(['catalog', name], floorOf(catalogs.published['@nestjs/core']!))
   }
+  // Prisma's adapter takes a pool only from its own copy of pg, so a project has one of it, and this one as well.
+  settings.setIn(['overrides', 'pg'], floorOf(catalogs.published['pg']!))
   writeFileSync(file, settings.toString())
   await execute('pnpm', ['install', '--no-frozen-lockfile', '--prefer-offline'], { cwd: folder })
   await execute(bin('turbo'), ['run', 'build', '--filter=./packages/*'], { cwd: folder })

@@ -352,7 +352,7 @@ describe('blame and load', () => {
     const quick1 = await backend()
     const client = clientOf([slow.url, quick1.url], { maxConcurrentPerInstance: 1 })
     await vi.waitFor(async () => {
-      if (open.length === 0) await client.fetch('/')
+      if (open.length === 0) void (await client.fetch('/')).text()
       expect(open).toHaveLength(1)
     }, 5000)
     const before = slow.requests.length
