@@ -10,6 +10,7 @@ import type { DbPool, Transaction } from './packages/db-pool/src/index.ts'
 import type { createDbPool } from './packages/db-pool/src/index.ts'
 import type { DnsResponder } from './packages/discovery/src/dns/responder.ts'
 import type { Discovery, ServiceClient, createDiscovery } from './packages/discovery/src/index.ts'
+import type { Gateway, createGateway } from './packages/gateway/src/index.ts'
 import type { Check, Health, createHealth } from './packages/health/src/index.ts'
 import type { Logger, logContextHook } from './packages/logger/src/index.ts'
 import type { Broker, Consumer, Outbox, createBroker, createInbox, createOutbox } from './packages/queue/src/index.ts'
@@ -34,6 +35,7 @@ test('every long-lived object is a component that service can run', () => {
   expectTypeOf<ServiceClient>().toExtend<Component>()
   expectTypeOf<DnsResponder>().toExtend<Component>()
   expectTypeOf<Health>().toExtend<Component>()
+  expectTypeOf<Gateway>().toExtend<Component>()
 })
 
 test('our logger is one for every package', () => {
@@ -43,6 +45,7 @@ test('our logger is one for every package', () => {
   expectTypeOf<Logger>().toExtend<LoggerOf<typeof createDiscovery>>()
   expectTypeOf<Logger>().toExtend<LoggerOf<typeof createHealth>>()
   expectTypeOf<Logger>().toExtend<LoggerOf<typeof createService>>()
+  expectTypeOf<Logger>().toExtend<LoggerOf<typeof createGateway>>()
 })
 
 test('our pool is the database of outbox, inbox and bus', () => {

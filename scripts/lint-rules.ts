@@ -12,6 +12,7 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
   queue: ['resilience'],
   discovery: ['resilience'],
   service: ['health'],
+  gateway: ['discovery', 'resilience', 'config', 'logger', 'telemetry', 'health', 'service'],
   nestjs: ['*'],
   stack: [],
   metrics: [],

@@ -1,0 +1,76 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { freePort } from '@platform/stack'
+import { expect, it, onTestFinished } from 'vitest'
+import { echoService, identityIssuer, nginxPrograms } from './gateway-run.fixture.ts'
+
+const cli = fileURLToPath(new URL('./cli.ts', import.meta.url))
+
+it('may be killed: nginx goes on, and the next control plane takes it over', { timeout: 90_000 }, async () => {
+  await using catalog = await echoService('catalog')
+  await using issuer = await identityIssuer()
+  const place = mkdtempSync(join(tmpdir(), 'platform-gateway-'))
+  chmodSync(place, 0o755)
+  const [file, folder, port] = [join(place, 'gateway.yaml'), join(place, 'run'), await freePort()]
+  writeFileSync(
+    file,
+    `
+listeners: [{ port: ${port}, address: 127.0.0.1 }]
+services: { catalog: {} }
+identityProviders:
+  customers: { issuer: '${issuer.url}', audience: film-store, jwksUri: '${issuer.url}/keys', algorithms: [ES256] }
+routes:
+  - { name: films, matches: [{ path: { value: /films } }], auth: public, backendRefs: [{ name: catalog }] }
+  - { name: orders, matches: [{ path: { value: /orders } }], auth: { jwt: customers }, backendRefs: [{ name: catalog }] }
+`,
+  )
+  const start = (): ChildProcess =>
+    spawn(
+      process.execPath,
+      [
+        '--conditions=@platform/source',
+        cli,
+        'run',
+        file,
+        '--folder',
+        folder,
+        '--instance',
+        `catalog=127.0.0.1:${catalog.port}`,
+        '--nginx',
+        nginxPrograms.newest,
+      ],
+      { stdio: 'ignore' },
+    )
+  const statusOf = async (path: string, headers: Record<string, string> = {}) =>
+    (await fetch(`http://127.0.0.1:${port}${path}`, { headers: { connection: 'close', ...headers } }).catch(() => ({ status: 0 }))).status
+  const token = { authorization: `Bearer ${await issuer.sign()}` }
+  let child = start()
+  onTestFinished(async () => {
+    if (child.exitCode === null) {
+      child.kill('SIGTERM')
+      await once(child, 'exit')
+    }
+    rmSync(place, { recursive: true, force: true })
+  })
+  const pid = () => Number(readFileSync(join(folder, 'nginx.pid'), 'utf8'))
+  await expect.poll(() => statusOf('/orders', token), { timeout: 40_000 }).toBe(200)
+  const master = pid()
+
+  child.kill('SIGKILL')
+  await once(child, 'exit')
+  expect(await statusOf('/films')).toBe(200)
+  expect(await statusOf('/orders', token)).toBe(503)
+
+  child = start()
+  await expect.poll(() => statusOf('/orders', token), { timeout: 40_000 }).toBe(200)
+  expect(pid()).toBe(master)
+
+  child.kill('SIGTERM')
+  const [code] = (await once(child, 'exit')) as [number]
+  expect(code).toBe(0)
+  expect(await statusOf('/films')).toBe(0)
+})
