@@ -17,18 +17,18 @@ type Area = (servers: Servers) => Promise<StepResult[]>
 
 export const demo = (...args: string[]): (() => Promise<Counts>) => command(process.execPath, ['scripts/demo.ts', ...args])
 
-/** What `test:long` runs, by the name that chooses it: the long suite of a package, what people install, the books under every failure. */
+const longSuite = async (folder: string, { suites }: Servers): Promise<StepResult> =>
+  step(`long suite of ${folder}`, suite('long', suites, ['--concurrency=1'], [folder]))
+
+/** What `test:long` runs, by the name that chooses it: the long suite of a package, what people install, the store replaced and broken in every way. */
 const areas: Readonly<Record<string, Area>> = {
   ...Object.fromEntries(
     packages
       .filter((folder) => hasSuite(folder, 'long'))
-      .map((folder): [string, Area] => [
-        basename(folder),
-        async ({ suites }) => [await step(`long suite of ${folder}`, suite('long', suites, ['--concurrency=1'], [folder]))],
-      ]),
+      .map((folder): [string, Area] => [basename(folder), async (servers) => [await longSuite(folder, servers)]]),
   ),
   published,
-  demo: books,
+  demo: async (servers) => [await longSuite('examples/demo', servers), ...(await books())],
 }
 
 /** The areas named, or all. An unknown one ends the run before it starts. */

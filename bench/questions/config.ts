@@ -10,6 +10,7 @@ const measures = {
   reads: ['ours', 'ours, changed and pinned', 'convict', 'node-config', '@nestjs/config'],
   reloads: ['ours', 'convict'],
   starts: ['ours', 'convict'],
+  sizes: ['5,000', '20,000'],
   evaluations: ['flagd-core direct', 'our provider', 'through OpenFeature'],
   changes: ['file, 4 instances'],
 } as const
@@ -17,6 +18,7 @@ const names = {
   reads: ['reading a leaf', 'ns', 1],
   reloads: ['reload of 1,000', 'ms', 1e6],
   starts: ['start with 200', 'ms', 1e6],
+  sizes: ['start with so many', 'ms', 1e6],
   evaluations: ['fractional flag', 'µs', 1e3],
   changes: ['change p99', 'ms', 1e6],
 } as const
@@ -58,6 +60,7 @@ const question: Question = {
     const checks = [
       ...['convict', 'node-config', '@nestjs/config'].map((peer) => check(`reading a leaf, against ${peer}`, ratio('reads', peer), 20)),
       check('reload of 1,000 settings, against convict load and validate', ratio('reloads', 'convict'), 2),
+      growth(median(of('sizes', '20,000')) / median(of('sizes', '5,000'))),
       {
         name: 'a changed file in every instance, p99',
         target: '< 1 s',
@@ -67,6 +70,15 @@ const question: Question = {
     ]
     return { versions: versions(), rows, checks }
   },
+}
+
+function growth(measured: number): Check {
+  return {
+    name: 'start with 20,000 settings, against 5,000',
+    target: 'at most 5x',
+    measured: `${measured.toFixed(1)}x`,
+    holds: measured <= 5,
+  }
 }
 
 function versions(): Record<string, string> {

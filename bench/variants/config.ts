@@ -167,6 +167,19 @@ const starts: Record<string, () => Promise<number>> = {
   },
 }
 
+/** Definition and load; the schema itself is zod's. */
+async function startOf(count: number): Promise<number> {
+  const schema = zodSchema(count)
+  const settings = tree(count)
+  const startedAt = cpu()
+  await defineConfig({ schema }).load({ sources: [source(() => settings)] })
+  return cpu() - startedAt
+}
+const sizes: Record<string, () => Promise<number>> = {
+  '5,000': () => startOf(5_000),
+  '20,000': () => startOf(20_000),
+}
+
 const document = {
   flags: {
     rollout: {
@@ -238,7 +251,7 @@ const changes: Record<string, () => Promise<number>> = {
   },
 }
 
-const all: Record<string, Record<string, () => Promise<number>>> = { reads, reloads, starts, evaluations, changes }
+const all: Record<string, Record<string, () => Promise<number>>> = { reads, reloads, starts, sizes, evaluations, changes }
 const run = all[measure!]?.[variant!]
 if (run === undefined) throw new Error(`there is no ${measure} ${variant}`)
 console.log(JSON.stringify({ ns: await run(), checked: sink !== null }))

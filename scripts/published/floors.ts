@@ -33,7 +33,7 @@ export async function floorSuites(folder: string, env: NodeJS.ProcessEnv): Promi
   }
   // Nest's own packages only fit together.
   for (const name of Object.keys(catalog)) {
-    if (/^@nestjs\/(platform-.*|microservices|testing)$/.test(name))
+    if (/^@nestjs\/(platform-.*|microservices|swagger|terminus|testing)$/.test(name))
       settings.setIn(['catalog', name], floorOf(catalogs.published['@nestjs/core']!))
   }
   // Prisma's adapter takes a pool only from its own copy of pg, so a project has one of it, and this one as well.

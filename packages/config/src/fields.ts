@@ -165,10 +165,10 @@ export function mapSchema(schema: ZodType): SchemaMap {
     } else if (path.length === 0) {
       throw new ConfigError('ERR_CONFIG_SCHEMA', 'the schema of the settings must be an object: z.object({ … })')
     } else {
-      const secret = found.secret || holdsSecret(found.schema, [])
+      const secret = holdsSecretIn(found, [])
       const hidden = secret || defaults === undefined
       const { description, aliases = [], argAliases = [] } = found
-      const field = { path, kind: kindOf(found.schema), secret, required, description, reload, aliases, argAliases }
+      const field = { path, kind: kindOf(definition), secret, required, description, reload, aliases, argAliases }
       fields.push(hidden ? field : { ...field, defaultValue: defaults })
     }
   }
@@ -182,21 +182,24 @@ export function isSecretSchema(schema: ZodType): boolean {
   return holdsSecret(schema, [])
 }
 
+const holdsSecret = (schema: ZodType, seen: readonly ZodType[]): boolean => holdsSecretIn(unwrap(schema), seen)
+
 /** A list or a record of secrets is as secret as they are. */
-function holdsSecret(schema: ZodType, seen: readonly ZodType[]): boolean {
-  if (seen.includes(schema)) return false
-  const { secret, definition } = unwrap(schema)
+function holdsSecretIn({ schema, secret, definition }: Unwrapped, seen: readonly ZodType[]): boolean {
   const { element, valueType, left, right, options = [], items = [], shape = {} } = definition
+  if (secret || seen.includes(schema)) return secret
   const inner = [element, valueType, left, right, ...options, ...items, ...Object.values(shape)]
-  return secret || inner.some((child) => child !== undefined && holdsSecret(child, [...seen, schema]))
+  return inner.some((child) => child !== undefined && holdsSecret(child, [...seen, schema]))
 }
 
 function memberOf(value: unknown, key: string): unknown {
   return typeof value === 'object' && value !== null && Object.hasOwn(value, key) ? (value as Record<string, unknown>)[key] : undefined
 }
 
-function kindOf(schema: ZodType): Kind {
-  const { definition } = unwrap(schema)
+const kindOfSchema = (schema: ZodType): Kind => kindOf(unwrap(schema).definition)
+
+/** Of what `unwrap` found. */
+function kindOf(definition: Definition): Kind {
   switch (definition.type) {
     case 'number':
     case 'bigint':
@@ -213,11 +216,14 @@ function kindOf(schema: ZodType): Kind {
     case 'literal':
       return { type: 'one-of', values: definition.values ?? [] }
     case 'array':
-      return { type: 'list', item: definition.element ? kindOf(definition.element) : { type: 'text' } }
+      return { type: 'list', item: definition.element ? kindOfSchema(definition.element) : { type: 'text' } }
     case 'tuple':
       return { type: 'list', item: { type: 'text' } }
     case 'union':
-      return { type: 'any-of', options: (definition.options ?? []).map((option) => ({ kind: kindOf(option), accepts: accepts(option) })) }
+      return {
+        type: 'any-of',
+        options: (definition.options ?? []).map((option) => ({ kind: kindOfSchema(option), accepts: accepts(option) })),
+      }
     case 'object':
     case 'record':
     case 'intersection':

@@ -106,8 +106,14 @@ it(`no secret shows in an error, a warning, an explanation or a printed configur
         JSON.stringify(config.explain('token')),
         String(config.current.token),
       ]
+      // Half of a secret in the wrong place is a name that nobody knows.
+      const misplaced = defineConfig({ schema: z.object({ token: secret(z.string()).optional() }) })
+      const tree = { [hidden]: 1, inner: { [hidden]: rest } }
+      const warned = await misplaced.load({ sources: [{ name: 'misplaced', read: () => Promise.resolve(tree) }] })
+      shown.push(inspect(warned.warnings, { depth: 9 }))
       for (const one of shown) expect(one).not.toContain(hidden)
       await config.close()
+      await warned.close()
     }),
     runs,
   )
@@ -145,5 +151,36 @@ it(`a template that is filled in with its own defaults gives the defaults (${not
       },
     ),
     { ...runs, numRuns: 200 },
+  )
+})
+
+/** What a step of somebody else's may do. */
+const behaviour = fc.constantFrom('resolves', 'rejects', 'throws', 'hangs', 'resolves late')
+type Behaviour = 'resolves' | 'rejects' | 'throws' | 'hangs' | 'resolves late'
+function behave<T>(how: Behaviour, value: T): Promise<T> {
+  if (how === 'throws') throw new Error('thrown')
+  if (how === 'rejects') return Promise.reject(new Error('rejected'))
+  if (how === 'hangs') return new Promise(() => {})
+  return how === 'resolves' ? Promise.resolve(value) : new Promise((resolve) => setTimeout(resolve, 60, value))
+}
+
+it(`whatever a source, a rule, a listener, a commit and an observer do: every load and reload ends, in one of the outcomes (${note})`, async () => {
+  const steps = fc.record({ source: behaviour, rule: behaviour, prepare: behaviour, commit: behaviour, observer: behaviour })
+  await fc.assert(
+    fc.asyncProperty(steps, async ({ source, rule, prepare, commit, observer }) => {
+      let isReload = false
+      const schema = z.object({ size: z.number().refine(() => behave(isReload ? rule : 'resolves', true)) })
+      const from: Source = { name: 's', read: () => behave(isReload ? source : 'resolves', { size: isReload ? 2 : 1 }) }
+      const config = await defineConfig({ schema }).load({ sources: [from], readTimeoutMs: 30, prepareTimeoutMs: 30 })
+      config.live(({ size }) => size).onChange(() => behave(prepare, { commit: () => behave(commit, undefined) }))
+      config.onReload((() => behave(observer, undefined)) as () => void)
+      isReload = true
+      const { outcome } = await config.reload()
+      const isRead = source === 'resolves' && rule === 'resolves'
+      expect(outcome).toBe(isRead ? (prepare === 'resolves' ? 'applied' : 'vetoed') : 'invalid')
+      expect(config.current.size).toBe(outcome === 'applied' ? 2 : 1)
+      await config.close()
+    }),
+    { ...runs, numRuns: 60 },
   )
 })

@@ -31,6 +31,7 @@ export const messages = {
   falling: 'failing, not yet often enough to count',
   rising: 'recovering, not yet often enough to count',
   stale: 'result is stale',
+  silent: 'no sign of life',
 } as const
 
 export interface CheckReport {

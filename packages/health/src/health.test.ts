@@ -113,7 +113,7 @@ describe('checks', () => {
     let inFlight = 0
     let most = 0
     let signal: AbortSignal | undefined
-    let release = () => {}
+    const hung = Promise.withResolvers<void>()
     const one = health(
       {
         db: {
@@ -122,9 +122,7 @@ describe('checks', () => {
           run: async (options) => {
             signal = options?.signal
             most = Math.max(most, ++inFlight)
-            await new Promise<void>((resolve) => {
-              release = resolve
-            })
+            await hung.promise
             inFlight -= 1
           },
         },
@@ -137,13 +135,9 @@ describe('checks', () => {
     const before = performance.now()
     await until(() => expect(performance.now() - before).toBeGreaterThan(100))
     expect(most).toBe(1)
-    const held = signal
-    release()
-    await until(() => expect(signal).not.toBe(held))
-    release()
+    hung.resolve()
     await until(() => expect(one.readiness().status).toBe('pass'))
     expect(most).toBe(1)
-    release()
   })
 
   it('are not run by probes', async () => {
@@ -159,6 +153,25 @@ describe('checks', () => {
     })
     await one.ready()
     for (let i = 0; i < 100; i++) one.readiness()
+    expect(runs).toBe(1)
+  })
+
+  it('run once an interval beside a thousand probes at the same time', async () => {
+    let runs = 0
+    const run = async (): Promise<void> => {
+      runs += 1
+      await new Promise((resolve) => setTimeout(resolve, 50))
+    }
+    const one = health({ db: { kind: 'critical', intervalMs: 60_000, run } })
+    await one.ready()
+    one.setState('ready')
+    const server = createServer(one.handler).listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/ready`
+    const statuses = await Promise.all(Array.from({ length: 1_000 }, async () => (await fetch(url)).status))
+    server.closeAllConnections()
+    server.close()
+    expect(new Set(statuses)).toEqual(new Set([200]))
     expect(runs).toBe(1)
   })
 
@@ -334,5 +347,39 @@ describe('options', () => {
     expect(() => createHealth(options as never)).toThrow(
       expect.objectContaining({ code: 'ERR_HEALTH_OPTION', message: expect.stringContaining(name) }),
     )
+  })
+})
+
+describe('heartbeats', () => {
+  it('a silent loop fails liveness, whatever readiness says; one that beats or has ended does not', async () => {
+    await using health = createHealth({ checks: {} })
+    health.setState('ready')
+    const polling = health.heartbeat('polling', { withinMs: 200 })
+    const other = health.heartbeat('polling', { withinMs: 60_000 })
+    expect(health.liveness()).toMatchObject({ status: 'pass', checks: { polling: { status: 'pass' } } })
+    await vi.waitFor(
+      () => expect(health.liveness()).toMatchObject({ status: 'fail', checks: { polling: { message: 'no sign of life' } } }),
+      10_000,
+    )
+    expect(health.readiness().status).toBe('pass')
+    polling.beat()
+    other.beat()
+    expect(health.liveness().status).toBe('pass')
+    await vi.waitFor(() => expect(health.liveness().status).toBe('fail'), 10_000)
+    polling.end()
+    expect(health.liveness().status).toBe('pass')
+  })
+
+  it('a stall of the process is no silence of its loops', async () => {
+    await using health = createHealth({ checks: {} })
+    health.heartbeat('polling', { withinMs: 1_000 })
+    const until = performance.now() + 1_500
+    while (performance.now() < until);
+    expect(health.liveness().status).toBe('pass')
+  })
+
+  it.each([[{ withinMs: 10 }], [{ within: 1_000 }]])('names a wrong option: %j', (options) => {
+    const health = createHealth({ checks: {} })
+    expect(() => health.heartbeat('polling', options as never)).toThrow(expect.objectContaining({ code: 'ERR_HEALTH_OPTION' }))
   })
 })

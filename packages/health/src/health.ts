@@ -3,6 +3,7 @@ import type { CheckReport, Report, Status } from './check.ts'
 import { guarded, longestTimerMs, settlesWithin } from '@platform/kernel'
 import { CheckLoop } from './check-loop.ts'
 import { HealthError } from './errors.ts'
+import { type Heartbeat, Heartbeats } from './heartbeats.ts'
 import { fetchHandler, nodeHandler } from './http.ts'
 import { observeChecks } from './instrumentation.ts'
 import { type HealthOptions, resolveOptions } from './options.ts'
@@ -11,12 +12,20 @@ import { createSlots } from './slots.ts'
 export type HealthState = 'starting' | 'ready' | 'draining' | 'stopped'
 
 export interface Health {
-  /** Passes whenever it can be answered: a dependency must never get a process killed. A blocked event loop shows as the prober's timeout. */
+  /**
+   * Fails when a loop with a heartbeat is silent, else passes whenever it can be answered: a dependency must never get a process killed. A
+   * blocked event loop shows as the prober's timeout.
+   */
   liveness(): Report
   /** Fails unless the state is `ready` and every critical check passes; warns for shared ones. Reads memory only. */
   readiness(): Report & { readonly state: HealthState }
   /** Fails until the state was `ready` once, passes ever after. */
   startup(): Report
+  /**
+   * A loop without which this process is of no use (it polls, it consumes): liveness fails when it has not called `beat` for `withinMs`, at least
+   * 100. Not for what waits for others: a dependency that is away must not restart anybody.
+   */
+  heartbeat(name: string, options: { withinMs: number }): Heartbeat
   /** Driven by `@platform/service`; by hand without it. Moves forward only. */
   setState(state: HealthState): void
   /** For node:http. Paths /live /ready /started. */
@@ -40,6 +49,7 @@ export function createHealth(options: HealthOptions): Health {
   const { checks, logger, maxConcurrent } = resolveOptions(options)
   const waiters = new Set<() => void>()
   const slots = createSlots(maxConcurrent)
+  const heartbeats = new Heartbeats()
   const observers = new Set<(change: { state: HealthState; failing: readonly string[] }) => void>()
   const changed = (): void => {
     waiters.forEach((wake) => wake())
@@ -66,8 +76,13 @@ export function createHealth(options: HealthOptions): Health {
     return { status, state, checks: shown }
   }
 
+  function liveness(): Report {
+    const shown = heartbeats.reports()
+    return { status: Object.values(shown).some(({ status }) => status === 'fail') ? 'fail' : 'pass', checks: shown }
+  }
+
   const probes = {
-    liveness: (): Report => ({ status: 'pass', checks: {} }),
+    liveness,
     readiness,
     startup: (): Report => ({ status: started ? 'pass' : 'fail', checks: {} }),
   }
@@ -97,6 +112,7 @@ export function createHealth(options: HealthOptions): Health {
   function close({ timeoutMs = 1_000 }: { timeoutMs?: number } = {}): Promise<void> {
     closing ??= (async () => {
       unobserve()
+      heartbeats.close()
       await settlesWithin(Promise.all(loops.map((loop) => loop.stop())), timeoutMs)
     })()
     waiters.forEach((wake) => wake())
@@ -105,6 +121,7 @@ export function createHealth(options: HealthOptions): Health {
 
   return {
     ...probes,
+    heartbeat: (name, options) => heartbeats.add(name, options),
     handler: nodeHandler(probes),
     fetchHandler: fetchHandler(probes),
     setState(next) {

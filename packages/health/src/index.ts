@@ -1,6 +1,7 @@
 export { createHealth } from './health.ts'
 export { HealthError, healthErrorCodes } from './errors.ts'
 export type { Health, HealthState } from './health.ts'
+export type { Heartbeat } from './heartbeats.ts'
 export type { HealthErrorCode } from './errors.ts'
 export type { HealthOptions, LoggerLike } from './options.ts'
 export type { Check, CheckKind, CheckReport, CheckRun, Report, Status } from './check.ts'

@@ -1,6 +1,7 @@
 /** Every code this package throws; match `error.code`, never the message. */
 export const nestjsErrorCodes = {
   ERR_NESTJS_OPTION: 'an option is wrong; the message names it',
+  ERR_NESTJS_NOT_READY: 'an object that a factory of forRootAsync made was not ready in time',
   ERR_NESTJS_ADAPTER: 'nestHttp: the application runs on neither Express nor Fastify',
 } as const
 

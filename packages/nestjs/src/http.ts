@@ -1,6 +1,6 @@
 import type { Server } from 'node:http'
 import type { INestApplication } from '@nestjs/common'
-import { orAborted } from '@platform/kernel'
+import { guarded, orAborted } from '@platform/kernel'
 import { type HttpServer, type HttpServerOptions, httpServer } from '@platform/service/http'
 import { type BodyOptions, prepareAdapter } from './adapters.ts'
 import { nestLifecycle } from './nest-lifecycle.ts'
@@ -11,8 +11,8 @@ export type { HttpServer, InboundHook, InboundRequest } from '@platform/service/
 
 /**
  * A Nest application on Express or Fastify as a component: `ready` initialises it, starts its connected microservices and listens, `drain` is
- * that of `httpServer`, `close` closes the server and then the application with its hooks. Call it right after NestFactory.create, before
- * other middleware; leave `enableShutdownHooks` off.
+ * that of `httpServer` and of its consumers, `close` closes the server and then the application with its hooks. Call it right after NestFactory.create, before
+ * other middleware. The service owns the signals: what `enableShutdownHooks` registered is taken back.
  */
 export function nestHttp(app: INestApplication, options: NestHttpOptions): HttpServer {
   const { bodyLimitBytes, contentTypes, ...serverOptions } = options
@@ -43,9 +43,18 @@ export function nestHttp(app: INestApplication, options: NestHttpOptions): HttpS
       )
       await http.ready(readyOptions)
     },
-    check: (checkOptions) => http.check?.(checkOptions) ?? Promise.resolve(),
-    quiesce: () => http.quiesce(),
-    drain: (drainOptions) => http.drain(drainOptions),
+    async check(checkOptions) {
+      await http.check?.(checkOptions)
+      return lifecycle.consumers()?.check()
+    },
+    quiesce() {
+      http.quiesce()
+      // Whether it worked shows in the drain, which waits for it.
+      void guarded(() => lifecycle.consumers()?.quiesce())
+    },
+    async drain(drainOptions) {
+      await Promise.all([http.drain(drainOptions), lifecycle.consumers()?.drain(drainOptions)])
+    },
     close,
     stats: () => http.stats(),
     [Symbol.asyncDispose]: () => close(),

@@ -10,6 +10,18 @@ export {
   PlatformLogger,
   PlatformTelemetry,
 } from './tokens.ts'
+export {
+  PlatformCacheModule,
+  PlatformConfigModule,
+  PlatformDbModule,
+  PlatformDiscoveryModule,
+  PlatformHealthModule,
+  PlatformLoggerModule,
+  PlatformQueueModule,
+  PlatformTelemetryModule,
+} from './object-module.ts'
+export { Consume } from './consume.ts'
+export { componentIndicator, indicatorCheck } from './indicators.ts'
 export { nestContext } from './nest-context.ts'
 export { nestLogger } from './nest-logger.ts'
 export { ProblemFilter } from './problem-filter.ts'
@@ -18,6 +30,8 @@ export { NestjsError, nestjsErrorCodes } from './errors.ts'
 export type { NestjsErrorCode } from './errors.ts'
 export type { NestContext } from './nest-context.ts'
 export type { LoggerLike } from './logger-like.ts'
-export type { PlatformModuleOptions } from './platform-module.ts'
+export type { ObjectFactory, ObjectModule } from './object-module.ts'
+export type { IndicatorResult } from './indicators.ts'
+export type { PlatformModuleAsyncOptions, PlatformModuleOptions, PlatformObjects } from './platform-module.ts'
 export type { Problem, ProblemError } from './problem.ts'
 export type { SchemaLike } from './zod-pipe.ts'

@@ -1,26 +1,52 @@
 import type { INestApplicationContext, INestMicroservice } from '@nestjs/common'
-import { orAborted } from '@platform/kernel'
+import { orAborted, settlesWithin } from '@platform/kernel'
 import { nestLifecycle } from './nest-lifecycle.ts'
 
 /** A component of `@platform/service`, by shape. */
 export interface NestContext {
   ready(options?: { signal?: AbortSignal }): Promise<void>
+  check(): Promise<void | { status: 'warn'; message: string }>
+  quiesce(): Promise<void>
+  drain(options?: { signal?: AbortSignal }): Promise<void>
   close(options?: { timeoutMs?: number }): Promise<void>
   [Symbol.asyncDispose](): Promise<void>
 }
 
+type NestApp = INestApplicationContext | INestMicroservice
+
 /**
  * A Nest application without HTTP (`createApplicationContext`, `createMicroservice`) as a component: `ready` runs its init hooks and, for a
- * microservice, listens; `close` runs its destroy hooks. Leave `enableShutdownHooks` off: the service owns the signals.
+ * microservice, listens; its consumers (`@Consume`) are checked, quiesced and drained; `close` runs its destroy hooks. Nest initialises a
+ * context while it makes it: give the function that makes it, and `ready` calls that, after what the component needs.
+ * The service owns the signals: what `enableShutdownHooks` registered is taken back.
  */
-export function nestContext(app: INestApplicationContext | INestMicroservice): NestContext {
-  const lifecycle = nestLifecycle(app)
-  const close = ({ timeoutMs = 10_000 }: { timeoutMs?: number } = {}): Promise<void> => lifecycle.close(timeoutMs)
+export function nestContext(app: NestApp | (() => Promise<NestApp>)): NestContext {
+  let making: Promise<NestApp> | undefined = typeof app === 'function' ? undefined : Promise.resolve(app)
+  let lifecycle = typeof app === 'function' ? undefined : nestLifecycle(app)
+  let closing: Promise<void> | undefined
+
+  async function closeApp(timeoutMs: number): Promise<void> {
+    const until = performance.now() + timeoutMs
+    // One that is still being made is awaited: it holds what there is to close.
+    if (making === undefined || !(await settlesWithin(making, timeoutMs))) return
+    const made = await making.catch(() => undefined)
+    if (made === undefined) return
+    lifecycle ??= nestLifecycle(made)
+    await lifecycle.close(Math.max(0, until - performance.now()))
+  }
+  const close = ({ timeoutMs = 10_000 }: { timeoutMs?: number } = {}): Promise<void> => (closing ??= closeApp(timeoutMs))
+
   return {
     async ready({ signal } = {}) {
+      making ??= (app as () => Promise<NestApp>)()
+      const made = await orAborted(making, signal)
+      lifecycle ??= nestLifecycle(made)
       await lifecycle.init(signal)
-      if ('listen' in app) await orAborted(app.listen(), signal)
+      if ('listen' in made) await orAborted(made.listen(), signal)
     },
+    check: async () => lifecycle?.consumers()?.check(),
+    quiesce: async () => lifecycle?.consumers()?.quiesce(),
+    drain: async (options) => lifecycle?.consumers()?.drain(options),
     close,
     [Symbol.asyncDispose]: () => close(),
   }

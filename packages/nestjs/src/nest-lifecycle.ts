@@ -1,9 +1,14 @@
-import type { INestApplicationContext } from '@nestjs/common'
+import type { INestApplicationContext, Type } from '@nestjs/common'
+import { ModulesContainer } from '@nestjs/core'
 import { orAborted, settlesWithin } from '@platform/kernel'
+import { PlatformConsumers } from './consumers.ts'
+import { NestStart } from './nest-start.ts'
 
 export interface NestLifecycle {
-  /** Nest cannot be told to stop initialising; whoever waits for it can. */
+  /** Nest cannot be told to stop initialising; whoever waits for it can, and whoever waits in its hooks for a server of ours. */
   init(signal: AbortSignal | undefined): Promise<void>
+  /** Of the methods with `@Consume`, if there are any. */
+  consumers(): PlatformConsumers | undefined
   /** Nest's destroy hooks, once; not before its init hooks have ended, if they end in time. Resolves at the timeout at the latest. */
   close(timeoutMs: number): Promise<void>
 }
@@ -12,6 +17,12 @@ export function nestLifecycle(app: INestApplicationContext): NestLifecycle {
   let initialising: Promise<unknown> | undefined
   let closing: Promise<void> | undefined
 
+  /** Not `app.get`: asked for what is not there, an application ends the process unless it was made with `abortOnError: false`. */
+  function own<T>(type: abstract new (...dependencies: never[]) => T): T | undefined {
+    const modules = [...app.get(ModulesContainer, { strict: false }).values()]
+    return modules.map(({ providers }) => providers.get(type as unknown as Type)?.instance as T | undefined).find(Boolean)
+  }
+
   async function closeApp(timeoutMs: number): Promise<void> {
     const until = performance.now() + timeoutMs
     if (initialising) await settlesWithin(initialising, timeoutMs)
@@ -19,11 +30,25 @@ export function nestLifecycle(app: INestApplicationContext): NestLifecycle {
     if (await settlesWithin(closed, Math.max(0, until - performance.now()))) await closed
   }
 
+  /** The service owns the signals. What `enableShutdownHooks` put there would close the application at the signal, while it is to drain. */
+  function disownSignals(): void {
+    const { unsubscribeFromProcessSignals } = app as { unsubscribeFromProcessSignals?: () => void }
+    unsubscribeFromProcessSignals?.call(app)
+  }
+
   return {
     async init(signal) {
+      disownSignals()
       initialising ??= app.init()
-      await orAborted(initialising, signal)
+      const giveUp = (): void => own(NestStart)?.giveUp(signal?.reason)
+      signal?.addEventListener('abort', giveUp, { once: true })
+      try {
+        await orAborted(initialising, signal)
+      } finally {
+        signal?.removeEventListener('abort', giveUp)
+      }
     },
+    consumers: () => own(PlatformConsumers),
     close(timeoutMs) {
       closing ??= closeApp(timeoutMs)
       return closing

@@ -1,4 +1,4 @@
-import type { DynamicModule, Provider } from '@nestjs/common'
+import type { DynamicModule, Provider, Type } from '@nestjs/common'
 import { ApplicationConfig, HttpAdapterHost } from '@nestjs/core'
 import type { Cache } from '@platform/cache'
 import type { Config } from '@platform/config'
@@ -10,7 +10,11 @@ import type { Broker } from '@platform/queue'
 import type { Telemetry } from '@platform/telemetry'
 import { knownOptions } from '@platform/kernel'
 import { NestjsError } from './errors.ts'
+import { ConsumersModule } from './consumers.ts'
 import { answerUnrouted, asLastFilter } from './last-filter.ts'
+import { NestStartModule } from './nest-start.ts'
+import type { ObjectFactory } from './object-module.ts'
+import { ownedBy } from './owned.ts'
 import { ProblemFilter } from './problem-filter.ts'
 import {
   componentToken,
@@ -24,64 +28,111 @@ import {
   PlatformTelemetry,
 } from './tokens.ts'
 
-export interface PlatformModuleOptions {
+export interface PlatformObjects {
   /** Injectable as `PlatformConfig`. */
-  config?: Config<unknown> | undefined
+  config: Config<unknown>
   /** Injectable as `PlatformLogger`; the problem filter writes to it. */
-  logger?: Logger | undefined
+  logger: Logger
   /** Injectable as `PlatformTelemetry`. */
-  telemetry?: Telemetry | undefined
+  telemetry: Telemetry
   /** Injectable as `PlatformDb`. */
-  db?: DbPool | undefined
+  db: DbPool
   /** Injectable as `PlatformCache`. */
-  cache?: Cache | undefined
-  /** Injectable as `PlatformBroker`. */
-  broker?: Broker | undefined
+  cache: Cache
+  /** Injectable as `PlatformBroker`; the methods with `@Consume` consume by it. */
+  broker: Broker
   /** Injectable as `PlatformDiscovery`. */
-  discovery?: Discovery | undefined
+  discovery: Discovery
   /** Injectable as `PlatformHealth`. */
-  health?: Health | undefined
+  health: Health
+}
+
+export interface PlatformModuleOptions extends Partial<{ [Name in keyof PlatformObjects]: PlatformObjects[Name] | undefined }> {
   /** Anything else, injectable by `componentToken(name)`. */
   components?: Readonly<Record<string, object>> | undefined
   /** Errors become `application/problem+json`. Default true. */
   problemFilter?: boolean | undefined
 }
 
-const known = ['config', 'logger', 'telemetry', 'db', 'cache', 'broker', 'discovery', 'health', 'components', 'problemFilter']
+export interface PlatformModuleAsyncOptions<Name extends keyof PlatformObjects> extends ObjectFactory<Pick<PlatformObjects, Name>> {
+  /** Which objects the factory gives. */
+  provides: readonly Name[]
+  /** As in `forRoot`. */
+  problemFilter?: boolean | undefined
+}
 
-/** Makes the long-lived objects of a service injectable everywhere. It starts and closes none of them: `@platform/service` does. */
+const tokens = {
+  config: PlatformConfig,
+  logger: PlatformLogger,
+  telemetry: PlatformTelemetry,
+  db: PlatformDb,
+  cache: PlatformCache,
+  broker: PlatformBroker,
+  discovery: PlatformDiscovery,
+  health: PlatformHealth,
+} as const
+const names = Object.keys(tokens) as (keyof PlatformObjects)[]
+
+const refuse = (option: string, problem: string): NestjsError =>
+  new NestjsError('ERR_NESTJS_OPTION', `PlatformModule: ${option} ${problem}`)
+
+/** Behind every filter of the application; its logger is whichever the application has. */
+const filter: Provider = {
+  provide: ProblemFilter,
+  useFactory: (host: HttpAdapterHost, config: ApplicationConfig, logger: Logger | undefined) => {
+    const problems = new ProblemFilter({ host, logger })
+    asLastFilter(problems, config)
+    return Object.assign(problems, { onApplicationBootstrap: () => answerUnrouted(problems, host) })
+  },
+  inject: [HttpAdapterHost, ApplicationConfig, { token: PlatformLogger, optional: true }],
+}
+
+/** Makes the long-lived objects of a service injectable everywhere. */
 export class PlatformModule {
+  /** Objects that somebody else made, starts and closes: a service of `@platform/service`. */
   static forRoot(options: PlatformModuleOptions): DynamicModule {
-    knownOptions((option, problem) => new NestjsError('ERR_NESTJS_OPTION', `PlatformModule: ${option} ${problem}`), '', options, known)
-    const tokens = [
-      [PlatformConfig, options.config],
-      [PlatformLogger, options.logger],
-      [PlatformTelemetry, options.telemetry],
-      [PlatformDb, options.db],
-      [PlatformCache, options.cache],
-      [PlatformBroker, options.broker],
-      [PlatformDiscovery, options.discovery],
-      [PlatformHealth, options.health],
-      ...Object.entries(options.components ?? {}).map(([name, object]) => [componentToken(name), object] as const),
-    ] as const
-    const given = tokens.filter(([, useValue]) => useValue !== undefined)
-    const filter: Provider = {
-      provide: ProblemFilter,
-      useFactory: (host: HttpAdapterHost, config: ApplicationConfig) => {
-        const problems = new ProblemFilter({ host, logger: options.logger })
-        asLastFilter(problems, config)
-        return Object.assign(problems, { onApplicationBootstrap: () => answerUnrouted(problems, host) })
+    knownOptions(refuse, '', options, [...names, 'components', 'problemFilter'])
+    const given: [Type | string, object | undefined][] = [
+      ...names.map((name): [Type, object | undefined] => [tokens[name] as Type, options[name]]),
+      ...Object.entries(options.components ?? {}).map(([name, object]): [string, object] => [componentToken(name), object]),
+    ]
+    const providers = given.flatMap(([provide, useValue]): Provider[] => (useValue === undefined ? [] : [{ provide, useValue }]))
+    return moduleOf(providers, options.problemFilter)
+  }
+
+  /** Objects that a factory makes inside of Nest: awaited (`ready`) in the application's init, closed with it. */
+  static forRootAsync<Name extends keyof PlatformObjects>(options: PlatformModuleAsyncOptions<Name>): DynamicModule {
+    knownOptions(refuse, '', options, ['imports', 'inject', 'useFactory', 'provides', 'problemFilter'])
+    const { imports = [], inject = [], useFactory, provides, problemFilter } = options
+    const stranger = provides.find((name) => !names.includes(name))
+    if (stranger !== undefined) throw refuse('provides', `names ${stranger}; known are ${names.join(', ')}`)
+    const all = Symbol('objects of PlatformModule')
+    const objects = provides.flatMap((name): Provider[] => [
+      {
+        provide: tokens[name] as Type,
+        inject: [all],
+        useFactory(made: Partial<PlatformObjects>) {
+          if (made[name]) return made[name]
+          throw refuse('useFactory', `must give ${name}, because provides says so`)
+        },
       },
-      inject: [HttpAdapterHost, ApplicationConfig],
-    }
+      ownedBy(tokens[name]),
+    ])
+    const module = moduleOf([{ provide: all, inject, useFactory: useFactory as () => unknown }, ...objects], problemFilter)
     return {
-      module: PlatformModule,
-      global: true,
-      providers: [
-        ...given.map(([provide, useValue]): Provider => ({ provide, useValue })),
-        ...(options.problemFilter === false ? [] : [filter]),
-      ],
-      exports: given.map(([provide]) => provide),
+      ...module,
+      imports: [...(module.imports ?? []), NestStartModule, ...imports],
+      exports: provides.map((name) => tokens[name] as Type),
     }
+  }
+}
+
+function moduleOf(providers: readonly Provider[], problemFilter = true): DynamicModule {
+  return {
+    module: PlatformModule,
+    global: true,
+    imports: [ConsumersModule],
+    providers: [...providers, ...(problemFilter ? [filter] : [])],
+    exports: providers.map((provider) => (provider as { provide: Type }).provide),
   }
 }

@@ -21,22 +21,24 @@ export interface Problem {
 /** Further ones say nothing new and would let a client choose the size of its answer. */
 const maxErrors = 50
 
-export interface ZodIssue {
-  readonly path: readonly PropertyKey[]
+/** Of zod, or of Standard Schema: there a step of the path may be an object. */
+export interface SchemaIssue {
+  readonly path?: readonly (PropertyKey | { readonly key: PropertyKey })[] | undefined
   readonly message: string
 }
 
 /** Restates what is needed of zod's error, so that neither its version nor its presence matters. */
-export function zodIssues(error: unknown): readonly ZodIssue[] | undefined {
+export function zodIssues(error: unknown): readonly SchemaIssue[] | undefined {
   const { name, issues } = (typeof error === 'object' && error !== null ? error : {}) as { name?: unknown; issues?: unknown }
-  return (name === 'ZodError' || name === '$ZodError') && Array.isArray(issues) ? (issues as ZodIssue[]) : undefined
+  return (name === 'ZodError' || name === '$ZodError') && Array.isArray(issues) ? (issues as SchemaIssue[]) : undefined
 }
 
-export function problemErrors(issues: readonly ZodIssue[], prefix: readonly PropertyKey[] = []): ProblemError[] {
-  return issues.slice(0, maxErrors).map(({ path, message }) => ({
-    pointer: `#${[...prefix, ...path].map((key) => `/${String(key).replaceAll('~', '~0').replaceAll('/', '~1')}`).join('')}`,
-    message,
-  }))
+export function problemErrors(issues: readonly SchemaIssue[], prefix: readonly PropertyKey[] = []): ProblemError[] {
+  return issues.slice(0, maxErrors).map(({ path = [], message }) => {
+    const keys = path.map((step) => (typeof step === 'object' ? step.key : step))
+    const steps = [...prefix, ...keys].map((key) => `/${String(key).replaceAll('~', '~0').replaceAll('/', '~1')}`)
+    return { pointer: `#${steps.join('')}`, message }
+  })
 }
 
 function problem(status: number, detail?: string, errors?: readonly ProblemError[], own: Readonly<Record<string, unknown>> = {}): Problem {

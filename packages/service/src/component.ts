@@ -1,4 +1,4 @@
-import type { Check, CheckKind } from '@platform/health'
+import type { Check, CheckKind, Health } from '@platform/health'
 
 /** What a service starts and stops. Every member but `close` may be absent. */
 export interface Component {
@@ -9,6 +9,8 @@ export interface Component {
    * asks for it.
    */
   check?(options?: { signal?: AbortSignal }): Promise<void | { status: 'warn'; message: string }>
+  /** Called once before the start, for what a component has to say to the service's health by itself: a heartbeat. */
+  attachHealth?(name: string, health: Health): void
   /** Stop taking work of your own accord (polling, consuming). Quick, idempotent. What others still ask for must go on being served. */
   quiesce?(): void | Promise<void>
   /** Finish what is in flight; give up when the signal aborts, which is `timeoutMs` from now at the latest. */

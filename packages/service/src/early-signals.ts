@@ -1,3 +1,4 @@
+import { isatty } from 'node:tty'
 import { isMainThread } from 'node:worker_threads'
 import { backgroundTimeout } from '@platform/kernel'
 
@@ -15,10 +16,11 @@ let state: 'waiting' | 'kept' | 'taken' = 'waiting'
 let kept: EndingSignal | undefined
 
 function keep(signal: EndingSignal): void {
-  // The second one is not waited for.
-  if (state === 'kept') return letGo()
+  // The second one is not waited for, nor is somebody's Ctrl-C at a terminal.
+  const isUrgent = state === 'kept' || (signal === 'SIGINT' && isatty(0))
   state = 'kept'
   kept = signal
+  if (isUrgent) return letGo()
   backgroundTimeout(() => state === 'kept' && letGo(), keepMs)
 }
 

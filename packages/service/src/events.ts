@@ -1,17 +1,21 @@
 import { guarded } from '@platform/kernel'
 import { countEvent } from './instrumentation.ts'
 import type { LoggerLike } from './logger-like.ts'
+import type { StartedComponent } from './start.ts'
 import type { StopReport } from './stop.ts'
 
 /** What happens to a service. Each is logged and counted, then told to `onEvent`. */
 export type ServiceEvent =
   /** One for each process: a deployment is seen by it. */
   | { readonly type: 'starting'; readonly version: string | undefined }
-  | { readonly type: 'ready'; readonly durationMs: number }
+  /** `criticalPath`: whom the start waited for, level by level. */
+  | { readonly type: 'ready'; readonly durationMs: number; readonly criticalPath: readonly StartedComponent[] }
   | { readonly type: 'start-failed'; readonly error: unknown }
   /** A critical check fails although the service runs; `ready-again` when none does any more. */
   | { readonly type: 'not-ready'; readonly failing: readonly string[] }
   | { readonly type: 'ready-again' }
+  /** The event loop stood still; where, as far as the watchdog could see. */
+  | { readonly type: 'stalled'; readonly durationMs: number; readonly stack: readonly string[] }
   | { readonly type: 'draining'; readonly reason: string }
   | { readonly type: 'stopped'; readonly report: StopReport }
   /** A component with `onReload` applied new settings, or did not. */
@@ -24,6 +28,7 @@ const wording: Record<ServiceEvent['type'], readonly ['info' | 'warn' | 'error',
   'start-failed': ['error', 'service did not start'],
   'not-ready': ['warn', 'service is not ready any more'],
   'ready-again': ['info', 'service is ready again'],
+  stalled: ['warn', 'the event loop stood still'],
   draining: ['info', 'service stops'],
   stopped: ['info', 'service stopped'],
   reloaded: ['info', 'settings reloaded'],

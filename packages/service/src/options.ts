@@ -3,9 +3,11 @@ import { durationOption, functionOption, integerOption, knownOptions } from '@pl
 import type { Component } from './component.ts'
 import { ServiceError } from './errors.ts'
 import type { ServiceEvent } from './events.ts'
+import type { DeadLettersLike } from './admin/dead-letters.ts'
 import { levelsOf, type Node } from './graph.ts'
 import { healthOf } from './health-of.ts'
 import { type LoggerLike, safeLogger } from './logger-like.ts'
+import { type ResolvedWatchdogOptions, resolveWatchdog, type WatchdogOptions } from './watchdog/options.ts'
 
 interface SecretLike {
   reveal(): string
@@ -30,6 +32,8 @@ export interface AdminOptions {
   hosts?: readonly string[] | undefined
   /** Served at /metrics. Default: the component that has `metrics()`; 404 without one. */
   metrics?: MetricsPage | undefined
+  /** What `/dead-letters` shows and, with a token, replays or discards, by a name of your choice: `{ shipping: broker.deadLetters(orderPlaced, 'shipping') }`. */
+  deadLetters?: Readonly<Record<string, DeadLettersLike>> | undefined
   /** Bearer token for every path but the probes. Without one nothing can be changed, on loopback neither. Default: none. */
   token?: Credential | undefined
 }
@@ -48,6 +52,8 @@ export interface ServiceOptions {
   logger?: LoggerLike | undefined
   /** Of what was deployed; stands in the event of the start. Default: none. */
   version?: string | undefined
+  /** A thread that sees when the event loop stands still, and where. Default: none. */
+  watchdog?: WatchdogOptions | undefined
   /** Told of every event after it was logged and counted. What it throws is logged. */
   onEvent?: ((event: ServiceEvent) => void) | undefined
 }
@@ -69,11 +75,12 @@ export interface ResolvedServiceOptions {
   /** The user's own object, if its level can be changed. */
   readonly leveled: { level: string } | undefined
   readonly version: string | undefined
+  readonly watchdog: ResolvedWatchdogOptions | undefined
   readonly onEvent: ((event: ServiceEvent) => void) | undefined
 }
 
-const known = ['name', 'components', 'health', 'gracePeriodMs', 'startTimeoutMs', 'admin', 'logger', 'version', 'onEvent']
-const knownAdmin = ['host', 'port', 'hosts', 'metrics', 'token']
+const known = ['name', 'components', 'health', 'gracePeriodMs', 'startTimeoutMs', 'admin', 'logger', 'version', 'watchdog', 'onEvent']
+const knownAdmin = ['host', 'port', 'hosts', 'metrics', 'deadLetters', 'token']
 
 export const refuse = (option: string, problem: string): ServiceError => new ServiceError('ERR_SERVICE_OPTION', `${option} ${problem}`)
 
@@ -96,6 +103,7 @@ export function resolveOptions(options: ServiceOptions): ResolvedServiceOptions 
     logger,
     leveled: hasLevel(options.logger) ? options.logger : undefined,
     version: options.version,
+    watchdog: options.watchdog && resolveWatchdog(options.watchdog, refuse),
     onEvent: functionOption(refuse, 'onEvent', options.onEvent),
   }
 }

@@ -6,19 +6,20 @@ import { join } from 'node:path'
 import { afterEach, describe, expect, it, vi } from 'vitest'
 
 type Event = { event: string; message?: string; [field: string]: unknown }
-const until = (assert: () => void) => vi.waitFor(assert, { timeout: 20_000, interval: 10 })
+const until = (assert: () => void) => vi.waitFor(assert, { timeout: 60_000, interval: 10 })
 const children = new Set<ChildProcess>()
 afterEach(() => {
   for (const child of children) child.kill('SIGKILL')
   children.clear()
 })
 
-function service(mode: string, port = 0) {
+function service(mode: string, port = 0, env: Record<string, string | undefined> = {}) {
   const child = spawn(
     process.execPath,
     ['--conditions=@platform/source', join(import.meta.dirname, 'run.fixture.ts'), mode, String(port)],
     {
       stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, ...env },
     },
   )
   children.add(child)
@@ -39,7 +40,8 @@ function service(mode: string, port = 0) {
   return { child, events, exited, saw, stderr: () => stderr, port: () => events.find(({ event }) => event === 'ready')?.['port'] as number }
 }
 
-describe('run', () => {
+// Dozens of processes start here: a busy machine takes its time.
+describe('run', { timeout: 120_000 }, () => {
   it('SIGTERM: drains, resolves, and the process ends by itself with 0', async () => {
     const one = service('plain')
     await one.saw('ready')
@@ -224,5 +226,20 @@ describe('a rolling restart', () => {
       { code: 0, signal: null },
       { code: 0, signal: null },
     ])
+  })
+})
+
+describe('who is in between', () => {
+  it('a package manager is warned of, by its name and script', async () => {
+    const one = service('plain', 0, { npm_lifecycle_event: 'start', npm_config_user_agent: 'npm/11.0.0 node/v24.0.0 linux x64' })
+    await one.saw('ready')
+    const warning = one.events.find(({ message }) => message?.includes('may keep SIGTERM to itself'))
+    expect(warning?.message).toContain('npm (script "start")')
+  })
+
+  it('and a program that was started by itself is not', async () => {
+    const one = service('plain', 0, { npm_lifecycle_event: undefined })
+    await one.saw('ready')
+    expect(one.events.filter(({ message }) => message?.includes('SIGTERM'))).toEqual([])
   })
 })

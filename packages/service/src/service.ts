@@ -5,10 +5,12 @@ import { ServiceError } from './errors.ts'
 import { createTell, type Tell } from './events.ts'
 import type { Node } from './graph.ts'
 import { type ResolvedServiceOptions, resolveOptions, type ServiceOptions } from './options.ts'
+import { launcherInBetween } from './launcher.ts'
 import { followReloads, reloadAll } from './reload.ts'
 import { runUntilSignal } from './signals.ts'
-import { startComponents } from './start.ts'
+import { type StartedComponent, startComponents } from './start.ts'
 import { type StopReport, stopComponents } from './stop.ts'
+import { createWatchdog, type Watchdog } from './watchdog/watchdog.ts'
 
 export interface Service {
   /** Starts, takes over SIGTERM, SIGINT and SIGHUP, resolves after a clean stop; the process then ends by itself. */
@@ -21,6 +23,8 @@ export interface Service {
   stopFast(reason: string): Promise<StopReport>
   /** The admin listener's port while it listens. */
   readonly adminPort: number | undefined
+  /** Where the watchdog answers `/live`, if it was given a port and runs. */
+  readonly watchdogPort: number | undefined
 }
 
 export function createService(options: ServiceOptions): Service {
@@ -35,6 +39,7 @@ class LifecycleService implements Service {
   readonly #nodes: readonly Node[]
   readonly #admin: AdminListener | undefined
   readonly #tell: Tell
+  readonly #watchdog: Watchdog | undefined
   readonly #abortStart = new AbortController()
   readonly #fast = new AbortController()
   readonly #unfollow: (() => void)[] = []
@@ -46,13 +51,24 @@ class LifecycleService implements Service {
     this.#nodes = options.levels.flat()
     this.#admin = adminListener(options)
     this.#tell = createTell(options.name, options.logger, options.onEvent)
+    const { name, health, watchdog } = options
+    this.#watchdog = watchdog && createWatchdog(watchdog, { service: name, health, tell: this.#tell })
   }
 
   get adminPort(): number | undefined {
     return this.#admin?.port
   }
 
+  get watchdogPort(): number | undefined {
+    return this.#watchdog?.port
+  }
+
   run(): Promise<void> {
+    const between = launcherInBetween()
+    if (between !== undefined) {
+      const text = `${between} is between the platform and this process and may keep SIGTERM to itself: start it with node in exec form`
+      this.#options.logger.warn({ service: this.#options.name }, text)
+    }
     const service = {
       start: () => this.start(),
       stop: (reason: string) => this.stop(reason),
@@ -85,10 +101,12 @@ class LifecycleService implements Service {
     const sayWaiting = setInterval(() => {
       logger.warn({ components: [...waitingFor], waitedMs: Math.round(performance.now() - from) }, 'the start waits')
     }, sayWaitingEveryMs)
+    let criticalPath: readonly StartedComponent[] = []
     const all = AbortSignal.any([late.signal, this.#abortStart.signal, ...(signal ? [signal] : [])])
     try {
-      await this.#admin?.listen(all)
-      await startComponents({ levels, signal: all, logger, waitingFor })
+      await Promise.all([this.#admin?.listen(all), this.#watchdog?.start(all)])
+      for (const { name, component } of this.#nodes) guarded(() => component.attachHealth?.(name, health))
+      criticalPath = await startComponents({ levels, signal: all, logger, waitingFor })
       all.throwIfAborted()
     } catch (error) {
       // A stop that interrupted the start does the stopping itself, once the start has let go.
@@ -102,7 +120,7 @@ class LifecycleService implements Service {
       clearInterval(sayWaiting)
     }
     this.#unfollow.push(followReloads(this.#nodes, this.#tell), this.#followReadiness())
-    this.#tell({ type: 'ready', durationMs: Math.round(performance.now() - from) })
+    this.#tell({ type: 'ready', durationMs: Math.round(performance.now() - from), criticalPath })
     health.setState('ready')
   }
 
@@ -111,7 +129,7 @@ class LifecycleService implements Service {
     const { gracePeriodMs, logger } = this.#options
     const drainMs = planStop(0, gracePeriodMs).drainUntil
     for (const { name, component } of this.#nodes) {
-      const { minDrainMs } = component as { minDrainMs?: unknown }
+      const minDrainMs = guarded(() => (component as { minDrainMs?: unknown }).minDrainMs)
       if (typeof minDrainMs !== 'number' || minDrainMs <= (drainMs * 2) / 3) continue
       const fields = { component: name, minDrainMs, gracePeriodMs, possibleMs: Math.round((drainMs * 2) / 3) }
       logger.warn(fields, 'the grace period is too short for minDrainMs: the listener will close earlier')
@@ -157,7 +175,9 @@ class LifecycleService implements Service {
     const report = await stopComponents({ reason, levels, gracePeriodMs: left, fast: this.#fast.signal, logger })
     for (const unfollow of this.#unfollow) guarded(unfollow)
     guarded(() => health.setState('stopped'))
-    await settlesWithin(Promise.allSettled([guarded(() => health.close({ timeoutMs: 100 })), this.#admin?.close()]), 500)
+    const closed = async (close: () => Promise<void> | undefined): Promise<void> => guarded(close)
+    const last = [closed(() => health.close({ timeoutMs: 100 })), closed(() => this.#admin?.close()), closed(() => this.#watchdog?.close())]
+    await settlesWithin(Promise.allSettled(last), 500)
     this.#tell({ type: 'stopped', report })
     return report
   }

@@ -15,12 +15,22 @@ export interface Start {
   readonly waitingFor: Set<string>
 }
 
-/** Level by level, each in parallel. The first failure aborts the others; rejects with one error that names the component. */
-export async function startComponents({ levels, signal, logger, waitingFor }: Start): Promise<void> {
+export interface StartedComponent {
+  readonly component: string
+  readonly durationMs: number
+}
+
+/**
+ * Level by level, each in parallel. The first failure aborts the others; rejects with one error that names the component. Resolves to what the
+ * start waited for: the slowest of each level.
+ */
+export async function startComponents({ levels, signal, logger, waitingFor }: Start): Promise<StartedComponent[]> {
+  const criticalPath: StartedComponent[] = []
   for (const level of levels) {
     signal.throwIfAborted()
     const others = new AbortController()
     const startSignal = AbortSignal.any([signal, others.signal])
+    let slowest: StartedComponent | undefined
     const work = level.map(async ({ name, component }) => {
       if (!component.ready) return
       const from = performance.now()
@@ -36,6 +46,8 @@ export async function startComponents({ levels, signal, logger, waitingFor }: St
       const durationMs = performance.now() - from
       recordComponentStart(name, durationMs)
       logger.debug({ component: name, durationMs: Math.round(durationMs) }, 'component is ready')
+      // The last of its level to be so.
+      slowest = { component: name, durationMs: Math.round(durationMs) }
     })
     try {
       await orAborted(Promise.all(work), signal)
@@ -44,7 +56,9 @@ export async function startComponents({ levels, signal, logger, waitingFor }: St
       await settlesWithin(Promise.allSettled(work), settleMs)
       throw error
     }
+    if (slowest) criticalPath.push(slowest)
   }
+  return criticalPath
 }
 
 function messageOf(cause: unknown): string {

@@ -6,12 +6,9 @@ import { duration } from '../quantities.ts'
 import { settingsDocs } from './docs.ts'
 import { jsonSchema } from './json-schema.ts'
 import { loadModule, type SettingsModule } from './module.ts'
+import type { Command, Options, Output } from './command.ts'
 import { compareEnvironments, readAllowList, readEnvironment } from './parity.ts'
-
-export interface Output {
-  out(text: string): void
-  err(text: string): void
-}
+import { pushCommands } from './push-commands.ts'
 
 export const usage = `platform-config <command> <module> [options] [-- arguments of the program]
 
@@ -22,26 +19,24 @@ export const usage = `platform-config <command> <module> [options] [-- arguments
   schema <module>                JSON Schema of the settings files
   parity <module> <one> <other>  compares two environments by shape and class; values are not shown
   rotate <module>                runs the module's export "rotation"
+  diff <module> <folder>         what a push would change in Consul; exit 1 when that is something
+  push <module> <folder>         makes the keys in Consul what the folder's default.* and <environment>.* say
+  history <module>               what was pushed, when and by whom
 
   <module> exports "settings" (defineConfig), and may export "prefix" (of its variables),
   "loadSettings({ environment })", "sources({ environment })" and "rotation".
 
-  --environment NAME   check, explain: handed to loadSettings or sources
+  --environment NAME   check, explain: handed to loadSettings or sources; diff, push: which files of the folder
   --prefix PREFIX      of the variables, in place of the module's
   --output FILE        template, docs, schema: write the file
   --compare FILE       template, docs, schema: exit 1 unless the file is this, byte by byte
   --allow FILE         parity: differences that are wanted, { allow: [{ path, reason, until: '2026-12-31' }] }
   --every DURATION     rotate: again and again, until a signal ends it
+  --to PREFIX          diff, push, history: the keys below it, as in consulKv({ prefix })
+  --consul URL         diff, push, history (default: CONSUL_HTTP_ADDR, http://127.0.0.1:8500); the token is CONSUL_HTTP_TOKEN
+  --dry-run            push: says what it would do, and does nothing
+  --note TEXT          push: stands in the history (a commit, say)
 `
-
-interface Options {
-  environment?: string
-  prefix?: string
-  output?: string
-  compare?: string
-  allow?: string
-  every?: string
-}
 
 /** Exit code: 0 right, 1 something is wrong with the settings, 2 something is wrong with the call. */
 export async function main(argv: readonly string[], output: Output): Promise<number> {
@@ -57,6 +52,10 @@ export async function main(argv: readonly string[], output: Output): Promise<num
       compare: text,
       allow: text,
       every: text,
+      to: text,
+      consul: text,
+      note: text,
+      'dry-run': { type: 'boolean' },
       help: { type: 'boolean' },
     } as const
     parsed = parseArgs({ args: [...own], allowPositionals: true, options })
@@ -87,9 +86,9 @@ export async function main(argv: readonly string[], output: Output): Promise<num
   }
 }
 
-type Command = (module: SettingsModule, rest: readonly string[], options: Options, output: Output) => Promise<number>
-
 const commands: Readonly<Record<string, Command | undefined>> = {
+  ...pushCommands,
+
   async check(module, _rest, options, { out }) {
     await using config = await module.load({ environment: options.environment })
     for (const warning of config.warnings) out(`warning: ${describeFault(warning)}\n`)

@@ -148,6 +148,39 @@ describe('the admin listener', () => {
     expect((await open.ask('/status')).status).toBe(404)
   })
 
+  it('shows dead letters without their bodies, and settles one by token only', async () => {
+    const settled: string[] = []
+    const letter = {
+      id: 'm-1',
+      key: 'film-7',
+      reason: 'handler failed',
+      attempt: 5,
+      replays: 0,
+      deadAt: new Date(0),
+      body: '{"card":"4242"}',
+    }
+    const shipping = {
+      count: async () => 1,
+      list: async () => [letter],
+      replay: async (id: string) => void settled.push(`replay ${id}`),
+      discard: async (id: string) => void settled.push(`discard ${id}`),
+    }
+    const open = await up({ admin: { port: 0, deadLetters: { shipping } } })
+    const shown = await open.ask('/dead-letters')
+    expect(JSON.parse(shown.text)).toMatchObject({ shipping: { count: 1, letters: [{ id: 'm-1', reason: 'handler failed' }] } })
+    expect(shown.text).not.toContain('4242')
+    const replay = '/dead-letters?list=shipping&id=m-1&do=replay'
+    expect((await open.ask(replay, { method: 'POST' })).status).toBe(403)
+
+    const { ask } = await up({ admin: { port: 0, token: 't0ken', deadLetters: { shipping } } })
+    expect((await ask('/dead-letters')).status).toBe(401)
+    expect((await ask(replay, { method: 'POST', headers })).status).toBe(200)
+    expect((await ask(replay.replace('replay', 'discard'), { method: 'POST', headers })).status).toBe(200)
+    expect((await ask(replay.replace('shipping', 'toString'), { method: 'POST', headers })).status).toBe(404)
+    expect((await ask(replay.replace('do=replay', 'do=list'), { method: 'POST', headers })).status).toBe(400)
+    expect(settled).toEqual(['replay m-1', 'discard m-1'])
+  })
+
   it('a page of the user that throws or hangs is an answer, and a logger that throws is none of its business', async () => {
     const broken = () => {
       throw new Error('closed stream')

@@ -3,7 +3,8 @@ import { withDeadline } from '@platform/kernel'
 import { listen, portOf } from '../listen.ts'
 import type { ResolvedServiceOptions } from '../options.ts'
 import { refusalOf } from './access.ts'
-import { type AdminPage, pagesOf, reply } from './pages.ts'
+import { type AdminPage, pagesOf } from './pages.ts'
+import { reply } from './reply.ts'
 
 export interface AdminListener {
   readonly port: number | undefined

@@ -1,7 +1,9 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { isIP } from 'node:net'
 import type { LoggerLike } from '../logger-like.ts'
+import { deadLettersPage } from './dead-letters.ts'
 import { settingsOf, statusOf } from './details.ts'
+import { reply, replyJson } from './reply.ts'
 import type { ResolvedAdminOptions, ResolvedServiceOptions } from '../options.ts'
 
 type Answer = (request: IncomingMessage, response: ServerResponse) => void | Promise<void>
@@ -10,15 +12,20 @@ type Answer = (request: IncomingMessage, response: ServerResponse) => void | Pro
 export interface AdminPage {
   readonly GET: Answer
   readonly PUT?: Answer
+  readonly POST?: Answer
 }
 
-export function pagesOf(options: ResolvedServiceOptions, { metrics, host, token }: ResolvedAdminOptions): ReadonlyMap<string, AdminPage> {
+export function pagesOf(
+  options: ResolvedServiceOptions,
+  { metrics, host, token, deadLetters }: ResolvedAdminOptions,
+): ReadonlyMap<string, AdminPage> {
   const { logger, leveled } = options
   const pages = new Map<string, AdminPage>()
   // Details are for those who have the token, or are on this machine.
   if (token !== undefined || isLoopback(host)) {
     pages.set('/status', { GET: (_request, response) => replyJson(response, statusOf(options)) })
     pages.set('/config', { GET: (_request, response) => replyJson(response, settingsOf(options.levels) ?? {}) })
+    if (deadLetters) pages.set('/dead-letters', deadLettersPage(deadLetters, logger))
   }
   if (metrics) {
     pages.set('/metrics', {
@@ -35,15 +42,6 @@ export function pagesOf(options: ResolvedServiceOptions, { metrics, host, token 
     })
   }
   return pages
-}
-
-export function reply(response: ServerResponse, status: number, text: string): void {
-  response.writeHead(status, { 'content-type': 'text/plain; charset=utf-8', 'cache-control': 'no-store' }).end(`${text}\n`)
-}
-
-function replyJson(response: ServerResponse, value: object): void {
-  const headers = { 'content-type': 'application/json; charset=utf-8', 'cache-control': 'no-store' }
-  response.writeHead(200, headers).end(JSON.stringify(value, (_key, held: unknown) => (typeof held === 'bigint' ? String(held) : held)))
 }
 
 function isLoopback(host: string): boolean {

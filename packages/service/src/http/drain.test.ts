@@ -200,7 +200,8 @@ describe('HTTP/2', () => {
     const server = createHttp2Server((request, response) => {
       setTimeout(() => response.end('ok'), paths.includes(request.url) ? 300 : 10)
     })
-    return up(server as never)
+    // A busy machine is slow to open a session.
+    return up(server as never, { minDrainMs: 1_500 })
   }
   const open = async (http: HttpServer) => {
     const session = http2Connect(`http://127.0.0.1:${http.port}`).on('error', () => {})
