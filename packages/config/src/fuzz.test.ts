@@ -108,7 +108,7 @@ it(`no secret shows in an error, a warning, an explanation or a printed configur
       ]
       // Half of a secret in the wrong place is a name that nobody knows.
       const misplaced = defineConfig({ schema: z.object({ token: secret(z.string()).optional() }) })
-      const tree = { [hidden]: 1, inner: { [hidden]: rest } }
+      const tree = { [hidden]: 1, inner: { [hidden]: 'x' } }
       const warned = await misplaced.load({ sources: [{ name: 'misplaced', read: () => Promise.resolve(tree) }] })
       shown.push(inspect(warned.warnings, { depth: 9 }))
       for (const one of shown) expect(one).not.toContain(hidden)
