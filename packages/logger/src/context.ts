@@ -1,6 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { randomUUID } from 'node:crypto'
-import { carryInto } from './request-events.ts'
+import { type Fields, Layer } from './layer.ts'
+import { carryInto, leaveRequestsAlone } from './request-events.ts'
 
 /** Runs a request inside a context; the shape that servers and brokers take. */
 export type InboundHook = <T>(
@@ -14,21 +15,20 @@ export type InboundHook = <T>(
   run: () => T,
 ) => T
 
-/** Fields of the work in progress. An object of its own for each context, so that a rendering can be kept with it. */
-export type LogContext = Readonly<Record<string, unknown>>
-
-const storage = new AsyncLocalStorage<LogContext>()
+/** Fields of the work in progress. */
+const storage = new AsyncLocalStorage<Layer>()
 const requestId = /^[\w.:/+=@-]{1,128}$/
 
 /** Puts fields on every line that is logged inside `run`, also after an await. Inner fields win over outer ones. */
 export function withLogContext<T>(fields: object, run: () => T): T {
-  let merged: LogContext
+  const outer = storage.getStore()?.fields
+  let merged: Fields
   try {
-    merged = { ...storage.getStore(), ...fields }
+    merged = { ...outer, ...fields }
   } catch {
-    merged = { ...storage.getStore() } // a getter that throws costs the fields, not the work
+    merged = { ...outer } // a getter that throws costs the fields, not the work
   }
-  return storage.run(merged, run)
+  return storage.run(new Layer(merged, { isContext: true }), run)
 }
 
 /** The same fields for the events of a request of node:http, which come from the connection. */
@@ -41,13 +41,16 @@ function withinEvents(headers: object): void {
 export const logContextHook: InboundHook = (request, run) => {
   const given = request.headers['x-request-id']
   const isGiven = typeof given === 'string' && requestId.test(given)
-  const fields = { request_id: isGiven ? given : randomUUID(), method: request.method, path: request.url.split(/[?#]/, 1)[0] }
+  const end = request.url.search(/[?#]/)
+  const path = end < 0 ? request.url : request.url.slice(0, end)
+  const fields = { request_id: isGiven ? given : randomUUID(), method: request.method, path }
   return withLogContext(fields, () => {
-    if (request.carriesContext !== true) withinEvents(request.headers)
+    if (request.carriesContext === true) leaveRequestsAlone()
+    else withinEvents(request.headers)
     return run()
   })
 }
 
-export function currentContext(): LogContext | undefined {
+export function currentContext(): Layer | undefined {
   return storage.getStore()
 }

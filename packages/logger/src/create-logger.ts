@@ -1,10 +1,12 @@
+import { channel } from 'node:diagnostics_channel'
 import { type Bindings as PinoBindings, type ChildLoggerOptions, type Logger as PinoLogger, pino } from 'pino'
 import type { Format } from './format.ts'
 import { ecsFormat } from './formats/ecs.ts'
 import { jsonFormat } from './formats/json.ts'
 import { prettyFormat } from './formats/pretty.ts'
 import { LoggerMetrics } from './instrumentation.ts'
-import { type Bindings, LineComposer, type Serializers } from './line.ts'
+import { type Fields, Layer, type Serializers } from './layer.ts'
+import { LineComposer } from './line.ts'
 import type { Logger } from './logger.ts'
 import { type LoggerOptions, must, type ResolvedLoggerOptions, resolveOptions } from './options.ts'
 import { Redaction } from './redaction/redaction.ts'
@@ -14,8 +16,10 @@ import type { Outlet, Sink, SinkStats } from './sink.ts'
 
 const bindingsKey: unique symbol = Symbol('bindings')
 const warn = 40
+/** Each line, for whoever brings lines elsewhere as well; `@platform/telemetry` does. A subscriber that throws is told to the process, not here. */
+const written = channel('platform.logger.line')
 
-type Bound = PinoLogger & { [bindingsKey]: Bindings }
+type Bound = PinoLogger & { [bindingsKey]: Layer | undefined }
 
 /**
  * A pino logger whose lines are made and written here: pino gives the levels, the children and the calls. Throws
@@ -23,7 +27,7 @@ type Bound = PinoLogger & { [bindingsKey]: Bindings }
  */
 export function createLogger(options: LoggerOptions): Logger {
   const resolved = resolveOptions(options)
-  const composer = new LineComposer(new Redaction(resolved.redaction), resolved.limits, formatOf(resolved))
+  const composer = new LineComposer({ redaction: new Redaction(resolved.redaction), limits: resolved.limits, format: formatOf(resolved) })
   const linesByLevel = new Map<string, number>()
   const outlet: Outlet = {
     bufferBytes: resolved.bufferBytes,
@@ -41,7 +45,7 @@ export function createLogger(options: LoggerOptions): Logger {
   let depth = 0
 
   function writeOwn(level: string, levelValue: number, ...args: unknown[]): void {
-    sink.write(outlet, composer.compose(level, levelValue, noBindings, undefined, args), true)
+    sink.write(outlet, composer.compose(level, levelValue, undefined, undefined, args), true)
   }
 
   function writeLine(this: PinoLogger, args: unknown[], _method: unknown, levelValue: number): void {
@@ -51,7 +55,9 @@ export function createLogger(options: LoggerOptions): Logger {
     try {
       const level = this.levels.labels[levelValue] ?? String(levelValue)
       const { [bindingsKey]: bindings, msgPrefix } = this as Bound
-      sink.write(outlet, composer.compose(level, levelValue, bindings, msgPrefix, args), levelValue >= warn)
+      const line = composer.compose(level, levelValue, bindings, msgPrefix, args)
+      sink.write(outlet, line, levelValue >= warn)
+      if (written.hasSubscribers) written.publish(line)
       linesByLevel.set(level, (linesByLevel.get(level) ?? 0) + 1)
       metrics.bind()
     } catch {
@@ -70,7 +76,6 @@ export function createLogger(options: LoggerOptions): Logger {
 }
 
 const deepestLogging = 8
-const noBindings: Bindings = { fields: {}, serializers: undefined }
 
 /** Replaces what pino does with bindings (it renders them itself, unredacted and doubled) and adds the end of life. */
 function extend(base: Bound, sink: Sink, outlet: Outlet, metrics: LoggerMetrics): Logger {
@@ -81,7 +86,7 @@ function extend(base: Bound, sink: Sink, outlet: Outlet, metrics: LoggerMetrics)
     return Promise.resolve()
   }
   const members = {
-    [bindingsKey]: noBindings,
+    [bindingsKey]: undefined,
     child(this: Bound, bindings: PinoBindings, options?: ChildLoggerOptions) {
       must(options?.redact === undefined && options?.formatters === undefined, 'child', 'without redact and formatters')
       const { serializers, ...rest } = options ?? {}
@@ -90,7 +95,7 @@ function extend(base: Bound, sink: Sink, outlet: Outlet, metrics: LoggerMetrics)
       return Object.assign(child, { close: flushOnly, [Symbol.asyncDispose]: flushOnly })
     },
     bindings(this: Bound) {
-      return { ...this[bindingsKey].fields }
+      return { ...this[bindingsKey]?.fields }
     },
     setBindings(this: Bound, bindings: PinoBindings) {
       this[bindingsKey] = joined(this[bindingsKey], bindings, undefined)
@@ -113,13 +118,15 @@ function extend(base: Bound, sink: Sink, outlet: Outlet, metrics: LoggerMetrics)
   return Object.assign(base, members) as unknown as Logger
 }
 
-function joined(parent: Bindings, bindings: object, serializers: unknown): Bindings {
-  const all = serializers ? ({ ...parent.serializers, ...serializers } as Serializers) : parent.serializers
+function joined(parent: Layer | undefined, bindings: object, given: unknown): Layer {
+  const serializers = given ? { ...parent?.serializers, ...(given as Serializers) } : parent?.serializers
+  let fields: Fields
   try {
-    return { fields: { ...parent.fields, ...bindings }, serializers: all }
+    fields = { ...parent?.fields, ...bindings }
   } catch {
-    return { fields: { ...parent.fields, bindings: '[unreadable]' }, serializers: all }
+    fields = { ...parent?.fields, bindings: '[unreadable]' }
   }
+  return new Layer(fields, { serializers })
 }
 
 function formatOf({ format, name, destination }: ResolvedLoggerOptions): Format {

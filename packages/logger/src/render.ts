@@ -103,8 +103,8 @@ export class Renderer {
 
   /** A key as JSON. One that had to be changed gets a number, so that two of them stay apart. */
   name(key: string): string {
-    const plain = this.#redaction.plainKey(key)
-    if (plain !== undefined) return this.#take(plain)
+    const known = this.#redaction.key(key)
+    if (known !== undefined) return this.#take(known.json)
     const clean = key.length <= 4_096 ? this.#redaction.text(key) : this.#redaction.text(key.slice(0, 4_096))
     if (clean === key && key.length <= 256) return this.#take(quote(key))
     return this.#take(quote(`${clean.slice(0, 200)}… ${this.#left}`))
@@ -145,7 +145,8 @@ export class Renderer {
 
   #hides(key: string, value: unknown): boolean {
     if (value === null) return false
-    return (typeof value !== 'boolean' && this.#redaction.isSecretKey(key)) || this.#places.some(({ isHidden }) => isHidden)
+    if (typeof value !== 'boolean' && (this.#redaction.key(key)?.isSecret ?? this.#redaction.isSecretKey(key))) return true
+    return this.#places.length > 0 && this.#places.some(({ isHidden }) => isHidden)
   }
 
   #object(value: object): string {

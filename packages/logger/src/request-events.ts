@@ -1,4 +1,4 @@
-import { subscribe } from 'node:diagnostics_channel'
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import type { EventEmitter } from 'node:events'
 
 interface Exchange {
@@ -9,20 +9,35 @@ interface Exchange {
 // Events of a request and its response come from the connection, not from the handler, and know nothing of what was set up in it. A hook is handed
 // the facts of a request only; its headers, which node:http makes once, lead back to the two.
 const exchanges = new WeakMap<object, Exchange>()
-let isListening = false
+const channel = 'http.server.request.start'
+/**
+ * waiting: no logger yet. listening: it may be needed. left: the server carries the context itself, so no request pays for this. needed: it is, for
+ * good.
+ */
+let stage: 'waiting' | 'listening' | 'left' | 'needed' = 'waiting'
 
 /** From now on, requests that arrive can be found by their headers. */
 export function listenForRequests(): void {
-  if (isListening) return
-  isListening = true
-  subscribe('http.server.request.start', (message) => {
-    const exchange = message as Exchange
-    exchanges.set(exchange.request.headers, exchange)
-  })
+  if (stage !== 'waiting') return
+  stage = 'listening'
+  subscribe(channel, remember)
+}
+
+export function leaveRequestsAlone(): void {
+  if (stage !== 'listening') return
+  stage = 'left'
+  unsubscribe(channel, remember)
+}
+
+function remember(message: unknown): void {
+  const exchange = message as Exchange
+  exchanges.set(exchange.request.headers, exchange)
 }
 
 /** Runs the listeners of the request's and the response's events inside `within`. */
 export function carryInto(headers: object, within: <T>(run: () => T) => T): void {
+  if (stage === 'left' || stage === 'waiting') subscribe(channel, remember)
+  stage = 'needed'
   const exchange = exchanges.get(headers)
   if (exchange === undefined) return
   for (const emitter of [exchange.request, exchange.response]) {

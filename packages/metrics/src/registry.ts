@@ -511,13 +511,21 @@ export const registry = {
     prometheus: 'platform_service_events',
     labels: { 'platform.service.event': 'platform_service_event' },
   },
+  'platform.telemetry.exported.logs': {
+    kind: 'counter',
+    unit: '',
+    description: 'Log lines, by what became of them',
+    owner: 'telemetry',
+    prometheus: 'platform_telemetry_exported_logs',
+    labels: { outcome: 'outcome' },
+  },
   'platform.telemetry.exported.spans': {
     kind: 'counter',
     unit: '',
     description: 'Sampled spans, by what became of them',
     owner: 'telemetry',
     prometheus: 'platform_telemetry_exported_spans',
-    labels: { outcome: 'outcome', 'traces.otlpUrl': 'traces_otlpUrl' },
+    labels: { outcome: 'outcome' },
   },
   'platform.telemetry.spans': {
     kind: 'counter',

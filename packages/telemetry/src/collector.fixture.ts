@@ -1,6 +1,7 @@
-import { createServer, type Server } from 'node:http'
+import { createServer, type IncomingHttpHeaders, type Server } from 'node:http'
 import { createServer as createTcpServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
+import { gunzipSync } from 'node:zlib'
 
 export interface CollectedSpan {
   name: string
@@ -11,6 +12,17 @@ export interface CollectedSpan {
   attributes: Record<string, unknown>
   error: boolean
   service: unknown
+}
+
+export interface CollectedLog {
+  severityText: string
+  severityNumber: number
+  timeUnixNano: string
+  body: unknown
+  traceId: string | undefined
+  spanId: string | undefined
+  attributes: Record<string, unknown>
+  resource: Record<string, unknown>
 }
 
 interface OtlpAttribute {
@@ -24,20 +36,38 @@ const plain = (attributes: OtlpAttribute[] = []) => Object.fromEntries(attribute
 export async function startCollector(): Promise<{
   url: string
   spans: CollectedSpan[]
+  logs: CollectedLog[]
   requests: string[]
+  headers: IncomingHttpHeaders[]
   answer: { status: number }
   close(): void
 }> {
   const spans: CollectedSpan[] = []
+  const logs: CollectedLog[] = []
   const requests: string[] = []
+  const headers: IncomingHttpHeaders[] = []
   const answer = { status: 200 }
   const server: Server = createServer((request, response) => {
-    let body = ''
-    request.on('data', (chunk) => (body += String(chunk)))
+    const chunks: Buffer[] = []
+    request.on('data', (chunk: Buffer) => chunks.push(chunk))
     request.on('end', () => {
       requests.push(`${request.method} ${request.url}`)
+      headers.push(request.headers)
+      const sent = Buffer.concat(chunks)
+      const body = String(request.headers['content-encoding'] === 'gzip' ? gunzipSync(sent) : sent)
       if (answer.status === 200) {
-        for (const resource of JSON.parse(body).resourceSpans) {
+        const { resourceSpans = [], resourceLogs = [] } = JSON.parse(body)
+        for (const { resource, scopeLogs } of resourceLogs) {
+          for (const record of scopeLogs[0].logRecords) {
+            logs.push({
+              ...record,
+              body: record.body?.stringValue,
+              attributes: plain(record.attributes),
+              resource: plain(resource.attributes),
+            })
+          }
+        }
+        for (const resource of resourceSpans) {
           for (const scope of resource.scopeSpans) {
             for (const span of scope.spans) {
               spans.push({
@@ -58,7 +88,9 @@ export async function startCollector(): Promise<{
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     spans,
+    logs,
     requests,
+    headers,
     answer,
     close() {
       server.close()

@@ -24,3 +24,7 @@ export class TelemetryError extends Error {
     return typeof error === 'object' && error !== null && (error as Record<symbol, unknown>)[brand] === true
   }
 }
+
+export function refuse(option: string, problem: string): TelemetryError {
+  return new TelemetryError('ERR_TELEMETRY_OPTION', `startTelemetry: ${option} ${problem}`)
+}

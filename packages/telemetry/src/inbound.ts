@@ -4,16 +4,13 @@ import {
   type Attributes,
   type Context,
   context,
-  type Histogram,
-  type MeterProvider,
   propagation,
   ROOT_CONTEXT,
   type Span,
-  SpanKind,
   SpanStatusCode,
   trace,
   TraceFlags,
-  type Tracer,
+  type SpanContext,
 } from '@opentelemetry/api'
 import {
   ATTR_ERROR_TYPE,
@@ -23,11 +20,13 @@ import {
   ATTR_HTTP_ROUTE,
   ATTR_URL_PATH,
   ATTR_URL_SCHEME,
-  METRIC_HTTP_SERVER_REQUEST_DURATION,
 } from '@opentelemetry/semantic-conventions'
+import type { Resource } from '@opentelemetry/resources'
 import { guarded } from '@platform/kernel'
-import type { ExemplarReservoir } from './exemplars.ts'
-import { SCOPE } from './instrumentation.ts'
+import type { Durations } from './durations.ts'
+import { randomIds } from './random-ids.ts'
+import type { CountingSampler } from './sampling.ts'
+import { ServerSpan } from './server-span.ts'
 
 /** What the hook reads of a request. `response` and `route` come from `@platform/service/http`; without them the status is unknown. */
 export interface InboundRequest {
@@ -47,55 +46,106 @@ export type InboundHook = <T>(request: InboundRequest, run: () => T) => T
 
 const httpMethods: ReadonlySet<string> = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'CONNECT', 'TRACE', 'QUERY'])
 
+/** Where the spans and durations of requests go. */
+export interface RequestSinks {
+  readonly sampler: CountingSampler
+  readonly durations: Durations
+  readonly resource: Resource
+  /** Told of each sampled span once it has ended. */
+  onEnd(span: ServerSpan): void
+}
+
 /**
  * HTTP: a server span below the caller's `traceparent`, and one duration. Anything else that enters with headers (a message): the caller's
  * trace becomes the current one, and whoever handles it makes its own span.
  */
-export function inboundHook(tracer: Tracer, meters: MeterProvider, exemplars: ExemplarReservoir): InboundHook {
-  const duration: Histogram = meters
-    .getMeter(SCOPE)
-    .createHistogram(METRIC_HTTP_SERVER_REQUEST_DURATION, { unit: 's', description: 'Duration of HTTP server requests.' })
-
+export function inboundHook(sinks: RequestSinks): InboundHook {
   return (request, run) => {
-    const parent = propagation.extract(ROOT_CONTEXT, request.headers)
-    if (!httpMethods.has(request.method) && !request.response) return context.with(withRemote(parent), run)
+    const { method, headers, response } = request
+    const parent = headers['traceparent'] === undefined ? ROOT_CONTEXT : propagation.extract(ROOT_CONTEXT, headers)
+    if (response === undefined && !httpMethods.has(method)) return context.with(withRemote(parent), run)
 
-    const known = httpMethods.has(request.method)
-    const method = known ? request.method : '_OTHER'
-    const base: Attributes = { [ATTR_HTTP_REQUEST_METHOD]: method, [ATTR_URL_SCHEME]: schemeOf(request) }
-    const span = tracer.startSpan(
-      known ? method : 'HTTP',
-      {
-        kind: SpanKind.SERVER,
-        attributes: {
-          ...base,
-          [ATTR_URL_PATH]: pathOf(request.url),
-          ...(known ? {} : { [ATTR_HTTP_REQUEST_METHOD_ORIGINAL]: request.method }),
-        },
-      },
-      parent,
+    const exchange = new Exchange(request, parent, sinks)
+    const inside = trace.setSpan(parent, exchange.span)
+    if (response === undefined) return withoutResponse(inside, run, exchange)
+    response.once('close', () => exchange.close(response))
+    if (request.carriesContext !== true) {
+      carryInto(inside, response)
+      if (response.req) carryInto(inside, response.req)
+    }
+    return context.with(inside, run)
+  }
+}
+
+/** One request from its beginning to its end. */
+class Exchange {
+  readonly #request: InboundRequest
+  readonly #sinks: RequestSinks
+  readonly #method: string
+  readonly #startedAt: number = performance.now()
+  /** One that is not sampled has ids and no more. */
+  readonly span: Span
+
+  constructor(request: InboundRequest, parent: Context, sinks: RequestSinks) {
+    this.#request = request
+    this.#sinks = sinks
+    this.#method = httpMethods.has(request.method) ? request.method : '_OTHER'
+    const caller = trace.getSpanContext(parent)
+    const traceId = caller?.traceId ?? randomIds.generateTraceId()
+    const isSampled = sinks.sampler.isSampled(caller, traceId)
+    const ids: SpanContext = { traceId, spanId: randomIds.generateSpanId(), traceFlags: isSampled ? TraceFlags.SAMPLED : TraceFlags.NONE }
+    if (caller?.traceState !== undefined) ids.traceState = caller.traceState
+    this.span = isSampled ? this.#spanOf(ids, caller) : trace.wrapSpanContext(ids)
+  }
+
+  #spanOf(ids: SpanContext, caller: SpanContext | undefined): Span {
+    const { method, url } = this.#request
+    const attributes: Attributes = {
+      [ATTR_HTTP_REQUEST_METHOD]: this.#method,
+      [ATTR_URL_SCHEME]: schemeOf(this.#request),
+      [ATTR_URL_PATH]: pathOf(url),
+    }
+    if (this.#method !== method) attributes[ATTR_HTTP_REQUEST_METHOD_ORIGINAL] = method
+    return new ServerSpan(this.#name, ids, caller, attributes, this.#sinks.resource, this.#sinks.onEnd)
+  }
+
+  get #name(): string {
+    return this.#method === '_OTHER' ? 'HTTP' : this.#method
+  }
+
+  close(response: NonNullable<InboundRequest['response']>): void {
+    const status = response.headersSent ? response.statusCode : undefined
+    // The connection went before the answer was out.
+    if (!response.writableFinished) this.finish(status, 'aborted')
+    else this.finish(status, response.statusCode >= 500 ? String(response.statusCode) : undefined)
+  }
+
+  finish(status: number | undefined, error: string | undefined): void {
+    const seconds = (performance.now() - this.#startedAt) / 1000
+    const given = guarded(() => this.#request.route?.())
+    const route = typeof given === 'string' ? given : undefined
+    const scheme = schemeOf(this.#request)
+    const isSampled = this.span.isRecording()
+    const { durations } = this.#sinks
+    durations.record(
+      `${this.#method} ${scheme} ${status} ${error} ${route}`,
+      () => ({ [ATTR_HTTP_REQUEST_METHOD]: this.#method, [ATTR_URL_SCHEME]: scheme, ...outcomeOf(status, error, route) }),
+      seconds,
+      isSampled ? this.span.spanContext() : undefined,
     )
-    const startedAt = performance.now()
-    const finish = (outcome: Attributes) => {
-      const seconds = (performance.now() - startedAt) / 1000
-      const route = guarded(() => request.route?.())
-      const attributes: Attributes = { ...base, ...outcome, ...(typeof route === 'string' ? { [ATTR_HTTP_ROUTE]: route } : {}) }
-      duration.record(seconds, attributes, trace.setSpan(parent, span))
-      if ((span.spanContext().traceFlags & TraceFlags.SAMPLED) !== 0) exemplars.offer(attributes, seconds, span.spanContext())
-      endSpan(span, known ? method : 'HTTP', typeof route === 'string' ? route : undefined, outcome)
-    }
+    if (!isSampled) return
+    if (route !== undefined) this.span.updateName(`${this.#name} ${route}`)
+    this.span.setAttributes(outcomeOf(status, error, route))
+    if (error !== undefined) this.span.setStatus({ code: SpanStatusCode.ERROR })
+    this.span.end()
+  }
+}
 
-    const { response } = request
-    if (response) {
-      const inside = trace.setSpan(parent, span)
-      response.once('close', () => finish(outcomeOf(response)))
-      if (request.carriesContext !== true) {
-        carryInto(inside, response)
-        if (response.req) carryInto(inside, response.req)
-      }
-      return context.with(inside, run)
-    }
-    return withoutResponse(trace.setSpan(parent, span), run, finish)
+function outcomeOf(status: number | undefined, error: string | undefined, route: string | undefined): Attributes {
+  return {
+    ...(status === undefined ? {} : { [ATTR_HTTP_RESPONSE_STATUS_CODE]: status }),
+    ...(error === undefined ? {} : { [ATTR_ERROR_TYPE]: error }),
+    ...(route === undefined ? {} : { [ATTR_HTTP_ROUTE]: route }),
   }
 }
 
@@ -104,28 +154,22 @@ function withRemote(parent: Context): Context {
   return remote ? trace.setSpanContext(context.active(), remote) : trace.deleteSpan(context.active())
 }
 
-function outcomeOf(response: NonNullable<InboundRequest['response']>): Attributes {
-  const status: Attributes = response.headersSent ? { [ATTR_HTTP_RESPONSE_STATUS_CODE]: response.statusCode } : {}
-  // The connection went before the answer was out.
-  if (!response.writableFinished) return { ...status, [ATTR_ERROR_TYPE]: 'aborted' }
-  return response.statusCode >= 500 ? { ...status, [ATTR_ERROR_TYPE]: String(response.statusCode) } : status
-}
-
-function withoutResponse<T>(inside: Context, run: () => T, finish: (outcome: Attributes) => void): T {
-  const failed = (error: unknown) => finish({ [ATTR_ERROR_TYPE]: error instanceof Error ? error.name : '_OTHER' })
+function withoutResponse<T>(inside: Context, run: () => T, exchange: Exchange): T {
+  const failed = (error: unknown) => exchange.finish(undefined, error instanceof Error ? error.name : '_OTHER')
+  const succeeded = () => exchange.finish(undefined, undefined)
   try {
     const result = context.with(inside, run)
     if (result instanceof Promise) {
-      result.then(() => finish({}), failed)
+      result.then(succeeded, failed)
       return result
     }
     if (isThenable(result)) {
       // Asked once: the `then` of a query builder is what runs the query.
       const promise = Promise.resolve(result)
-      promise.then(() => finish({}), failed)
+      promise.then(succeeded, failed)
       return promise as T
     }
-    finish({})
+    succeeded()
     return result
   } catch (error) {
     failed(error)
@@ -135,7 +179,8 @@ function withoutResponse<T>(inside: Context, run: () => T, finish: (outcome: Att
 
 /** The path of a request target, which a client that speaks to a proxy sends as a whole URL, credentials and all. */
 function pathOf(target: string): string {
-  const path = target.split(/[?#]/, 1)[0]!
+  const end = target.search(/[?#]/)
+  const path = end < 0 ? target : target.slice(0, end)
   if (path.startsWith('/') || path === '*') return path
   const url = URL.parse(target)
   return url === null || url.host === '' ? '/' : url.pathname
@@ -152,16 +197,6 @@ function carryInto(inside: Context, emitter: { emit?: EventEmitter['emit'] }): v
 
 function isThenable(value: unknown): value is PromiseLike<unknown> {
   return typeof value === 'object' && value !== null && guarded(() => typeof (value as { then?: unknown }).then === 'function') === true
-}
-
-function endSpan(span: Span, method: string, route: string | undefined, outcome: Attributes): void {
-  if (route !== undefined) {
-    span.updateName(`${method} ${route}`)
-    span.setAttribute(ATTR_HTTP_ROUTE, route)
-  }
-  span.setAttributes(outcome)
-  if (outcome[ATTR_ERROR_TYPE] !== undefined) span.setStatus({ code: SpanStatusCode.ERROR })
-  span.end()
 }
 
 function schemeOf(request: InboundRequest): 'http' | 'https' {

@@ -6,6 +6,8 @@ export const METRIC_SPANS = 'platform.telemetry.spans'
 export const ATTR_SAMPLED = 'sampled'
 /** Sampled spans by what became of them. */
 export const METRIC_EXPORTED_SPANS = 'platform.telemetry.exported.spans'
+/** Lines of `@platform/logger` by what became of them. */
+export const METRIC_EXPORTED_LOGS = 'platform.telemetry.exported.logs'
 export const ATTR_OUTCOME = 'outcome'
 
 export const METRIC_EVENTLOOP_DELAY = 'nodejs.eventloop.delay'

@@ -1,5 +1,7 @@
+import { durationOption, knownOptions, numberOption } from '@platform/kernel'
 import type { RedactorLike } from './clean-span.ts'
-import { TelemetryError } from './errors.ts'
+import { refuse } from './errors.ts'
+import { type OtlpOptions, type OtlpTarget, otlpTarget, pairsOf, text } from './otlp-target.ts'
 
 export interface LoggerLike {
   debug(fields: object, message?: string): void
@@ -9,8 +11,8 @@ export interface LoggerLike {
 }
 
 export interface TelemetryOptions {
-  /** `service.name`. */
-  service: string
+  /** `service.name`. Default: `OTEL_SERVICE_NAME`; one of the two is required. */
+  service?: string | undefined
   /** `service.version`. Default: absent. */
   version?: string | undefined
   /** `service.instance.id`. Default: a random one. */
@@ -18,10 +20,14 @@ export interface TelemetryOptions {
   /** Share of the traces begun here that are recorded, 0 to 1. Default 0.1. Traces begun elsewhere follow their caller's decision. */
   sampling?: { ratio: number } | undefined
   /**
-   * Where sampled spans go, as OTLP over HTTP with JSON. A URL without a path gets `/v1/traces`. Default: nowhere; spans then carry context
-   * and exemplars only.
+   * Where sampled spans go. Default: what `OTEL_EXPORTER_OTLP_ENDPOINT` and its like say, otherwise nowhere; spans then carry context and
+   * exemplars only.
    */
-  traces?: { otlpUrl: string } | undefined
+  traces?: OtlpOptions | undefined
+  /** Where the lines of `@platform/logger` go, beside their own destination. Default: as for traces. */
+  logs?: OtlpOptions | undefined
+  /** Where the `OTEL_*` variables are read. Default: `process.env`. */
+  env?: Readonly<Record<string, string | undefined>> | undefined
   /** Takes secrets out of names, attributes and events of spans before they leave, like `createRedactor` of `@platform/logger`. Default: none. */
   redactor?: RedactorLike | undefined
   /** Bound of close(). Default 3 000. */
@@ -34,63 +40,44 @@ export interface ResolvedTelemetryOptions {
   readonly service: string
   readonly version: string | undefined
   readonly instance: string | undefined
+  /** Of the resource, beside those above. */
+  readonly attributes: Readonly<Record<string, string>>
   readonly ratio: number
-  readonly otlpUrl: URL | undefined
+  readonly traces: OtlpTarget | undefined
+  readonly logs: OtlpTarget | undefined
   readonly redactor: RedactorLike | undefined
   readonly shutdownTimeoutMs: number
   readonly logger: LoggerLike | undefined
 }
 
-const known = ['service', 'version', 'instance', 'sampling', 'traces', 'redactor', 'shutdownTimeoutMs', 'logger']
-
-function wrong(option: string, expected: string): never {
-  throw new TelemetryError('ERR_TELEMETRY_OPTION', `startTelemetry: ${option} must be ${expected}`)
-}
-
-function noUnknown(where: string, value: object, names: readonly string[]): void {
-  for (const key of Object.keys(value))
-    if (!names.includes(key)) wrong(`${where}${key}`, `absent: it is no option (known: ${names.join(', ')})`)
-}
-
-function text(option: string, value: string | undefined): string | undefined {
-  if (value !== undefined && (typeof value !== 'string' || value === '')) wrong(option, 'a non-empty string')
-  return value
-}
+const known = ['service', 'version', 'instance', 'sampling', 'traces', 'logs', 'env', 'redactor', 'shutdownTimeoutMs', 'logger']
 
 export function resolveOptions(options: TelemetryOptions): ResolvedTelemetryOptions {
-  if (typeof options !== 'object' || options === null) wrong('options', 'an object')
-  noUnknown('', options, known)
-  const { sampling, traces, shutdownTimeoutMs = 3_000 } = options
-  if (sampling) {
-    noUnknown('sampling.', sampling, ['ratio'])
-    if (typeof sampling.ratio !== 'number' || !(sampling.ratio >= 0 && sampling.ratio <= 1)) wrong('sampling.ratio', 'a number from 0 to 1')
-  }
-  if (typeof shutdownTimeoutMs !== 'number' || !(shutdownTimeoutMs >= 0 && shutdownTimeoutMs < 2 ** 31)) {
-    wrong('shutdownTimeoutMs', 'a number of milliseconds of at least 0')
-  }
+  knownOptions(refuse, '', options, known)
+  const { sampling = { ratio: 0.1 }, env = process.env } = options
+  knownOptions(refuse, 'sampling', sampling, ['ratio'])
+  const service = named('service', options.service) ?? text(env['OTEL_SERVICE_NAME'])
+  if (service === undefined) throw refuse('service', 'must be a non-empty string, or OTEL_SERVICE_NAME set')
   return {
-    service: text('service', options.service) ?? wrong('service', 'a non-empty string'),
-    version: text('version', options.version),
-    instance: text('instance', options.instance),
-    ratio: sampling?.ratio ?? 0.1,
-    otlpUrl: traces && otlpUrl(traces),
+    service,
+    version: named('version', options.version),
+    instance: named('instance', options.instance),
+    attributes: pairsOf('OTEL_RESOURCE_ATTRIBUTES', env['OTEL_RESOURCE_ATTRIBUTES']),
+    ratio: numberOption(refuse, 'sampling.ratio', sampling.ratio, 0, 1),
+    traces: otlpTarget('traces', options.traces, env),
+    logs: otlpTarget('logs', options.logs, env),
     redactor: redactor(options.redactor),
-    shutdownTimeoutMs,
+    shutdownTimeoutMs: durationOption(refuse, 'shutdownTimeoutMs', options.shutdownTimeoutMs ?? 3_000, 0),
     logger: options.logger,
   }
 }
 
-function redactor(given: RedactorLike | undefined): RedactorLike | undefined {
-  if (given !== undefined && (typeof given?.text !== 'function' || typeof given.isSecretName !== 'function')) {
-    wrong('redactor', 'an object with text and isSecretName')
-  }
-  return given
+function named(option: string, value: string | undefined): string | undefined {
+  if (value === undefined || (typeof value === 'string' && value !== '')) return value
+  throw refuse(option, 'must be a non-empty string')
 }
 
-function otlpUrl(traces: { otlpUrl: string }): URL {
-  noUnknown('traces.', traces, ['otlpUrl'])
-  const url = URL.parse(traces.otlpUrl)
-  if (!url || !['http:', 'https:'].includes(url.protocol)) wrong('traces.otlpUrl', 'an http or https URL')
-  if (url.pathname === '/') url.pathname = '/v1/traces'
-  return url
+function redactor(given: RedactorLike | undefined): RedactorLike | undefined {
+  if (given === undefined || (typeof given?.text === 'function' && typeof given.isSecretName === 'function')) return given
+  throw refuse('redactor', 'must be an object with text and isSecretName')
 }

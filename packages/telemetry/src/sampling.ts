@@ -1,33 +1,35 @@
-import { type Attributes, type Context, type Link, type SpanKind, isSpanContextValid, trace } from '@opentelemetry/api'
-import {
-  AlwaysOnSampler,
-  ParentBasedSampler,
-  type Sampler,
-  SamplingDecision,
-  type SamplingResult,
-  TraceIdRatioBasedSampler,
-} from '@opentelemetry/sdk-trace'
+import { type Context, isSpanContextValid, type SpanContext, trace, TraceFlags } from '@opentelemetry/api'
+import { type Sampler, SamplingDecision, type SamplingResult } from '@opentelemetry/sdk-trace'
+
+/** Hexadecimal digits of the part of a trace id that is random by W3C's Trace Context, level 2. */
+const randomDigits = 14
 
 /** Decides for traces that begin here, follows the caller for all others, and counts the former. */
 export class CountingSampler implements Sampler {
-  readonly #inner: ParentBasedSampler
+  readonly #ratio: number
+  readonly #threshold: number
   readonly counts: { sampled: number; unsampled: number } = { sampled: 0, unsampled: 0 }
 
   constructor(ratio: number) {
-    this.#inner = new ParentBasedSampler({ root: ratio === 1 ? new AlwaysOnSampler() : new TraceIdRatioBasedSampler(ratio) })
+    this.#ratio = ratio
+    this.#threshold = (1 - ratio) * 16 ** randomDigits
   }
 
-  shouldSample(context: Context, traceId: string, name: string, kind: SpanKind, attributes: Attributes, links: Link[]): SamplingResult {
-    const result = this.#inner.shouldSample(context, traceId, name, kind, attributes, links)
-    const parent = trace.getSpanContext(context)
-    if (!parent || !isSpanContextValid(parent)) {
-      if (result.decision === SamplingDecision.RECORD_AND_SAMPLED) this.counts.sampled += 1
-      else this.counts.unsampled += 1
-    }
-    return result
+  /** The same for every process that decides by the id's random part, as the consistent samplers of OpenTelemetry do. */
+  isSampled(parent: SpanContext | undefined, traceId: string): boolean {
+    if (parent !== undefined && isSpanContextValid(parent)) return (parent.traceFlags & TraceFlags.SAMPLED) !== 0
+    const isSampled = this.#ratio > 0 && Number.parseInt(traceId.slice(-randomDigits), 16) >= this.#threshold
+    if (isSampled) this.counts.sampled += 1
+    else this.counts.unsampled += 1
+    return isSampled
+  }
+
+  shouldSample(context: Context, traceId: string): SamplingResult {
+    const isSampled = this.isSampled(trace.getSpanContext(context), traceId)
+    return { decision: isSampled ? SamplingDecision.RECORD_AND_SAMPLED : SamplingDecision.NOT_RECORD }
   }
 
   toString(): string {
-    return `Counting{${this.#inner.toString()}}`
+    return `ParentBased{Consistent{${this.#ratio}}}`
   }
 }

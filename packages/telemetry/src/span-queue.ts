@@ -1,158 +1,55 @@
 import { TraceFlags } from '@opentelemetry/api'
-import { backgroundPause, backgroundTimeout, guarded } from '@platform/kernel'
+import { JsonTraceSerializer } from '@opentelemetry/otlp-transformer'
 import type { ReadableSpan, SpanProcessor } from '@opentelemetry/sdk-trace'
-import { type CleanSpan, cleanSpan, type RedactorLike } from './clean-span.ts'
+import { cleanSpan, type RedactorLike } from './clean-span.ts'
+import { ExportQueue, type ExportStats } from './export-queue.ts'
 import type { LoggerLike } from './options.ts'
-import { type OtlpSender, serialize } from './otlp-sender.ts'
+import type { OtlpSender } from './otlp-sender.ts'
 
-const maxQueued = 4_096
-const maxQueuedBytes = 16 * 1024 * 1024
-const maxBatch = 512
-const maxBatchBytes = 2 * 1024 * 1024
-const flushEveryMs = 1_000
-const sendTimeoutMs = 10_000
-/** A batch is tried this often, with these pauses between; a collector that says how long to wait is heard, up to the longest. */
-const pausesMs = [1_000, 3_000]
-const longestPauseMs = 30_000
-
-/**
- * Sampled spans on their way out. Every one is accounted for: `exported`, `dropped` (queue full, refused, out of tries, out of time), or
- * still `queued`. One request at a time, so that a slow collector costs one batch and no more.
- */
+/** Sampled spans, cleaned of what a collector would refuse and nobody may see. */
 export class SpanQueue implements SpanProcessor {
-  readonly #sender: OtlpSender
-  readonly #logger: LoggerLike | undefined
+  readonly #queue: ExportQueue<ReadableSpan>
   readonly #redactor: RedactorLike | undefined
-  #queue: CleanSpan[] = []
-  #queuedBytes = 0
-  #inHand = 0
-  #exported = 0
-  #dropped = 0
-  #failing = false
-  #timer: NodeJS.Timeout | undefined
-  #working: Promise<void> | undefined
-  /** Aborted at the start of close(): no more pauses. */
-  readonly #closing = new AbortController()
-  /** Aborted at the end of close(): no more requests. */
-  readonly #cut = new AbortController()
 
   constructor(sender: OtlpSender, logger: LoggerLike | undefined, redactor: RedactorLike | undefined) {
-    this.#sender = sender
-    this.#logger = logger
+    this.#queue = new ExportQueue({ what: 'spans', sender, serialize, logger })
     this.#redactor = redactor
   }
 
-  stats(): { exported: number; dropped: number; queued: number } {
-    return { exported: this.#exported, dropped: this.#dropped, queued: this.#queue.length + this.#inHand }
+  stats(): ExportStats {
+    return this.#queue.stats()
   }
 
   onStart(): void {}
 
   onEnd(span: ReadableSpan): void {
     if ((span.spanContext().traceFlags & TraceFlags.SAMPLED) === 0) return
-    const clean = this.#closing.signal.aborted || this.#queue.length >= maxQueued ? undefined : this.#clean(span)
-    if (clean === undefined || this.#queuedBytes + clean.bytes > maxQueuedBytes) {
-      this.#dropped += 1
-      return
-    }
-    this.#queue.push(clean)
-    this.#queuedBytes += clean.bytes
-    if (this.#queue.length >= maxBatch || this.#queuedBytes >= maxBatchBytes) this.#work()
-    else this.#timer ??= backgroundTimeout(() => this.#work(), flushEveryMs)
-  }
-
-  #clean(span: ReadableSpan): CleanSpan | undefined {
+    if (!this.#queue.hasRoom) return this.#queue.drop()
     try {
-      return cleanSpan(span, this.#redactor)
+      const { span: clean, bytes } = cleanSpan(span, this.#redactor)
+      this.#queue.add(clean, bytes)
     } catch {
-      return undefined
+      this.#queue.drop()
     }
   }
 
-  #work(): void {
-    clearTimeout(this.#timer)
-    this.#timer = undefined
-    this.#working ??= this.#sendAll().finally(() => {
-      this.#working = undefined
-    })
-  }
-
-  async #sendAll(): Promise<void> {
-    while (this.#queue.length > 0 && !this.#cut.signal.aborted) {
-      const batch = this.#nextBatch()
-      this.#inHand = batch.length
-      const taken = await this.#deliver(batch)
-      this.#inHand = 0
-      this.#exported += taken
-      this.#dropped += batch.length - taken
-      const isLosing = taken < batch.length
-      if (isLosing !== this.#failing) this.#report(isLosing)
-      this.#failing = isLosing
-      // At close a collector that fails once gets no second chance.
-      if (taken === 0 && this.#closing.signal.aborted) return
-    }
-  }
-
-  #nextBatch(): ReadableSpan[] {
-    let count = 0
-    let bytes = 0
-    while (count < Math.min(maxBatch, this.#queue.length) && (count === 0 || bytes + this.#queue[count]!.bytes <= maxBatchBytes)) {
-      bytes += this.#queue[count]!.bytes
-      count++
-    }
-    this.#queuedBytes -= bytes
-    return this.#queue.splice(0, count).map(({ span }) => span)
-  }
-
-  /** How many of them the collector took. What cannot be written costs itself, not its neighbours. */
-  async #deliver(batch: readonly ReadableSpan[]): Promise<number> {
-    const body = serialize(batch)
-    if (body !== undefined) return this.#send(body, batch.length)
-    if (batch.length <= 1) return 0
-    const half = batch.length >> 1
-    return (await this.#deliver(batch.slice(0, half))) + (await this.#deliver(batch.slice(half)))
-  }
-
-  async #send(body: Uint8Array, count: number): Promise<number> {
-    for (let attempt = 0; ; attempt++) {
-      const timeout = new AbortController()
-      // The request holds the process by itself.
-      const timer = backgroundTimeout(() => timeout.abort(), sendTimeoutMs)
-      const result = await this.#sender.send(body, AbortSignal.any([this.#cut.signal, timeout.signal]))
-      clearTimeout(timer)
-      if (result.kind === 'sent') return Math.max(0, count - result.rejected)
-      const pauseMs = pausesMs[attempt]
-      if (result.kind === 'refused' || pauseMs === undefined || this.#closing.signal.aborted) return 0
-      await backgroundPause(Math.min(longestPauseMs, Math.max(pauseMs, result.afterMs ?? 0)), this.#closing.signal)
-    }
-  }
-
-  #report(isLosing: boolean): void {
-    const logger = this.#logger
-    if (isLosing) guarded(() => logger?.warn({ ...this.stats() }, 'spans are lost: the collector does not take them'))
-    else guarded(() => logger?.info({ ...this.stats() }, 'spans are exported again'))
-  }
-
-  async forceFlush(): Promise<void> {
-    this.#work()
-    await this.#working
+  forceFlush(): Promise<void> {
+    return this.#queue.flush()
   }
 
   shutdown(): Promise<void> {
     return this.close(0)
   }
 
-  /** Sends what is queued until the time is over; the rest counts as dropped. */
-  async close(timeoutMs: number): Promise<void> {
-    this.#closing.abort()
-    this.#work()
-    const timer = setTimeout(() => this.#cut.abort(), timeoutMs)
-    await this.#working
-    clearTimeout(timer)
-    this.#cut.abort()
-    this.#sender.close()
-    this.#dropped += this.#queue.length
-    this.#queue = []
-    this.#queuedBytes = 0
+  close(timeoutMs: number): Promise<void> {
+    return this.#queue.close(timeoutMs)
+  }
+}
+
+function serialize(spans: readonly ReadableSpan[]): Uint8Array | undefined {
+  try {
+    return JsonTraceSerializer.serializeRequest([...spans])
+  } catch {
+    return undefined
   }
 }

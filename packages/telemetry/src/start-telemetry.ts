@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { context, metrics, propagation, trace } from '@opentelemetry/api'
+import { context, metrics, type ObservableResult, propagation, trace } from '@opentelemetry/api'
 import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks'
 import { W3CTraceContextPropagator } from '@opentelemetry/core'
 import { resourceFromAttributes } from '@opentelemetry/resources'
@@ -9,12 +9,15 @@ import { ATTR_SERVICE_NAME, ATTR_SERVICE_VERSION, METRIC_HTTP_SERVER_REQUEST_DUR
 import { guarded } from '@platform/kernel'
 import { cleanAttributes } from './clean-span.ts'
 import { TelemetryError } from './errors.ts'
-import { ExemplarReservoir } from './exemplars.ts'
+import { ExemplarMeter } from './durations.ts'
 import { type InboundHook, inboundHook } from './inbound.ts'
-import { ATTR_OUTCOME, ATTR_SAMPLED, METRIC_EXPORTED_SPANS, METRIC_SPANS, SCOPE } from './instrumentation.ts'
+import { ATTR_OUTCOME, ATTR_SAMPLED, METRIC_EXPORTED_LOGS, METRIC_EXPORTED_SPANS, METRIC_SPANS, SCOPE } from './instrumentation.ts'
 import { resolveOptions, type TelemetryOptions } from './options.ts'
+import type { ExportStats } from './export-queue.ts'
+import { LogQueue } from './log-queue.ts'
 import { otlpSender } from './otlp-sender.ts'
 import { contentTypes, type Format, formatFor, overflowing, renderPage } from './prometheus-page.ts'
+import { randomIds } from './random-ids.ts'
 import { observeRuntime } from './runtime-metrics.ts'
 import { CountingSampler } from './sampling.ts'
 import { SpanQueue } from './span-queue.ts'
@@ -28,7 +31,11 @@ export interface TelemetryStats {
   readonly queued: number
   /** Traces begun in this process. */
   readonly traces: { readonly sampled: number; readonly unsampled: number }
+  /** Lines of `@platform/logger` on their way to a collector. */
+  readonly logs: ExportStats
 }
+
+const nothing: ExportStats = { exported: 0, dropped: 0, queued: 0 }
 
 export interface Telemetry {
   /** Prometheus or OpenMetrics text, by the Accept header; mount it anywhere. */
@@ -50,26 +57,34 @@ class PullReader extends MetricReader {
 
 /** Registers the OpenTelemetry globals of this process. Call it before the objects that measure are created: the API has no late binding for metrics. */
 export function startTelemetry(options: TelemetryOptions): Telemetry {
-  const { service, version, instance, ratio, otlpUrl, redactor, shutdownTimeoutMs, logger } = resolveOptions(options)
+  const { service, version, instance, ratio, traces, logs, redactor, shutdownTimeoutMs, logger, ...resolved } = resolveOptions(options)
   const attributes = cleanAttributes({
+    'service.instance.id': randomUUID(),
+    ...resolved.attributes,
     [ATTR_SERVICE_NAME]: service,
     ...(version === undefined ? {} : { [ATTR_SERVICE_VERSION]: version }),
-    'service.instance.id': instance ?? randomUUID(),
+    ...(instance === undefined ? {} : { 'service.instance.id': instance }),
   })
   const resource = resourceFromAttributes(attributes)
   const sampler = new CountingSampler(ratio)
-  const queue = otlpUrl && new SpanQueue(otlpSender(otlpUrl), logger, redactor)
-  const tracers = new TracerProvider({ resource, sampler, spanProcessors: queue ? [queue] : [] })
-  const reader = new PullReader()
+  const queue = traces && new SpanQueue(otlpSender(traces), logger, redactor)
+  const tracers = new TracerProvider({ resource, sampler, idGenerator: randomIds, spanProcessors: queue ? [queue] : [] })
+  const measured = new ExemplarMeter()
+  const durations = measured.createHistogram(METRIC_HTTP_SERVER_REQUEST_DURATION, {
+    unit: 's',
+    description: 'Duration of HTTP server requests.',
+    boundaries: requestSeconds,
+  })
+  const reader = new PullReader({ metricProducers: [measured] })
   const meters = new MeterProvider({ resource, readers: [reader], views: views() })
-  const exemplars = new ExemplarReservoir(requestSeconds)
   const unregister = register(tracers, meters)
+  const records = logs && new LogQueue(otlpSender(logs), logger, attributes)
   const unobserveRuntime = observeRuntime(meters)
   observeSpans()
   let closing: Promise<void> | undefined
 
   function stats(): TelemetryStats {
-    return { ...(queue?.stats() ?? { exported: 0, dropped: 0, queued: 0 }), traces: { ...sampler.counts } }
+    return { ...(queue?.stats() ?? nothing), traces: { ...sampler.counts }, logs: records?.stats() ?? nothing }
   }
 
   function observeSpans(): void {
@@ -80,12 +95,19 @@ export function startTelemetry(options: TelemetryOptions): Telemetry {
         result.observe(sampler.counts.sampled, { [ATTR_SAMPLED]: 'true' })
         result.observe(sampler.counts.unsampled, { [ATTR_SAMPLED]: 'false' })
       })
-    if (!queue) return
-    meter.createObservableCounter(METRIC_EXPORTED_SPANS, { description: 'Sampled spans, by what became of them' }).addCallback((result) => {
-      const { exported, dropped } = queue.stats()
+    const observe = (exports: { stats(): ExportStats }) => (result: ObservableResult) => {
+      const { exported, dropped } = exports.stats()
       result.observe(exported, { [ATTR_OUTCOME]: 'exported' })
       result.observe(dropped, { [ATTR_OUTCOME]: 'dropped' })
-    })
+    }
+    if (queue)
+      meter
+        .createObservableCounter(METRIC_EXPORTED_SPANS, { description: 'Sampled spans, by what became of them' })
+        .addCallback(observe(queue))
+    if (records)
+      meter
+        .createObservableCounter(METRIC_EXPORTED_LOGS, { description: 'Log lines, by what became of them' })
+        .addCallback(observe(records))
   }
 
   // Scrapers that come at once share one page.
@@ -111,13 +133,11 @@ export function startTelemetry(options: TelemetryOptions): Telemetry {
         logger?.warn({ metric }, 'a metric has more series than are kept: the rest is counted together as otel_metric_overflow'),
       )
     }
-    return renderPage(resourceMetrics, format, (metric, series, bucket) =>
-      metric === METRIC_HTTP_SERVER_REQUEST_DURATION ? exemplars.find(series, bucket) : undefined,
-    )
+    return renderPage(resourceMetrics, format, (metric, series, bucket) => measured.exemplar(metric, series, bucket))
   }
 
   async function close(timeoutMs: number): Promise<void> {
-    await queue?.close(timeoutMs)
+    await Promise.all([queue?.close(timeoutMs), records?.close(timeoutMs)])
     unobserveRuntime()
     await meters.shutdown()
     unregister()
@@ -132,7 +152,7 @@ export function startTelemetry(options: TelemetryOptions): Telemetry {
       const format = formatFor(Array.isArray(accept) ? accept.join() : accept)
       return { contentType: contentTypes[format], body: await page(format) }
     },
-    inbound: inboundHook(tracers.getTracer(SCOPE), meters, exemplars),
+    inbound: inboundHook({ sampler, durations, resource, onEnd: (span) => queue?.onEnd(span) }),
     outbound: (headers) => propagation.inject(context.active(), headers),
     stats,
     close({ timeoutMs = shutdownTimeoutMs } = {}) {

@@ -1,8 +1,9 @@
-import { formsSource, hideByForm } from './secrets-by-form.ts'
+import { hideByForm } from './secrets-by-form.ts'
 import { hideInEmbeddedJson, hideInJson } from './json-text.ts'
 import { hideInCommands } from './command-lines.ts'
 import { hideInEncoded } from './encoded-text.ts'
 import { hideInMarkup } from './markup.ts'
+import { mayHoldSecret } from './first-look.ts'
 import { hideInMultipart } from './multipart.ts'
 import { hideNamedValues } from './secrets-in-text.ts'
 import { hideInsertedValues } from './sql-values.ts'
@@ -22,14 +23,14 @@ export interface RedactionRules {
 /** Members that name what the value beside them belongs to, as forms, headers and validators report it. */
 const naming = ['name', 'key', 'property', 'path', 'field', 'param', 'instancePath']
 const valued: ReadonlySet<string> = new Set(['value', 'input', 'received', 'actual', 'data', 'rejectedValue', 'args', 'arguments'])
-/** What any rule needs to find in a text; most texts have none of it and are done. */
-const mayHoldSecret = new RegExp(
-  String.raw`[:=%>"'|\uff1a\uff1d\u2192]|(?:^|\s)-|passw|pwd|requirepass|masterauth|AUTH |${formsSource}`,
-  'i',
-)
 const userOptions: ReadonlySet<string> = new Set(['-u', '-U', '--user', '--proxy-user'])
 /** Rounds of JSON in JSON in a text. */
 const deepestText = 8
+
+export interface Key {
+  readonly json: string
+  readonly isSecret: boolean
+}
 
 /** Decides by name, by place, by value and by form what must not show. Never throws. */
 export class Redaction {
@@ -42,7 +43,7 @@ export class Redaction {
   readonly #values: (() => Iterable<string>) | undefined
   #raw: string[] = []
   #secrets: SecretValues | undefined
-  readonly #plainKeys = new Map<string, string>()
+  readonly #keys = new Map<string, Key>()
   #depth = 0
   readonly #isSecretName = (name: string) => this.#names.has(name)
   /** Rises whenever the secret texts change, so that what was rendered before is rendered again. */
@@ -102,7 +103,7 @@ export class Redaction {
       this.#raw = next
       this.#secrets = secrets.size > 0 ? secrets : undefined
       this.generation++
-      this.#plainKeys.clear()
+      this.#keys.clear()
     } catch {
       // A logger that lost its list must still not throw into its caller.
     }
@@ -111,7 +112,7 @@ export class Redaction {
   text(text: string): string {
     let clean = this.#secrets === undefined ? text : this.#secrets.hide(text, this.replacement)
     for (const pattern of this.#patterns) clean = clean.replaceAll(pattern, this.replacement)
-    if (!mayHoldSecret.test(clean)) return clean
+    if (!mayHoldSecret(clean)) return clean
     if (this.#depth < deepestText) {
       this.#depth++
       try {
@@ -131,16 +132,16 @@ export class Redaction {
     return hideNamedValues(clean, this.#isSecretName, this.replacement)
   }
 
-  /** A key of usual length as JSON, or undefined for one that has to be looked at: the same few keys stand on every line. */
-  plainKey(key: string): string | undefined {
+  /** What there is to know of a key of usual length, or undefined for one that has to be looked at: the same few keys stand on every line. */
+  key(key: string): Key | undefined {
     if (key.length > 64) return undefined
-    let json = this.#plainKeys.get(key)
-    if (json === undefined && this.text(key) === key) {
-      json = JSON.stringify(key)
-      if (this.#plainKeys.size >= 1_000) this.#plainKeys.clear()
-      this.#plainKeys.set(key, json)
+    let known = this.#keys.get(key)
+    if (known === undefined && this.text(key) === key) {
+      known = { json: JSON.stringify(key), isSecret: this.#names.has(key) }
+      if (this.#keys.size >= 1_000) this.#keys.clear()
+      this.#keys.set(key, known)
     }
-    return json
+    return known
   }
 
   number(value: number | bigint): boolean {

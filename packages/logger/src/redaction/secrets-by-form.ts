@@ -23,9 +23,6 @@ const privateKey = /-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----|^Private-Lines
 const mayHold =
   /bearer\s|basic\s|eyJ|gh[posur]_|_pat_|glpat-|xox|xapp-|k_(?:live|test)_|whsec_|npm_|pypi-|AKIA|ASIA|AIza|ya29|hf_|sk-|SG\.|hv[sb]\.|_v1_|shp|SK[0-9a-f]{8}|PRIVATE KEY|Private-Lines|hooks\.slack|webhooks|telegram|\d{4}[ -]\d{4}[ -]\d{4}/i
 
-/** What a text must hold for any of this, beside `://`, for a first look at it. */
-export const formsSource: string = mayHold.source
-
 export function hideByForm(text: string, replacement: string): string {
   const clean = text.includes('//') ? hideCredentials(text, '//', ':', '@', replacement) : text
   const bare = clean.includes('@') ? clean.replaceAll(bareCredentials, (_, user: string) => user + replacement) : clean

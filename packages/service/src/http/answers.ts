@@ -25,7 +25,7 @@ export class Answers {
     }
     this.#latest.set(request.socket, response)
     this.#active.add(response)
-    response.once('close', () => this.#active.delete(response))
+    response.on('close', () => this.#active.delete(response))
     if (this.#leaving) this.#sendAway(response)
     return true
   }

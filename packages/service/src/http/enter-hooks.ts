@@ -16,6 +16,9 @@ export interface Incoming {
   hookFailed(error: unknown): void
 }
 
+const entered: unique symbol = Symbol('platform.http.entered') as never
+type Entered = IncomingMessage & { [entered]?: true }
+
 const requestEvents: ReadonlySet<string | symbol> = new Set(['request', 'checkContinue', 'checkExpectation'])
 
 /**
@@ -27,29 +30,27 @@ export function enterHooks(server: Server, hooks: readonly InboundHook[], incomi
   const original = target.emit
   const owned = Object.hasOwn(target, 'emit')
 
-  /** A `checkContinue` listener passes its request on as a `request` event. */
-  const known = new WeakSet<IncomingMessage>()
-
   const entering: Emit = function (this: unknown, event, ...args) {
     if (event === 'stream') incoming.stream(args[0] as ServerHttp2Stream)
     if (event === 'upgrade') incoming.upgrade(args[0] as IncomingMessage, args[1] as Duplex)
     if (!requestEvents.has(event)) return original.call(server, event, ...args)
-    const [request, response] = args as [IncomingMessage, ServerResponse]
-    if (known.has(request)) return original.call(server, event, ...args)
-    known.add(request)
+    const [request, response] = args as [Entered, ServerResponse]
+    // A `checkContinue` listener passes its request on as a `request` event.
+    if (request[entered]) return original.call(server, event, ...args)
+    request[entered] = true
     if (!incoming.request(request, response)) return true
     if (hooks.length === 0) return original.call(server, event, ...args)
-    let entered = false
+    let isInside = false
     try {
       return runInbound(hooks, inboundRequest(request, response, true), () => {
-        entered = true
+        isInside = true
         const context = new AsyncResource('PlatformInbound', { requireManualDestroy: true })
         keepContext(request, context)
         keepContext(response, context)
         return original.call(server, event, ...args)
       })
     } catch (error) {
-      if (entered) throw error
+      if (isInside) throw error
       incoming.hookFailed(error)
       response.statusCode = 500
       response.end()
@@ -64,8 +65,19 @@ export function enterHooks(server: Server, hooks: readonly InboundHook[], incomi
   }
 }
 
+const kept: unique symbol = Symbol('platform.http.kept') as never
+type KeptEmitter = EventEmitter & { [kept]: { readonly context: AsyncResource; readonly emit: Emit } }
+
 /** `data`, `end`, `close` are emitted by the parser and the socket, outside of the request's context; their listeners belong inside. */
 function keepContext(emitter: EventEmitter, context: AsyncResource): void {
-  const emit = emitter.emit.bind(emitter) as Emit
-  emitter.emit = (event: string | symbol, ...args: unknown[]) => context.runInAsyncScope(emit, undefined, event, ...args)
+  const { emit } = emitter as { emit: Emit }
+  if (emit === emitInContext) return
+  Object.assign(emitter, { [kept]: { context, emit }, emit: emitInContext })
+}
+
+function emitInContext(this: KeptEmitter, event: string | symbol, ...args: unknown[]): boolean {
+  const { context, emit } = this[kept]
+  // Most events have no listener.
+  if (this.listenerCount(event) === 0) return emit.call(this, event, ...args)
+  return context.runInAsyncScope(emit, this, event, ...args)
 }

@@ -12,7 +12,8 @@ export function fastifyInbound(hooks: readonly InboundHook[]): FastifyPluginCall
     instance.addHook('onRequest', (request, reply, next) => {
       const raw = request.raw as IncomingMessage & { [ROUTE]?: unknown }
       raw[ROUTE] = request.routeOptions.url
-      runInbound(list, inboundRequest(raw, reply.raw, false), next)
+      if (list.length === 0) next()
+      else runInbound(list, inboundRequest(raw, reply.raw, false), next)
     })
     registered()
   }
