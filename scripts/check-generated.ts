@@ -1,7 +1,8 @@
 /** Files that a table or the schemas of the services give: compared byte by byte, or written with `--write`. */
 import { spawnSync } from 'node:child_process'
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { operationsFiles } from '../examples/operations/src/index.ts'
 import { lintRules, lintRulesFile } from './lint-rules.ts'
 import { metricRegistry, registryFile } from './metrics/registry.ts'
 import { publishedManifests, readManifest, repositoryUrl, withIdentity } from './package-identity.ts'
@@ -26,13 +27,19 @@ for (const service of services) {
 
 /** As biome lays it out. */
 function compare(file: string, text: string, from: string): void {
-  const { stdout } = spawnSync(bin('biome'), ['format', '--stdin-file-path', join(root, file)], {
-    cwd: root,
-    input: text,
-    encoding: 'utf8',
-  })
-  if (write) writeFileSync(join(root, file), stdout)
-  else if (!existsSync(join(root, file)) || readFileSync(join(root, file), 'utf8') !== stdout) {
+  compareExactly(
+    file,
+    spawnSync(bin('biome'), ['format', '--stdin-file-path', join(root, file)], { cwd: root, input: text, encoding: 'utf8' }).stdout,
+    from,
+  )
+}
+
+function compareExactly(file: string, text: string, from: string): void {
+  const path = join(root, file)
+  if (write) {
+    mkdirSync(dirname(path), { recursive: true })
+    writeFileSync(path, text)
+  } else if (!existsSync(path) || readFileSync(path, 'utf8') !== text) {
     console.error(`${file} is not what ${from} gives\nwrite it with: node scripts/check-generated.ts --write`)
     process.exitCode = 1
   }
@@ -40,6 +47,10 @@ function compare(file: string, text: string, from: string): void {
 
 compare(lintRulesFile, lintRules, 'scripts/lint-rules.ts')
 compare(registryFile, metricRegistry(), 'the code and the pages of the packages')
+for (const { name, text } of operationsFiles()) {
+  const how = name.endsWith('.json') ? compare : compareExactly
+  how(`docker/${name}`, text, 'examples/operations')
+}
 for (const file of publishedManifests()) {
   const text = readFileSync(join(root, file), 'utf8')
   const manifest = `${JSON.stringify(withIdentity(readManifest(file), file, repositoryUrl()), null, 2)}\n`

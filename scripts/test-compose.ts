@@ -1,11 +1,12 @@
 /** The containers' gate: up from nothing, locked down, cut off from each other, broken one by one under load, gone without a trace. */
 import { spawn, spawnSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { filmStore, reachable } from '../examples/containers/src/index.ts'
+import { allProfiles, filmStore, reachable, writeWatch } from '../examples/containers/src/index.ts'
 import { compose, composeContainers, docker, isWell } from '../packages/stack/src/compose.ts'
 import { freePort } from '../packages/stack/src/index.ts'
+import { watchChecks } from './compose/watch-checks.ts'
 import { bin, requirePinnedNode, root } from './pinned-node.ts'
 import { run } from './step.ts'
 
@@ -14,8 +15,16 @@ const startedAt = performance.now()
 const name = `film-store-test-${process.pid}`
 const folder = mkdtempSync(join(tmpdir(), 'film-store-test-'))
 const secrets = join(folder, 'secrets')
-const env = { COMPOSE_PROJECT_NAME: name, FILM_STORE_SECRETS: secrets, FILM_STORE_PORT: String(await freePort()) }
-const project = filmStore([], env)
+const [shopPort, prometheusPort, alertmanagerPort] = [await freePort(), await freePort(), await freePort()]
+const env = {
+  COMPOSE_PROJECT_NAME: name,
+  FILM_STORE_SECRETS: secrets,
+  FILM_STORE_WATCH: join(folder, 'watch'),
+  FILM_STORE_PORT: String(shopPort),
+  FILM_STORE_PROMETHEUS_PORT: String(prometheusPort),
+  FILM_STORE_ALERTMANAGER_PORT: String(alertmanagerPort),
+}
+const project = filmStore([], env, allProfiles)
 const services = ['catalog-api-1', 'catalog-api-2', 'orders-api-1', 'orders-api-2', 'fulfilment-worker']
 const servers = ['postgres', 'redis', 'rabbitmq', 'consul', 'nginx']
 const counts = { passed: 0, failed: 0 }
@@ -94,7 +103,7 @@ interface Described {
 }
 
 async function describe(overrides: Parameters<typeof filmStore>[0], settings: NodeJS.ProcessEnv = {}): Promise<[string, Described][]> {
-  const text = await compose(filmStore(overrides, { ...env, ...settings }), 'config', '--format', 'json')
+  const text = await compose(filmStore(overrides, { ...env, ...settings }, allProfiles), 'config', '--format', 'json')
   return Object.entries((JSON.parse(text) as { services: Record<string, Described> }).services)
 }
 
@@ -107,11 +116,13 @@ async function publishedPorts(): Promise<string> {
   const open = [...beyondThisMachine(plain), ...beyondThisMachine(await describe(['inspect']))]
   return must(
     [
-      ...published.filter((service) => service !== 'nginx').map((service) => `${service} is published`),
+      ...published
+        .filter((service) => !['nginx', 'prometheus', 'alertmanager', 'grafana'].includes(service))
+        .map((service) => `${service} is published`),
       ...open.map((service) => `${service} is open to the network without being asked`),
       ...(asked.join() === 'nginx' ? [] : [`FILM_STORE_ADDRESS opens ${asked.join() || 'nothing'}`]),
     ],
-    'nginx alone, on 127.0.0.1 unless FILM_STORE_ADDRESS says otherwise',
+    'nginx, on 127.0.0.1 unless FILM_STORE_ADDRESS says otherwise; the watch on 127.0.0.1 alone',
   )
 }
 
@@ -176,12 +187,16 @@ async function passwords(): Promise<string> {
 
 const apis = services.filter((each) => each !== 'fulfilment-worker').flatMap((each) => [`${each}:3000`, `${each}:9000`])
 const data = ['postgres:5432', 'redis:6379', 'rabbitmq:5672', 'consul:8500']
-const targets = ['nginx:8080', ...apis, 'fulfilment-worker:9000', ...data]
+const exporters = ['postgres-exporter:9187', 'redis-exporter:9121']
+const metrics = ['nginx:9113', 'rabbitmq:15692']
+const watchers = ['prometheus:9090', 'alertmanager:9093', 'node-exporter:9100']
+const targets = ['nginx:8080', ...apis, 'fulfilment-worker:9000', ...data, ...exporters, ...metrics, ...watchers]
 /** Who can be reached from inside each network; everything else must not be. */
 const expected: Readonly<Record<string, readonly string[]>> = {
-  edge: ['nginx:8080', 'a way out'],
-  app: ['nginx:8080', ...apis],
-  data: [...apis, 'fulfilment-worker:9000', ...data],
+  edge: ['nginx:8080', 'nginx:9113', 'a way out'],
+  app: ['nginx:8080', ...apis, 'nginx:9113'],
+  data: [...apis, 'fulfilment-worker:9000', ...data, ...exporters, 'rabbitmq:15692'],
+  obs: [...exporters, ...watchers, 'a way out'],
 }
 
 async function isolation(network: string): Promise<string> {
@@ -262,7 +277,7 @@ async function underLoad(): Promise<void> {
 async function everything(): Promise<void> {
   const upAt = performance.now()
   const isUp = await check('up from nothing with one command', async () => {
-    const code = await infra('up')
+    const code = await infra('up', '--metrics')
     return must(code === 0 ? [] : [`exit code ${code}`], seconds(performance.now() - upAt))
   })
   if (!isUp) {
@@ -272,7 +287,7 @@ async function everything(): Promise<void> {
   await check('all healthy', async () => {
     const found = await composeContainers(project)
     const ill = found.filter((each) => !isWell(each)).map(({ Service, State, Health }) => `${Service} is ${State} ${Health}`)
-    return must(found.length === 14 ? ill : [...ill, `${found.length} containers, not 14`], `${found.length} containers`)
+    return must(found.length === 19 ? ill : [...ill, `${found.length} containers, not 19`], `${found.length} containers`)
   })
   await check('a customer is served through nginx', async () => {
     const answer = await fetch(`http://127.0.0.1:${env.FILM_STORE_PORT}/films/1`)
@@ -283,6 +298,14 @@ async function everything(): Promise<void> {
   await check('grace period of the services and of the engine', oneGracePeriod)
   await check('passwords', passwords)
   for (const network of Object.keys(expected)) await check(`from inside ${network}`, () => isolation(network))
+  await watchChecks({
+    project,
+    name,
+    check,
+    shopUrl: `http://127.0.0.1:${shopPort}`,
+    prometheusUrl: `http://127.0.0.1:${prometheusPort}`,
+    alertmanagerUrl: `http://127.0.0.1:${alertmanagerPort}`,
+  })
   await check('an order outlives down and up', async () => {
     const shop = `http://127.0.0.1:${env.FILM_STORE_PORT}/orders`
     const headers = { 'content-type': 'application/json', 'idempotency-key': 'kept-over-a-restart' }
@@ -311,6 +334,8 @@ const built = await run(bin('turbo'), ['run', 'build', '--filter=@film-store/dem
 if (built !== 0) process.exit(built)
 // Ctrl-C reaches the children by itself; what they had started is taken down below.
 process.on('SIGINT', () => {})
+chmodSync(folder, 0o755)
+writeWatch(env.FILM_STORE_WATCH)
 try {
   await everything()
 } finally {

@@ -21,8 +21,8 @@ export async function diagnose(project: ComposeProject): Promise<Finding[]> {
   const engine = await engineOf()
   if (engine.fix) return [engine]
   const info = JSON.parse(await docker(['info', '--format', 'json'])) as { MemTotal: number; DockerRootDir: string }
-  const parts = await Promise.all([composePlugin(), buildx(), port(project), keysFitVolumes(project)])
-  return [engine, ...parts, memory(info.MemTotal), disk(info.DockerRootDir)]
+  const parts = await Promise.all([composePlugin(), buildx(), keysFitVolumes(project)])
+  return [engine, ...parts, ...(await ports(project)), memory(info.MemTotal), disk(info.DockerRootDir)]
 }
 
 async function engineOf(): Promise<Finding> {
@@ -73,21 +73,51 @@ function disk(folder: string): Finding {
   return { what, found: `${gb.toFixed(0)} GB free`, fix: gb < needs.diskGb ? 'docker system prune && docker builder prune' : undefined }
 }
 
-async function port(project: ComposeProject): Promise<Finding> {
+interface Door {
+  readonly service: string
+  readonly variable: string
+  readonly port: string
+  readonly address: string
+}
+
+/** Where each part listens on this machine. */
+function doors(project: ComposeProject): Door[] {
   const setting = (name: string, otherwise: string) => project.env[name] ?? process.env[name] ?? otherwise
-  const number = setting('FILM_STORE_PORT', '8080')
-  const what = `port ${number}`
+  const own = (service: string, variable: string, otherwise: string) => ({
+    service,
+    variable,
+    port: setting(variable, otherwise),
+    address: '127.0.0.1',
+  })
+  return [
+    { ...own('nginx', 'FILM_STORE_PORT', '8080'), address: setting('FILM_STORE_ADDRESS', '127.0.0.1') },
+    ...(project.profiles.includes('metrics')
+      ? [own('prometheus', 'FILM_STORE_PROMETHEUS_PORT', '9090'), own('alertmanager', 'FILM_STORE_ALERTMANAGER_PORT', '9093')]
+      : []),
+    ...(project.profiles.includes('grafana') ? [own('grafana', 'FILM_STORE_GRAFANA_PORT', '3000')] : []),
+  ]
+}
+
+async function ports(project: ComposeProject): Promise<Finding[]> {
   const running = await composeContainers(project).catch(() => [])
-  if (running.some(({ Service, State }) => Service === 'nginx' && State === 'running'))
-    return { what, found: "taken by the store's own nginx" }
+  const isOurs = ({ service }: Door) => running.some(({ Service, State }) => Service === service && State === 'running')
+  return Promise.all(
+    doors(project).map(async (door) => {
+      const what = `port ${door.port}`
+      return isOurs(door) ? { what, found: `taken by the store's own ${door.service}` } : { what, ...(await lookAt(door)) }
+    }),
+  )
+}
+
+async function lookAt({ variable, port, address }: Door): Promise<Pick<Finding, 'found' | 'fix'>> {
   const error = await new Promise<NodeJS.ErrnoException | undefined>((resolve) => {
     const server = createServer()
     server.once('error', resolve)
-    server.listen(Number(number), setting('FILM_STORE_ADDRESS', '127.0.0.1'), () => server.close(() => resolve(undefined)))
+    server.listen(Number(port), address, () => server.close(() => resolve(undefined)))
   })
-  if (!error) return { what, found: 'free' }
-  const fix = `FILM_STORE_PORT=${Number(number) + 1} pnpm infra up    (or end what holds it: ss -ltnp 'sport = :${number}')`
-  return { what, found: error.code === 'EADDRINUSE' ? 'taken by another program' : String(error.code), fix }
+  if (!error) return { found: 'free' }
+  const fix = `${variable}=${Number(port) + 1} pnpm infra up    (or end what holds it: ss -ltnp 'sport = :${port}')`
+  return { found: error.code === 'EADDRINUSE' ? 'taken by another program' : String(error.code), fix }
 }
 
 /** PostgreSQL and RabbitMQ took the passwords of their first start into their volumes. */

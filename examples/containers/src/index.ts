@@ -1,3 +1,5 @@
 export { infra, infraArgs } from './command.ts'
-export { dockerFolder, filmStore } from './project.ts'
+export { allProfiles, dockerFolder, filmStore, type Profile } from './project.ts'
 export { reachable } from './reach.ts'
+export { type Rehearsal, rehearse } from './rehearse.ts'
+export { writeWatch } from './watch.ts'

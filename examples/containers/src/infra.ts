@@ -2,18 +2,22 @@
 import { parseArgs } from 'node:util'
 import { composeContainers, composeInView, type ComposeProject, docker, isWell } from '@platform/stack/compose'
 import { diagnose } from './doctor.ts'
-import { filmStore, type Override } from './project.ts'
+import { allProfiles, filmStore, type Override, type Profile } from './project.ts'
+import { rehearseOnItsOwn } from './rehearsal-store.ts'
 import { removeSecrets, secretsFolder, writeSecrets } from './secrets.ts'
 
 const usage = `Usage: pnpm infra <command>
   up                  checks the machine, draws passwords at the first time, builds the images, starts, waits until all is well
      --no-build       with the images that are there
      --inspect        databases and probes are published on 127.0.0.1 as well
+     --metrics        with what watches it: Prometheus and Alertmanager on 127.0.0.1, ports 9090 and 9093
+     --grafana        and with the dashboard, port 3000
   down                ends it; the data stays
      --volumes        the data and the passwords go, too
   status              what runs and how it is
   logs [service …]    what they write, following
   doctor              what stands in the way, and the command that mends it
+  rehearse            a store of its own whose alerts run sixty times as fast: breaks it, sees each alert fire, find its receiver, resolve
   dev                 up, then carries every edit of a source into the containers and restarts what uses it
 FILM_STORE_ADDRESS (127.0.0.1) and FILM_STORE_PORT (8080) are where nginx listens; COMPOSE_PROJECT_NAME (film-store) lets two stores live side by side.`
 
@@ -22,18 +26,29 @@ const { values, positionals } = parseArgs({
   options: {
     'no-build': { type: 'boolean', default: false },
     inspect: { type: 'boolean', default: false },
+    metrics: { type: 'boolean', default: false },
+    grafana: { type: 'boolean', default: false },
     volumes: { type: 'boolean', short: 'v', default: false },
     help: { type: 'boolean', short: 'h', default: false },
   },
 })
 const [command = '', ...rest] = positionals
 const folder = secretsFolder()
-const project = (...overrides: Override[]): ComposeProject =>
-  filmStore([...overrides, ...(values.inspect ? (['inspect'] as const) : [])], { FILM_STORE_SECRETS: folder })
+const env = { FILM_STORE_SECRETS: folder }
+/** Whatever of it runs. */
+const store = filmStore([], env, allProfiles)
+/** What is to run. */
+function wanted(...overrides: Override[]): ComposeProject {
+  const watched: Profile[] = [
+    ...(values.metrics || values.grafana ? (['metrics'] as const) : []),
+    ...(values.grafana ? (['grafana'] as const) : []),
+  ]
+  return filmStore([...overrides, ...(values.inspect ? (['inspect'] as const) : [])], env, ['core', ...watched])
+}
 const seconds = (since: number) => `${((performance.now() - since) / 1000).toFixed(1)} s`
 
 async function doctor(quiet: boolean): Promise<boolean> {
-  const findings = await diagnose(project())
+  const findings = await diagnose(wanted())
   for (const { what, found, fix, warning } of findings) {
     if (quiet && !fix) continue
     console.log(`${fix ? (warning ? 'warn' : 'FAIL') : ' ok '} ${what.padEnd(22)} ${found}`)
@@ -43,7 +58,7 @@ async function doctor(quiet: boolean): Promise<boolean> {
 }
 
 async function status(): Promise<boolean> {
-  const found = await composeContainers(project())
+  const found = await composeContainers(store)
   for (const container of found) {
     const state = container.State === 'running' ? container.Health || 'running' : `${container.State} (${container.ExitCode})`
     console.log(`${isWell(container) ? ' ok ' : 'FAIL'} ${container.Service.padEnd(20)} ${state}`)
@@ -62,7 +77,7 @@ async function build(of: ComposeProject): Promise<boolean> {
 
 async function up(...overrides: Override[]): Promise<boolean> {
   const startedAt = performance.now()
-  const of = project(...overrides)
+  const of = wanted(...overrides)
   if (!(await doctor(true))) return false
   if (writeSecrets(folder)) console.log(`Passwords drawn into ${folder}`)
   if (!values['no-build'] && !(await build(of))) return false
@@ -83,18 +98,22 @@ async function run(): Promise<boolean> {
     case 'up':
       return up()
     case 'down': {
-      const code = await composeInView(project(), '--progress=quiet', 'down', '--remove-orphans', ...(values.volumes ? ['--volumes'] : []))
+      const code = await composeInView(store, '--progress=quiet', 'down', '--remove-orphans', ...(values.volumes ? ['--volumes'] : []))
       if (code === 0 && values.volumes) removeSecrets(folder)
       return code === 0
     }
     case 'status':
       return status()
     case 'logs':
-      return (await composeInView(project(), 'logs', '--follow', '--tail', '200', ...rest)) === 0
+      return (await composeInView(store, 'logs', '--follow', '--tail', '200', ...rest)) === 0
     case 'doctor':
       return doctor(false)
+    case 'rehearse': {
+      const rehearsals = await rehearseOnItsOwn(!values['no-build'], (line) => console.log(line))
+      return rehearsals.every(({ fault }) => fault === undefined)
+    }
     case 'dev':
-      return (await up('dev')) && (await composeInView(project('dev'), 'watch', '--no-up')) === 0
+      return (await up('dev')) && (await composeInView(wanted('dev'), 'watch', '--no-up')) === 0
     default:
       console.log(usage)
       return values.help

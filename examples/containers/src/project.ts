@@ -8,7 +8,11 @@ export const dockerFolder: string = join(packageFolder, '../../docker')
 /** `dev` adds hot reload; `inspect` publishes databases and probes on 127.0.0.1. */
 export type Override = 'dev' | 'inspect'
 
-export function filmStore(overrides: readonly Override[], env: NodeJS.ProcessEnv): ComposeProject {
+/** `core` is the store, `metrics` what watches it, `grafana` its dashboard. */
+export type Profile = 'core' | 'metrics' | 'grafana'
+export const allProfiles: readonly Profile[] = ['core', 'metrics', 'grafana']
+
+export function filmStore(overrides: readonly Override[], env: NodeJS.ProcessEnv, profiles: readonly Profile[] = ['core']): ComposeProject {
   const files = ['compose.yml', ...overrides.map((name) => `compose.${name}.yml`)]
-  return { files: files.map((file) => join(dockerFolder, file)), profiles: ['core'], env }
+  return { files: files.map((file) => join(dockerFolder, file)), profiles, env }
 }

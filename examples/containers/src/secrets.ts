@@ -1,5 +1,5 @@
 import { createHash, randomBytes, randomUUID } from 'node:crypto'
-import { chmodSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { dockerFolder } from './project.ts'
 
@@ -17,6 +17,12 @@ function rabbitmqHash(password: string): string {
   const salt = randomBytes(4)
   const hash = createHash('sha256').update(salt).update(password).digest()
   return Buffer.concat([salt, hash]).toString('base64')
+}
+
+/** What was drawn before, for a newer file that repeats it. */
+function kept(folder: string, name: string): string | undefined {
+  const file = join(folder, name)
+  return existsSync(file) ? readFileSync(file, 'utf8') : undefined
 }
 
 /** A user for each service, none of whom is an administrator; with definitions to load, RabbitMQ makes no user of its own. */
@@ -53,17 +59,22 @@ export function writeSecrets(folder: string): boolean {
       [`${name}_db_url`, `postgres://${name}:${password}@postgres:5432/${name}`],
     ] as const
   })
-  const redis = draw()
+  const redis = kept(folder, 'redis_password') ?? draw()
   const queues = new Map(services.map((name) => [name, draw()]))
   const management = randomUUID()
   const files = [
+    ['admin_token', draw()],
     ['postgres_password', draw()],
+    ['metrics_db_password', draw()],
+    ['grafana_password', draw()],
+    ['metrics_consul_token', randomUUID()],
     ...databases,
     ...[...queues].map(([name, password]) => [`${name}_queue_url`, `amqp://${name}:${password}@rabbitmq:5672`] as const),
     ['rabbitmq_definitions', rabbitmqDefinitions(queues)],
     ['redis_auth', `requirepass ${redis}\n`],
     ['redis_password', redis],
     ['redis_url', `redis://:${redis}@redis:6379`],
+    ['redis_exporter_passwords', JSON.stringify({ 'redis://redis:6379': redis })],
     ['consul_management_token', management],
     ['consul_acl', consulAcl(management)],
     ['catalog_consul_token', randomUUID()],

@@ -91,6 +91,7 @@ export async function openComposeStore({ signal, onProgress, build = true }: Ope
     postgres: { kill: () => killContainer('postgres'), restart: () => startContainer('postgres') },
     containers: { names: servers, kill: killContainer, start: startContainer },
     databases,
+    adminToken: await secret('admin_token'),
     specs,
     catalogUrls: [url],
     ordersUrls: [url],

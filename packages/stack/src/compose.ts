@@ -59,7 +59,7 @@ export async function composeContainers(project: ComposeProject): Promise<Compos
     .toSorted((a, b) => a.Service.localeCompare(b.Service))
 }
 
-/** True for a container that does what it is there for: it runs and is healthy, or it has done its work. */
+/** True for a container that does what it is there for: it runs and is healthy, as far as it can tell, or it has done its work. */
 export function isWell({ State, Health, ExitCode }: ComposeContainer): boolean {
-  return State === 'running' ? Health === 'healthy' : State === 'exited' && ExitCode === 0
+  return State === 'running' ? Health === 'healthy' || Health === '' : State === 'exited' && ExitCode === 0
 }

@@ -1,0 +1,2 @@
+# Prometheus reads what the agent measures.
+agent_prefix "" { policy = "read" }

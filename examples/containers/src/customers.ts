@@ -1,0 +1,55 @@
+import { randomUUID } from 'node:crypto'
+import { setTimeout as pause } from 'node:timers/promises'
+
+const pauseMs = 100
+const films = 400
+
+/** A few customers who look at pages and order all the time, so that there is something to measure. */
+export interface Customers extends AsyncDisposable {
+  /** Places so many orders besides, all at once; resolves when each has its answer, of whatever kind. */
+  order(count: number): Promise<void>
+  /** What they were answered so far. */
+  readonly answers: { readonly all: number; readonly failed: readonly string[] }
+}
+
+export function customers(shopUrl: string): Customers {
+  const leaving = new AbortController()
+  const failed: string[] = []
+  let all = 0
+  const film = () => 1 + Math.floor(Math.random() * films)
+  const ask = async (path: string, init: RequestInit = {}) => {
+    all++
+    try {
+      const answer = await fetch(`${shopUrl}${path}`, { ...init, signal: AbortSignal.timeout(30_000) })
+      await answer.arrayBuffer()
+      if (answer.status >= 500) failed.push(`${init.method ?? 'GET'} ${path}: ${answer.status}`)
+    } catch (error) {
+      failed.push(`${init.method ?? 'GET'} ${path}: ${String((error as Error).cause ?? error)}`)
+    }
+  }
+  const placeOrder = () =>
+    ask('/orders', {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', 'idempotency-key': randomUUID() },
+      body: JSON.stringify({ filmId: film(), quantity: 1 }),
+    })
+  const stroll = async (act: () => Promise<void>) => {
+    while (!leaving.signal.aborted) {
+      await act()
+      await pause(pauseMs, undefined, { signal: leaving.signal }).catch(() => {})
+    }
+  }
+  const strolling = [stroll(() => ask(`/films/${film()}`)), stroll(() => ask('/films?query=matrix')), stroll(placeOrder)]
+  return {
+    async order(count) {
+      await Promise.all(Array.from({ length: count }, placeOrder))
+    },
+    get answers() {
+      return { all, failed }
+    },
+    async [Symbol.asyncDispose]() {
+      leaving.abort()
+      await Promise.all(strolling)
+    },
+  }
+}

@@ -1,0 +1,8 @@
+export { runbookPage } from './alert.ts'
+export { startsExpr } from './dashboard.ts'
+export { exportedNames } from './exporters.ts'
+export { type File, operationsFiles, watchFiles } from './files.ts'
+export { type Query, rows } from './panels.ts'
+export { receivers, routeTests } from './routing.ts'
+export { alertNames } from './rules.ts'
+export { jobs, servers, services } from './targets.ts'

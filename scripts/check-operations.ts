@@ -1,0 +1,79 @@
+/** What watches the store, as far as it can be checked without an engine. Part of `lint`. */
+import { spawnSync } from 'node:child_process'
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { parse } from 'yaml'
+import { alertNames, routeTests, runbookPage } from '../examples/operations/src/index.ts'
+import { root } from './pinned-node.ts'
+
+const problems: string[] = []
+const notes: string[] = []
+const read = (file: string) => readFileSync(join(root, file), 'utf8')
+
+/** All that may run at once on one host, by the sum of the limits. */
+const budgetMb = 3_584
+
+interface Service {
+  readonly profiles?: readonly string[]
+  readonly mem_limit?: string
+  readonly restart?: string
+}
+
+/** What runs once is over before the rest has grown. */
+function memory(): string {
+  const { services } = parse(read('docker/compose.yml'), { merge: true, maxAliasCount: -1 }) as { services: Record<string, Service> }
+  const lasting = Object.entries(services).filter(([, { restart }]) => restart !== 'no')
+  const megabytes = ({ mem_limit: limit = '' }: Service) => Number(/^(\d+)m$/.exec(limit)?.[1] ?? Number.NaN)
+  for (const [name, service] of lasting)
+    if (Number.isNaN(megabytes(service))) problems.push(`compose.yml: ${name} has no mem_limit in megabytes`)
+  const sums = new Map<string, number>()
+  for (const [, service] of lasting) {
+    for (const profile of service.profiles ?? []) sums.set(profile, (sums.get(profile) ?? 0) + megabytes(service))
+  }
+  const all = [...sums].filter(([profile]) => profile !== 'ha').reduce((total, [, each]) => total + each, 0)
+  if (all > budgetMb) problems.push(`compose.yml: the limits sum up to ${all} MB, more than ${budgetMb}`)
+  return [...sums].map(([profile, each]) => `${profile} ${each} MB`).join(', ')
+}
+
+/** Each alert has a section in the page that it links to, and each section an alert. */
+function runbooks(): void {
+  const sections = new Map(
+    read(runbookPage)
+      .split(/^## /m)
+      .slice(1)
+      .map((section) => [section.slice(0, section.indexOf('\n')).trim(), section]),
+  )
+  for (const name of alertNames) {
+    const section = sections.get(name)
+    if (section === undefined) problems.push(`${runbookPage}: no section about ${name}`)
+    for (const part of ['What it means', 'Look', 'Mend'])
+      if (section !== undefined && !section.includes(`**${part}.**`)) problems.push(`${runbookPage}: ${name} does not say "**${part}.**"`)
+  }
+  for (const name of sections.keys()) if (!alertNames.includes(name)) problems.push(`${runbookPage}: there is no alert ${name}`)
+}
+
+function tool(program: string, ...args: string[]): void {
+  const { status, stdout, stderr, error } = spawnSync(program, args, { cwd: join(root, 'docker'), encoding: 'utf8' })
+  if ((error as NodeJS.ErrnoException | undefined)?.code === 'ENOENT') {
+    if (!notes.includes(`${program} is not here: \`test:compose\` runs it in its image`))
+      notes.push(`${program} is not here: \`test:compose\` runs it in its image`)
+  } else if (status !== 0) problems.push(`${program} ${args.join(' ')}:\n${stdout}${stderr}`)
+}
+
+const sums = memory()
+if (existsSync(join(root, runbookPage))) runbooks()
+else problems.push(`${runbookPage} is missing`)
+for (const file of ['objectives', 'symptoms']) {
+  tool('promtool', 'check', 'rules', `prometheus/${file}.rules.yml`)
+  tool('promtool', 'test', 'rules', `prometheus/${file}.test.yml`)
+}
+tool('amtool', 'check-config', 'alertmanager/alertmanager.yml')
+for (const { labels, to } of routeTests) {
+  const words = Object.entries(labels).map(([label, value]) => `${label}=${value}`)
+  tool('amtool', 'config', 'routes', 'test', '--config.file=alertmanager/alertmanager.yml', `--verify.receivers=${to}`, ...words)
+}
+
+for (const note of notes) console.log(note)
+for (const problem of problems) console.error(problem)
+console.log(`${alertNames.length} alerts, limits of memory: ${sums}: ${problems.length === 0 ? 'well' : `${problems.length} problems`}`)
+process.exitCode = problems.length === 0 ? 0 : 1
