@@ -4,6 +4,7 @@ import { composeContainers, composeInView, type ComposeProject, docker, isWell }
 import { diagnose } from './doctor.ts'
 import { allProfiles, filmStore, type Override, type Profile } from './project.ts'
 import { rehearseOnItsOwn } from './rehearsal-store.ts'
+import { firstOf, rolledOut, rollout } from './rollout.ts'
 import { removeSecrets, secretsFolder, writeSecrets } from './secrets.ts'
 
 const usage = `Usage: pnpm infra <command>
@@ -17,6 +18,8 @@ const usage = `Usage: pnpm infra <command>
   status              what runs and how it is
   logs [service …]    what they write, following
   doctor              what stands in the way, and the command that mends it
+  rollout <service>   replaces its instances one by one, each new one beside the old; goes back by itself when a new one does not do
+     --image IMAGE    with this image in place of one that is built now
   rehearse            a store of its own whose alerts run sixty times as fast: breaks it, sees each alert fire, find its receiver, resolve
   dev                 up, then carries every edit of a source into the containers and restarts what uses it
 FILM_STORE_ADDRESS (127.0.0.1) and FILM_STORE_PORT (8080) are where nginx listens; COMPOSE_PROJECT_NAME (film-store) lets two stores live side by side.`
@@ -27,6 +30,7 @@ const { values, positionals } = parseArgs({
     'no-build': { type: 'boolean', default: false },
     inspect: { type: 'boolean', default: false },
     metrics: { type: 'boolean', default: false },
+    image: { type: 'string' },
     grafana: { type: 'boolean', default: false },
     volumes: { type: 'boolean', short: 'v', default: false },
     help: { type: 'boolean', short: 'h', default: false },
@@ -93,6 +97,19 @@ async function up(...overrides: Override[]): Promise<boolean> {
   return true
 }
 
+/** The image of before has no name while the new one is built, and gets it back when that does not do. */
+async function rollOut(service: string): Promise<boolean> {
+  const ofService = rolledOut.includes(service) && values.image === undefined && !values['no-build']
+  if (ofService && (await composeInView(store, '--progress=quiet', 'build', firstOf(service))) !== 0) return false
+  try {
+    await rollout({ project: store, service, image: values.image, onProgress: (line) => console.log(line) })
+    return true
+  } catch (error) {
+    console.error((error as Error).message)
+    return false
+  }
+}
+
 async function run(): Promise<boolean> {
   switch (command) {
     case 'up':
@@ -108,6 +125,8 @@ async function run(): Promise<boolean> {
       return (await composeInView(store, 'logs', '--follow', '--tail', '200', ...rest)) === 0
     case 'doctor':
       return doctor(false)
+    case 'rollout':
+      return rollOut(rest[0] ?? '')
     case 'rehearse': {
       const rehearsals = await rehearseOnItsOwn(!values['no-build'], (line) => console.log(line))
       return rehearsals.every(({ fault }) => fault === undefined)

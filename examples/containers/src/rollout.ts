@@ -1,0 +1,151 @@
+import { setTimeout as pause } from 'node:timers/promises'
+import { registry } from '@platform/metrics'
+import { compose, type ComposeProject, docker } from '@platform/stack/compose'
+
+/** The instances of each service, in the order in which they are replaced. */
+const instances: Readonly<Record<string, readonly string[]>> = {
+  'catalog-api': ['catalog-api-1', 'catalog-api-2'],
+  'orders-api': ['orders-api-1', 'orders-api-2'],
+  'fulfilment-worker': ['fulfilment-worker'],
+}
+export const rolledOut: readonly string[] = Object.keys(instances)
+/** By which Compose knows how to build the image. */
+export const firstOf = (service: string): string => instances[service]![0]!
+
+const healthyWithinMs = 120_000
+/** nginx looks names up every second. */
+const foundAfterMs = 2_500
+/** How long a new instance serves before the next is replaced. */
+const watchedMs = 5_000
+/** So many answers of 5xx within that time are no accident, if they are more than one in twenty. */
+const tolerated = { errors: 5, share: 0.05 }
+
+export interface Rollout {
+  readonly project: ComposeProject
+  readonly service: string
+  /** What to roll out; without it the image that `build` made. */
+  readonly image?: string | undefined
+  readonly onProgress: (line: string) => void
+}
+
+export class RolledBack extends Error {}
+
+/**
+ * Replaces each instance: the new one starts beside the old, is ready and found, then the old one drains and leaves. When a new one is not healthy
+ * or answers errors, those before it go back to the image that ran: rejects with `RolledBack`.
+ */
+export async function rollout({ project, service, image, onProgress }: Rollout): Promise<void> {
+  const names = instances[service]
+  if (names === undefined) throw new Error(`there is no service ${service}: ${rolledOut.join(', ')}`)
+  const tag = `film-store/${service}`
+  const before = await imageOf(await theContainer(project, names[0]!))
+  if (image !== undefined) await docker(['tag', image, tag])
+  await migrate(project, service, onProgress)
+  const replaced: string[] = []
+  try {
+    for (const name of names) {
+      replaced.push(name)
+      await replace(project, name, onProgress)
+    }
+  } catch (cause) {
+    onProgress(`${(cause as Error).message}: back to ${before.slice(7, 19)}`)
+    await docker(['tag', before, tag])
+    for (const name of replaced.toReversed()) await goBack(project, name, before, onProgress)
+    throw new RolledBack(`${service} runs what it ran before: ${(cause as Error).message}`, { cause })
+  }
+}
+
+/** Schemas first, by the new image; they must suit the old one as well, which still runs. */
+async function migrate(project: ComposeProject, service: string, onProgress: (line: string) => void): Promise<void> {
+  const migration = `migrate-${service.split('-')[0]}`
+  await compose(project, 'run', '--rm', '--no-deps', migration).catch((error: Error) => {
+    throw new Error(`${migration} failed: ${error.message}`, { cause: error })
+  })
+  onProgress(`${migration} is done`)
+}
+
+async function replace(project: ComposeProject, name: string, onProgress: (line: string) => void): Promise<void> {
+  const startedAt = performance.now()
+  const old = await theContainer(project, name)
+  await compose(project, '--progress=quiet', 'up', '--detach', '--no-deps', '--no-recreate', '--no-build', '--scale', `${name}=2`, name)
+  const fresh = (await containersOf(project, name)).find((id) => id !== old)!
+  try {
+    await healthy(fresh, name)
+    await pause(foundAfterMs)
+    await watch(fresh, name)
+  } catch (error) {
+    await remove(fresh)
+    throw error
+  }
+  await leave(old)
+  onProgress(`${name} was replaced in ${((performance.now() - startedAt) / 1000).toFixed(1)} s`)
+}
+
+/** An instance that has the old image still, or again, stays. */
+async function goBack(project: ComposeProject, name: string, before: string, onProgress: (line: string) => void): Promise<void> {
+  if ((await imageOf(await theContainer(project, name))) !== before) await replace(project, name, onProgress)
+}
+
+async function containersOf(project: ComposeProject, name: string): Promise<string[]> {
+  return (await compose(project, 'ps', '--all', '--quiet', '--no-trunc', name)).split('\n').filter(Boolean)
+}
+
+async function theContainer(project: ComposeProject, name: string): Promise<string> {
+  const [only, ...others] = await containersOf(project, name)
+  if (only === undefined) throw new Error(`${name} does not run: pnpm infra up`)
+  if (others.length > 0)
+    throw new Error(`${name} runs ${others.length + 1} times, as a rollout that was cut off leaves it: remove one by docker rm --force`)
+  return only
+}
+
+async function inspect(id: string, format: string): Promise<string> {
+  return (await docker(['inspect', '--format', format, id])).trim()
+}
+
+const imageOf = (id: string) => inspect(id, '{{.Image}}')
+
+async function healthy(id: string, name: string): Promise<void> {
+  const giveUpAt = performance.now() + healthyWithinMs
+  for (;;) {
+    const [state, health, restarts] = (await inspect(id, '{{.State.Status}} {{.State.Health.Status}} {{.RestartCount}}')).split(' ')
+    if (state === 'running' && health === 'healthy') return
+    if (state === 'exited' || state === 'dead' || Number(restarts) > 0) throw new Error(`the new ${name} ends while it starts`)
+    if (health === 'unhealthy' || performance.now() > giveUpAt)
+      throw new Error(`the new ${name} is not healthy within ${healthyWithinMs / 1000} s`)
+    await pause(250)
+  }
+}
+
+const requests = registry['http.server.request.duration']
+
+/** Answers and those of 5xx, as the instance counts them itself. */
+const counts = `
+const { readFileSync } = require('node:fs')
+const headers = { authorization: 'Bearer ' + readFileSync('/run/secrets/admin_token', 'utf8') }
+fetch('http://127.0.0.1:9000/metrics', { headers }).then(async (answer) => {
+  if (!answer.ok) throw new Error('metrics: ' + answer.status)
+  let all = 0, errors = 0
+  for (const [, labels, count] of (await answer.text()).matchAll(/^${requests.prometheus}_count\\{(.*)\\} (\\d+)/gm)) {
+    all += Number(count)
+    if (/${requests.labels['http.response.status_code']}="5/.test(labels)) errors += Number(count)
+  }
+  console.log(JSON.stringify({ all, errors }))
+})`
+
+async function watch(id: string, name: string): Promise<void> {
+  await pause(watchedMs)
+  const { all, errors } = JSON.parse(await docker(['exec', id, 'node', '-e', counts])) as { all: number; errors: number }
+  if (errors >= tolerated.errors && errors > all * tolerated.share)
+    throw new Error(`the new ${name} answered ${errors} of ${all} requests with an error`)
+  if ((await inspect(id, '{{.State.Health.Status}}')) !== 'healthy') throw new Error(`the new ${name} fell ill`)
+}
+
+/** It drains by itself: the engine waits as long as the service's grace period. */
+async function leave(id: string): Promise<void> {
+  await docker(['stop', id])
+  await docker(['rm', id])
+}
+
+async function remove(id: string): Promise<void> {
+  await docker(['rm', '--force', id])
+}
