@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { allProfiles, filmStore, reachable, writeWatch } from '../examples/containers/src/index.ts'
 import { compose, composeContainers, docker, isWell } from '../packages/stack/src/compose.ts'
 import { freePort } from '../packages/stack/src/index.ts'
+import { rolloutChecks } from './compose/rollout-checks.ts'
 import { watchChecks } from './compose/watch-checks.ts'
 import { bin, requirePinnedNode, root } from './pinned-node.ts'
 import { run } from './step.ts'
@@ -306,6 +307,7 @@ async function everything(): Promise<void> {
     prometheusUrl: `http://127.0.0.1:${prometheusPort}`,
     alertmanagerUrl: `http://127.0.0.1:${alertmanagerPort}`,
   })
+  await rolloutChecks({ project, shopUrl: `http://127.0.0.1:${shopPort}`, check })
   await check('an order outlives down and up', async () => {
     const shop = `http://127.0.0.1:${env.FILM_STORE_PORT}/orders`
     const headers = { 'content-type': 'application/json', 'idempotency-key': 'kept-over-a-restart' }
