@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { type Rehearsal, rehearse } from '../../examples/containers/src/index.ts'
+import { printSloReport, type Rehearsal, rehearse, sloReport } from '../../examples/containers/src/index.ts'
 import { exportedNames, type Query, routeTests, rows, startsExpr } from '../../examples/operations/src/index.ts'
 import { registry } from '../../packages/metrics/src/index.ts'
 import { type ComposeProject, docker } from '../../packages/stack/src/compose.ts'
@@ -41,6 +41,14 @@ export async function watchChecks(watched: Watched): Promise<void> {
     )
   })
   await check('no panel is empty', () => panelsFilled(ask, startedAt))
+  await check('the report of objectives', async () => {
+    const kept = await sloReport(watched.prometheusUrl)
+    console.log(printSloReport(kept).replaceAll(/^/gm, '     '))
+    return must(
+      kept.filter(({ achieved }) => achieved === undefined).map(({ name }) => `nothing of ${name}`),
+      `${kept.length} objectives`,
+    )
+  })
   await check(`memory of store and watch below ${memoryBudgetMb} MB`, () => memory(watched.name))
 }
 

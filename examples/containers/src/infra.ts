@@ -6,6 +6,7 @@ import { allProfiles, filmStore, type Override, type Profile } from './project.t
 import { rehearseOnItsOwn } from './rehearsal-store.ts'
 import { firstOf, rolledOut, rollout } from './rollout.ts'
 import { removeSecrets, secretsFolder, writeSecrets } from './secrets.ts'
+import { printSloReport, sloReport } from './slo-report.ts'
 
 const usage = `Usage: pnpm infra <command>
   up                  checks the machine, draws passwords at the first time, builds the images, starts, waits until all is well
@@ -20,6 +21,7 @@ const usage = `Usage: pnpm infra <command>
   doctor              what stands in the way, and the command that mends it
   rollout <service>   replaces its instances one by one, each new one beside the old; goes back by itself when a new one does not do
      --image IMAGE    with this image in place of one that is built now
+  slo                 what became of the objectives in the last 30 days, as Prometheus has it
   rehearse            a store of its own whose alerts run sixty times as fast: breaks it, sees each alert fire, find its receiver, resolve
   dev                 up, then carries every edit of a source into the containers and restarts what uses it
 FILM_STORE_ADDRESS (127.0.0.1) and FILM_STORE_PORT (8080) are where nginx listens; COMPOSE_PROJECT_NAME (film-store) lets two stores live side by side.`
@@ -125,6 +127,9 @@ async function run(): Promise<boolean> {
       return (await composeInView(store, 'logs', '--follow', '--tail', '200', ...rest)) === 0
     case 'doctor':
       return doctor(false)
+    case 'slo':
+      console.log(printSloReport(await sloReport(`http://127.0.0.1:${process.env['FILM_STORE_PROMETHEUS_PORT'] ?? '9090'}`)))
+      return true
     case 'rollout':
       return rollOut(rest[0] ?? '')
     case 'rehearse': {
