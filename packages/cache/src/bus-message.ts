@@ -1,5 +1,5 @@
-import { isStorableText } from '@platform/kernel'
 import type { Invalidation } from './invalidation.ts'
+import { isSafeName } from './names.ts'
 
 /** What caches say to each other through a bus. */
 export interface BusMessage extends Invalidation {
@@ -13,8 +13,6 @@ export interface BusMessage extends Invalidation {
 const formatVersion = 1
 /** No bus takes more: what is longer is not ours. */
 const maxPayloadLength = 1_000_000
-/** A name of 1024 characters in its escaped form, with room. */
-const maxNameLength = 4_096
 
 export function formatMessage({ publisher, sequence, heartbeat, keys, tags, all }: BusMessage): string {
   return JSON.stringify([formatVersion, publisher, sequence, heartbeat, keys, tags, all])
@@ -31,7 +29,7 @@ export function parseMessage(payload: string): BusMessage | undefined {
   }
   if (!Array.isArray(parts) || parts.length !== 7 || parts[0] !== formatVersion) return undefined
   const [, publisher, sequence, heartbeat, keys, tags, all] = parts as unknown[]
-  if (!isName(publisher) || !isCount(sequence) || !isCount(heartbeat) || !areNames(keys) || !areNames(tags) || typeof all !== 'boolean')
+  if (!isSafeName(publisher) || !isCount(sequence) || !isCount(heartbeat) || !areNames(keys) || !areNames(tags) || typeof all !== 'boolean')
     return undefined
   return { publisher, sequence, heartbeat, keys, tags, all }
 }
@@ -40,12 +38,8 @@ function isCount(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 0
 }
 
-function isName(value: unknown): value is string {
-  return typeof value === 'string' && value.length > 0 && value.length <= maxNameLength && isStorableText(value)
-}
-
 function areNames(value: unknown): value is string[] {
-  return Array.isArray(value) && value.every(isName)
+  return Array.isArray(value) && value.every(isSafeName)
 }
 
 /** Parts whose names fit into one payload; names never break. */

@@ -284,6 +284,13 @@ describe('createCache', () => {
     const cache = cacheWith()
     await expect(cache.getOrSet('', () => 1)).rejects.toThrow('key')
     await expect(cache.set('k', undefined)).rejects.toThrow('undefined')
+    // A text in place of a list would be taken apart into its letters.
+    const text = 'film:1' as unknown as string[]
+    await expect(cache.set('k', 1, { tags: text })).rejects.toEqual(code('ERR_CACHE_OPTION'))
+    await expect(cache.getOrSet('k', () => 1, { tags: text })).rejects.toThrow('the tags must be a list')
+    await expect(cache.deleteMany(text)).rejects.toThrow('the keys must be a list')
+    await expect(cache.getOrSet('k', () => 1, { ttl: 5 } as object)).rejects.toThrow('ttl is unknown')
+    await expect(cache.set('k', 1, { ttl: 5 } as object)).rejects.toThrow('ttl is unknown')
     expect(CacheError.isInstance(await cache.get('x'.repeat(1025)).catch((error: unknown) => error))).toBe(true)
   })
 

@@ -39,7 +39,9 @@ export type Body = string | Uint8Array
 
 export function encode(serializer: Serializer, namespace: string, value: unknown): Body {
   try {
-    return serializer.encode(value)
+    const body: unknown = serializer.encode(value)
+    if (serializer.binary ? body instanceof Uint8Array : typeof body === 'string') return body as Body
+    throw new TypeError(`the serializer made ${serializer.binary ? 'no Uint8Array' : 'no string'}`)
   } catch (cause) {
     throw new CacheError('ERR_CACHE_NOT_SERIALIZABLE', undefined, { cause, namespace })
   }
@@ -49,19 +51,6 @@ export function encode(serializer: Serializer, namespace: string, value: unknown
 export function decode(serializer: Serializer, body: Body): unknown {
   if (serializer.binary) return serializer.decode(typeof body === 'string' ? Buffer.from(body) : body)
   return serializer.decode(typeof body === 'string' ? body : Buffer.from(body).toString())
-}
-
-/** Any Standard Schema: zod, valibot, arktype and others. Only its verdict counts. */
-export interface SchemaLike {
-  readonly '~standard': {
-    validate(value: unknown): SchemaResult | Promise<SchemaResult>
-  }
-}
-type SchemaResult = { readonly issues?: readonly unknown[] | undefined }
-
-export async function fits(schema: SchemaLike, value: unknown): Promise<boolean> {
-  const { issues } = await schema['~standard'].validate(value)
-  return issues === undefined
 }
 
 /** How values in l1 are handed out. */

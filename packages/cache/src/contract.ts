@@ -1,4 +1,4 @@
-import type { SchemaLike } from './codec.ts'
+import type { SchemaLike } from './schema.ts'
 import type { TransactionLike } from './intents.ts'
 
 export interface Cancellable {

@@ -137,8 +137,8 @@ export class Delivery {
       this.#sending = this.#queued
       this.#queued = new Batch()
       const left = await this.#send(this.#sending.items, failures + 1)
-      // First queued again, then no longer sending: never covered by neither.
-      for (const { what } of left) this.#queued.add(what, [])
+      // First queued again, then no longer sending: never covered by neither. As one: it may fail for hours while names are given again and again.
+      if (left.length > 0) this.#queued.add(together(left), [])
       this.#sending = nothing
       failures = left.length > 0 ? failures + 1 : 0
       if (failures > 0 && this.#closed === undefined) await this.#pause(failures)
@@ -171,6 +171,13 @@ export class Delivery {
     const delayMs = Math.min(maxDelayMs, initialDelayMs * 2 ** Math.min(failures - 1, 10))
     await backgroundPause(delayMs * (0.5 + Math.random() / 2), this.#wake.signal)
   }
+}
+
+function together(items: Batch['items']): Invalidation {
+  const batch = new Batch()
+  for (const { what } of items) batch.add(what, [])
+  const { keys, tags, all } = batch
+  return { keys, tags, all }
 }
 
 /** Two parts of at least one name each. */

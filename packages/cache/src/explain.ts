@@ -1,28 +1,24 @@
 import type { CopyExplanation, Explanation } from './contract.ts'
-import type { Coherence } from './coherence.ts'
 import { freshness } from './entry.ts'
-import type { Generations } from './generations.ts'
+import type { Layers } from './layers.ts'
 import type { Lifetimes } from './lifetimes.ts'
-import type { LocalLayer } from './local-layer.ts'
+import type { ResolvedCacheOptions } from './options.ts'
 import type { SharedLayer } from './shared-layer.ts'
 import type { Flight } from './single-flight.ts'
 
-export interface ExplainParts {
-  readonly local: LocalLayer | undefined
-  readonly shared: SharedLayer | undefined
-  readonly coherence: Coherence | undefined
-  readonly generations: Generations
-  readonly flight: Flight | undefined
-  readonly lifetimes: Lifetimes
-}
-
 /** What is known of a key, and what a request would do with it. Asks l2 without the wish to fill it. */
-export async function explain(key: string, name: string, parts: ExplainParts): Promise<Explanation> {
-  const l1 = parts.local ? ofLocal(parts.local, parts.generations, name) : 'none'
-  const l2 = parts.shared ? await ofShared(parts.shared, parts.lifetimes, name) : 'none'
-  const { flight } = parts
+export async function explain(
+  key: string,
+  name: string,
+  layers: Layers,
+  flight: Flight | undefined,
+  options: ResolvedCacheOptions,
+): Promise<Explanation> {
+  const { shared, coherence } = layers
+  const l1 = options.l1 ? ofLocal(layers, name) : 'none'
+  const l2 = shared ? await ofShared(shared, options.lifetimes, name) : 'none'
   const load = !flight || flight.overtaken || flight.state.is === 'settled' ? 'none' : flight.state.is
-  return { key, l1, l2, load, coherence: parts.coherence?.suspect ? 'suspect' : 'coherent', next: nextOf(l1, l2, load) }
+  return { key, l1, l2, load, coherence: coherence?.suspect ? 'suspect' : 'coherent', next: nextOf(l1, l2, load) }
 }
 
 function nextOf(l1: Explanation['l1'], l2: Explanation['l2'], load: Explanation['load']): Explanation['next'] {
@@ -34,7 +30,7 @@ function nextOf(l1: Explanation['l1'], l2: Explanation['l2'], load: Explanation[
   return stateOf(l2) === 'stale' || load === 'answered' ? 'serve stale and refresh' : 'run the factory'
 }
 
-function ofLocal(local: LocalLayer, generations: Generations, name: string): CopyExplanation {
+function ofLocal({ local, generations }: Layers, name: string): CopyExplanation {
   const entry = local.peek(name)
   if (!entry) return { state: 'absent' }
   const now = performance.now()
@@ -45,9 +41,8 @@ async function ofShared(shared: SharedLayer, { errorMs, revalidateMs }: Lifetime
   if (shared.delivery.covers(name)) return 'invalidation pending'
   const changing = shared.delivery.view()
   try {
-    const [read] = await shared.read([{ key: name }])
-    if (read?.body === undefined) return { state: 'absent' }
-    const { freshMs, tags } = read
+    const { body, freshMs, tags } = await shared.read({ key: name })
+    if (body === undefined) return { state: 'absent' }
     if (tags.some(changing)) return 'invalidation pending'
     const state = freshMs > 0 ? 'fresh' : -freshMs < revalidateMs ? 'stale' : -freshMs < errorMs ? 'fallback' : 'expired'
     return { state, freshMs, tags }

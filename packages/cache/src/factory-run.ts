@@ -11,7 +11,7 @@ export class FactoryRun {
   ended = false
   #controller: AbortController | undefined
   #reason: { readonly reason: unknown } | undefined
-  readonly #waitsFor = new Map<FactoryRun, number>()
+  #waitsFor: Map<FactoryRun, number> | undefined
 
   /** Aborts when every caller has gone, at hardTimeoutMs and at close. */
   get signal(): AbortSignal {
@@ -29,6 +29,12 @@ export class FactoryRun {
     if (this.#reason) throw this.#reason.reason
   }
 
+  /** Ends it and tells whoever waits, without waiting for what it is about. */
+  cut(reason: unknown): void {
+    this.abort(reason)
+    for (const flight of this.flights) flight.fail(reason)
+  }
+
   /** Nobody waits for this flight any more; the load ends when that is true of all. */
   abandon(flight: Flight, reason: unknown): void {
     flight.fail(reason)
@@ -44,7 +50,7 @@ export class FactoryRun {
     if (this === target) return [this]
     if (this.ended || seen.has(this)) return undefined
     seen.add(this)
-    for (const next of this.#waitsFor.keys()) {
+    for (const next of this.#waitsFor?.keys() ?? []) {
       const path = next.#ringTo(target, seen)
       if (path) return [this, ...path]
     }
@@ -57,21 +63,26 @@ export class FactoryRun {
   }
 
   /** Awaits on behalf of the factory that runs here, if one does. Rejects at once when that factory would wait for itself. */
-  static async await<T>(run: FactoryRun, work: () => Promise<T>): Promise<T> {
+  static await<T>(run: FactoryRun, work: () => Promise<T>): Promise<T> {
     const by = running.getStore()
-    if (!by || by.ended) return work()
-    const ring = run.#ringTo(by)
+    return by && !by.ended ? by.#await(run, work) : work()
+  }
+
+  async #await<T>(run: FactoryRun, work: () => Promise<T>): Promise<T> {
+    const ring = run.#ringTo(this)
     if (ring) {
-      const keys = [by, ...ring].map((each) => each.#name).join(' -> ')
+      const keys = [this, ...ring].map((each) => each.#name).join(' -> ')
       throw new CacheError('ERR_CACHE_REENTRANT', `a factory waits for itself: ${keys}`)
     }
-    by.#waitsFor.set(run, (by.#waitsFor.get(run) ?? 0) + 1)
+    this.#waitsFor ??= new Map()
+    const waitsFor = this.#waitsFor
+    waitsFor.set(run, (waitsFor.get(run) ?? 0) + 1)
     try {
       return await work()
     } finally {
-      const left = (by.#waitsFor.get(run) ?? 1) - 1
-      if (left > 0) by.#waitsFor.set(run, left)
-      else by.#waitsFor.delete(run)
+      const left = (waitsFor.get(run) ?? 1) - 1
+      if (left > 0) waitsFor.set(run, left)
+      else waitsFor.delete(run)
     }
   }
 }

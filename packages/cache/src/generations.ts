@@ -1,3 +1,4 @@
+import { tagBytes } from './drivers/estimate.ts'
 import type { TagRecord } from './entry.ts'
 
 /** Something that read its source before now and will store later: a load in flight, a look-up in l2, a write on its way. */
@@ -7,12 +8,13 @@ export interface Pending {
   readonly start: number
   /** An invalidation reached the key or the namespace meanwhile: the result goes to its callers and nowhere else. */
   voided: boolean
+  /** Others of the key. */
+  older: Pending | undefined
+  newer: Pending | undefined
 }
 
 const maxUnreferenced = 10_000
-/** Heap of a record with its place in the map; its name comes on top. */
-const recordBytes = 136
-
+const none: readonly TagRecord[] = []
 /**
  * The order of invalidations in this process. Every invalidation takes the next position; whoever wants to store a value compares
  * the position at which it began to read. Memory is kept only for tags that an entry carries or that changed while something is pending.
@@ -22,7 +24,8 @@ export class Generations {
   epoch = 0
   readonly #tags = new Map<string, TagRecord>()
   readonly #unreferenced = new Set<TagRecord>()
-  readonly #pending = new Map<string, Set<Pending>>()
+  /** The newest of each key. */
+  readonly #pending = new Map<string, Pending>()
   #pendingCount = 0
   #bytes = 0
   /** Changes of tags up to here may have been forgotten: they count as changed for everything that began before. */
@@ -34,25 +37,26 @@ export class Generations {
   }
 
   begin(key: string): Pending {
-    const pending: Pending = { key, start: this.position, voided: false }
-    const same = this.#pending.get(key)
-    if (same) same.add(pending)
-    else this.#pending.set(key, new Set([pending]))
+    const older = this.#pending.get(key)
+    const pending: Pending = { key, start: this.position, voided: false, older, newer: undefined }
+    if (older) older.newer = pending
+    this.#pending.set(key, pending)
     this.#pendingCount++
     return pending
   }
 
-  end(pending: Pending): void {
-    const same = this.#pending.get(pending.key)
-    if (!same?.delete(pending)) return
-    if (same.size === 0) this.#pending.delete(pending.key)
+  /** Once for each. */
+  end({ key, older, newer }: Pending): void {
+    if (older) older.newer = newer
+    if (newer) newer.older = older
+    else if (older) this.#pending.set(key, older)
+    else this.#pending.delete(key)
     if (--this.#pendingCount === 0) this.#forget()
   }
 
   voidKey(key: string): void {
     this.position++
-    const same = this.#pending.get(key)
-    if (same) for (const pending of same) pending.voided = true
+    for (let pending = this.#pending.get(key); pending; pending = pending.older) pending.voided = true
   }
 
   voidTag(name: string): void {
@@ -74,7 +78,8 @@ export class Generations {
   voidAll(): void {
     this.position++
     this.epoch++
-    for (const same of this.#pending.values()) for (const pending of same) pending.voided = true
+    for (const newest of this.#pending.values())
+      for (let pending: Pending | undefined = newest; pending; pending = pending.older) pending.voided = true
   }
 
   /** May what began at `pending.start` and carries these tags still be stored? */
@@ -86,17 +91,15 @@ export class Generations {
     return true
   }
 
-  retain(tags: Iterable<string>): TagRecord[] {
-    const records: TagRecord[] = []
-    for (const name of tags) {
+  retain(tags: readonly string[]): readonly TagRecord[] {
+    if (tags.length === 0) return none
+    return tags.map((name) => {
       let record = this.#tags.get(name)
-      if (!record) {
-        record = this.#record(name)
-      } else if (record.refs === 0) this.#unreferenced.delete(record)
+      if (!record) record = this.#record(name)
+      else if (record.refs === 0) this.#unreferenced.delete(record)
       record.refs++
-      records.push(record)
-    }
-    return records
+      return record
+    })
   }
 
   release(records: readonly TagRecord[]): void {
@@ -115,11 +118,11 @@ export class Generations {
   #record(name: string): TagRecord {
     const record = { name, changedAt: 0, refs: 0 }
     this.#tags.set(name, record)
-    this.#bytes += recordBytes + name.length
+    this.#bytes += tagBytes(name)
     return record
   }
 
   #drop(record: TagRecord): void {
-    if (this.#tags.delete(record.name)) this.#bytes -= recordBytes + record.name.length
+    if (this.#tags.delete(record.name)) this.#bytes -= tagBytes(record.name)
   }
 }

@@ -18,10 +18,11 @@ export type {
   ReadOptions,
   StoreOptions,
 } from './contract.ts'
-export type { Isolation, SchemaLike, Serializer } from './codec.ts'
+export type { Isolation, Serializer } from './codec.ts'
 export type { CacheDriver, LocalDriver, LocalStore, SharedDriver, SharedLookup, SharedRead, SharedStore, SharedWrite } from './driver.ts'
 export type { LocalEntry, TagRecord } from './entry.ts'
 export type { CacheErrorCode } from './errors.ts'
 export type { TransactionLike } from './intents.ts'
 export type { BusTransport, Invalidation, InvalidationBus, QueryableLike } from './invalidation.ts'
 export type { CacheOptions, LoggerLike, SuspectPolicy } from './options.ts'
+export type { SchemaLike } from './schema.ts'

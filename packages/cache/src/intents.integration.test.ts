@@ -92,6 +92,24 @@ describe('invalidateAfterCommit', () => {
     await expect.poll(intents).toEqual([])
   })
 
+  it('a row that no cache has written costs itself and not the others', async () => {
+    const a = processOn('poison', 100)
+    await a.ready()
+    for (const key of ['before', 'after']) await a.set(key, 'old')
+    const row = (key: unknown, age: string) =>
+      db.query(
+        `insert into platform_cache_invalidations (id, namespace, keys, tags, created_at)
+         values (gen_random_uuid(), 'poison', $1::jsonb, '{"not": "a list"}', now() - $2::interval)`,
+        [JSON.stringify(key), age],
+      )
+    await row(['before'], '5 minutes')
+    for (const poison of ['no list', 5, null, [null, '', 7, 'x'.repeat(10_000)], [['nested']]]) await row(poison, '4 minutes')
+    await row(['after'], '3 minutes')
+    await expect.poll(() => a.get('before')).toBeUndefined()
+    await expect.poll(() => a.get('after')).toBeUndefined()
+    await expect.poll(intents).toEqual([])
+  })
+
   it('an intent that cannot be written fails the transaction', async () => {
     const a = processOn('broken')
     await a.ready()

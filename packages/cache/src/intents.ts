@@ -2,7 +2,8 @@ import { randomUUID } from 'node:crypto'
 import { backgroundInterval, guarded, settlesWithin } from '@platform/kernel'
 import { CacheError } from './errors.ts'
 import type { Invalidation, QueryableLike } from './invalidation.ts'
-import type { LoggerLike } from './options.ts'
+import type { Journal } from './journal.ts'
+import { isSafeName } from './names.ts'
 
 /** An open transaction: db-pool's, TypeORM's EntityManager with an afterCommit of yours, or an adapter of three lines. */
 export interface TransactionLike {
@@ -21,7 +22,7 @@ export const invalidationSchema: string = `create table if not exists platform_c
 
 export interface IntentsOptions {
   readonly namespace: string
-  readonly logger: LoggerLike | undefined
+  readonly journal: Journal
   /** Counts in this process when it returns; resolves when l2 and the bus have it. */
   deliver(what: Invalidation): Promise<void>
 }
@@ -65,7 +66,7 @@ export class Intents {
    * transaction. The commit waits for nothing more: the row is durable, and what cannot be delivered now is delivered by a sweep.
    */
   add(tx: TransactionLike, what: Invalidation): void {
-    const { namespace } = this.#options
+    const { namespace, journal } = this.#options
     if (!tx.afterCommit) throw new CacheError('ERR_CACHE_NO_AFTER_COMMIT', undefined, { namespace })
     const id = randomUUID()
     // A hook that is refused (the transaction has ended) writes no row.
@@ -76,16 +77,17 @@ export class Intents {
         .then(() => this.#db.query(remove, [[id]]))
         .then(
           () => undefined,
-          (err: unknown) => this.#log('warn', err, 'an invalidation after a commit waits for the next sweep'),
+          (err: unknown) => journal.log('warn', 'an invalidation after a commit waits for the next sweep', { err }),
         )
         .finally(() => this.#inFlight.delete(work))
       this.#inFlight.add(work)
     })
     const row = [id, namespace, JSON.stringify(what.keys), JSON.stringify(what.tags)]
-    Promise.resolve(tx.query(insert, row)).then(
+    const insertRow = async (): Promise<unknown> => tx.query(insert, row)
+    insertRow().then(
       () => written.resolve(),
       (err: unknown) => {
-        this.#log('error', err, 'the intent of an invalidation could not be written')
+        journal.log('error', 'the intent of an invalidation could not be written', { err })
         written.resolve()
       },
     )
@@ -107,24 +109,19 @@ export class Intents {
   }
 
   #sweepQuietly(): void {
-    this.sweep().catch((err: unknown) => this.#log('debug', err, 'intents could not be swept'))
-  }
-
-  #log(level: 'debug' | 'warn' | 'error', err: unknown, message: string): void {
-    const { logger, namespace } = this.#options
-    guarded(() => logger?.[level]({ err, namespace }, message))
+    this.sweep().catch((err: unknown) => this.#options.journal.log('debug', 'intents could not be swept', { err }))
   }
 
   async #sweep(): Promise<void> {
     await this.ready()
-    const { namespace, logger } = this.#options
+    const { namespace, journal } = this.#options
     while (!this.#closed) {
       const rows = rowsOf<{ id: string; keys: unknown; tags: unknown }>(await this.#db.query(leftovers, [namespace]))
       if (rows.length === 0 || this.#closed) return
       const what = { keys: rows.flatMap((row) => namesOf(row.keys)), tags: rows.flatMap((row) => namesOf(row.tags)), all: false }
       if (what.keys.length + what.tags.length > 0) await this.#options.deliver(what)
       await this.#db.query(remove, [rows.map((row) => row.id)])
-      guarded(() => logger?.info({ namespace, count: rows.length }, 'delivered invalidations that a crash had left behind'))
+      journal.log('info', 'delivered invalidations that a crash had left behind', { count: rows.length })
     }
   }
 
@@ -146,8 +143,8 @@ function rowsOf<R>(result: unknown): R[] {
   return Array.isArray(result) ? (result as R[]) : (result as { rows: R[] }).rows
 }
 
-/** Rows are written by every version of this package, and by whoever else can: what is no name is left out. */
+/** Rows are written by every version of this package, and by whoever else can: what is no name is left out. A driver may hand jsonb out as text. */
 function namesOf(column: unknown): string[] {
-  const parsed: unknown = typeof column === 'string' ? JSON.parse(column) : column
-  return Array.isArray(parsed) ? parsed.filter((name) => typeof name === 'string' && name.length > 0) : []
+  const parsed = typeof column === 'string' ? guarded(() => JSON.parse(column) as unknown) : column
+  return Array.isArray(parsed) ? parsed.filter(isSafeName) : []
 }

@@ -1,6 +1,7 @@
-import { durationOption, numberOption } from '@platform/kernel'
+import { durationOption, knownOptions, numberOption } from '@platform/kernel'
 import type { LoadOptions, StoreOptions } from './contract.ts'
 import { wrongOption } from './errors.ts'
+import type { LocalWrite } from './local-layer.ts'
 
 /** Ten years: longer than anything is worth keeping, and within what Redis counts. */
 export const longestLifeMs = 315_360_000_000
@@ -20,9 +21,13 @@ export function lifeOption(option: string, value: number | undefined, least: num
   return numberOption(wrongOption, option, value, least, longestLifeMs)
 }
 
-/** Those of one call; what it does not name is the cache's. */
-export function lifetimesOf(standing: Lifetimes, call: (StoreOptions & LoadOptions) | undefined): Lifetimes {
+const storing = ['ttlMs', 'tags', 'signal', 'staleIfErrorMs', 'staleWhileRevalidateMs'] as const satisfies (keyof StoreOptions)[]
+const loading = [...storing, 'schema', 'softTimeoutMs', 'hardTimeoutMs'] as const satisfies (keyof LoadOptions)[]
+
+/** Those of one call that loads or only stores; what it does not name is the cache's. */
+export function lifetimesOf(standing: Lifetimes, call: LoadOptions | undefined, does: 'load' | 'store'): Lifetimes {
   if (call === undefined) return standing
+  knownOptions(wrongOption, '', call, does === 'load' ? loading : storing)
   const { ttlMs, staleIfErrorMs, staleWhileRevalidateMs, softTimeoutMs, hardTimeoutMs } = call
   if ((ttlMs ?? staleIfErrorMs ?? staleWhileRevalidateMs ?? softTimeoutMs ?? hardTimeoutMs) === undefined) return standing
   const errorMs = staleIfErrorMs === undefined ? standing.errorMs : lifeOption('staleIfErrorMs', staleIfErrorMs, 0)
@@ -48,6 +53,12 @@ export function spreadMs(ttlMs: number): number {
 /** How long a store keeps an entry that is fresh for so long. */
 export function retainMs(freshMs: number, { errorMs, revalidateMs }: Lifetimes): number {
   return freshMs + Math.max(errorMs, revalidateMs)
+}
+
+/** Those of a copy in l1 that is fresh for so long. */
+export function livesOf(freshMs: number, lifetimes: Lifetimes): Pick<LocalWrite, 'freshMs' | 'earlyMs' | 'errorMs' | 'revalidateMs'> {
+  const { errorMs, revalidateMs } = lifetimes
+  return { freshMs, errorMs, revalidateMs, earlyMs: earlyMs(lifetimes) }
 }
 
 /** Rest of the fresh time below which a refresh behind begins; 0: never. */

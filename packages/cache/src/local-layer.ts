@@ -8,7 +8,7 @@ import type { SuspectPolicy } from './options.ts'
 
 export interface LocalWrite {
   readonly pending: Pending
-  readonly tags: Iterable<string>
+  readonly tags: readonly string[]
   readonly value: unknown
   readonly freshMs: number
   readonly revalidateMs: number

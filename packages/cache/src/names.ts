@@ -4,6 +4,14 @@ import { wrongOption } from './errors.ts'
 const escape = '~u16:'
 const escapeStart = escape.charCodeAt(0)
 
+/** A name of 1024 characters in its escaped form, with room. */
+const maxSafeLength = 4_096
+
+/** What other processes and databases hand in as a name: of any version of this package, or of nobody. */
+export function isSafeName(value: unknown): value is string {
+  return typeof value === 'string' && value.length > 0 && value.length <= maxSafeLength && isStorableText(value)
+}
+
 /** Only such a key may be looked up without `safeName`. */
 export function mayBeEscaped(name: string): boolean {
   return name.charCodeAt(0) === escapeStart
@@ -22,9 +30,6 @@ export function safeName(kind: 'key' | 'tag', name: string): string {
 }
 
 export function safeNames(kind: 'key' | 'tag', names: readonly string[]): readonly string[] {
-  for (let index = 0; index < names.length; index++) {
-    const name = names[index] as string
-    if (safeName(kind, name) !== name) return names.map((each) => safeName(kind, each))
-  }
-  return names
+  if (!Array.isArray(names)) throw wrongOption(`the ${kind}s`, 'must be a list')
+  return names.map((name) => safeName(kind, name))
 }

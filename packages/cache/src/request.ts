@@ -1,40 +1,32 @@
 import type { BatchFactory, Factory, LoadOptions } from './contract.ts'
 import { FactoryRun } from './factory-run.ts'
-import type { Generations } from './generations.ts'
+import type { Layers } from './layers.ts'
 import { lifeOption, lifetimesOf } from './lifetimes.ts'
 import type { Ask, Item, Loader, Run } from './load.ts'
-import type { LocalLayer } from './local-layer.ts'
 import { safeName, safeNames } from './names.ts'
 import type { ResolvedCacheOptions } from './options.ts'
 import { type Answer, type Arrival, Flight } from './single-flight.ts'
 import { standInOf } from './stand-in.ts'
-import type { Turns } from './turns.ts'
-
-export interface RequestParts {
-  readonly options: ResolvedCacheOptions
-  readonly local: LocalLayer
-  readonly generations: Generations
-  readonly loader: Loader
-  readonly turns: Turns
-  /** Whether other processes may have invalidated what this one reads. */
-  readonly isShared: boolean
-}
 
 /** Where one key is answered from. */
 type Place = { readonly answer: Pick<Answer, 'kind' | 'value'> } | { readonly flight: Flight; readonly arrival: Arrival }
 
 /** One request, for one key or many: a copy, the load that is under way, or a load of its own, until an answer is his to have. */
 export class Requests {
-  readonly #parts: RequestParts
+  readonly #options: ResolvedCacheOptions
+  readonly #layers: Layers
+  readonly #loader: Loader
   readonly #flights = new Map<string, Flight>()
 
-  constructor(parts: RequestParts) {
-    this.#parts = parts
+  constructor(options: ResolvedCacheOptions, layers: Layers, loader: Loader) {
+    this.#options = options
+    this.#layers = layers
+    this.#loader = loader
   }
 
   ask(options: LoadOptions | undefined): Ask {
     return {
-      lifetimes: lifetimesOf(this.#parts.options.lifetimes, options),
+      lifetimes: lifetimesOf(this.#options.lifetimes, options, 'load'),
       tags: safeNames('tag', options?.tags ?? []),
       schema: options?.schema,
       signal: options?.signal,
@@ -89,13 +81,13 @@ export class Requests {
   }
 
   #place(key: string, ask: Ask, batch: FactoryRun, opened: Item[]): Place {
-    const { local, generations, turns, isShared, options } = this.#parts
+    const { local, generations, turns, shared } = this.#layers
     const found = local.find(key)
     const now = performance.now()
     const copy = found && (found.state === 'fresh' || found.state === 'stale' || now < found.entry.retryAt)
     const refresh = found && now >= found.entry.refreshAt && now >= found.entry.retryAt
     if (copy && !refresh) return { answer: { kind: found.state === 'fresh' ? 'hit' : 'stale', value: found.entry.value } }
-    const arrival = { position: generations.position, turn: isShared ? turns.now : 0, at: now }
+    const arrival = { position: generations.position, turn: shared ? turns.now : 0, at: now }
     const present = this.#flights.get(key)
     let flight = present && !present.overtaken ? present : undefined
     if (flight?.state.is === 'answered' && !copy) {
@@ -107,17 +99,17 @@ export class Requests {
       flight = new Flight(generations, key, batch, ask.tags)
       batch.flights.push(flight)
       this.#flights.set(key, flight)
-      opened.push({ flight, standIn: found && standInOf(found.entry, generations), lease: undefined })
+      opened.push({ flight, standIn: found && standInOf(found.entry, generations), granted: undefined })
       if (copy) flight.background = true
     }
     if (!copy) return { flight, arrival }
     // One attempt, then none for a while, should it fail.
-    if (found.state === 'fresh') found.entry.refreshAt = Math.min(found.entry.freshUntil, now + options.errorBackoffMs)
+    if (found.state === 'fresh') found.entry.refreshAt = Math.min(found.entry.freshUntil, now + this.#options.errorBackoffMs)
     return { answer: { kind: found.state === 'fresh' ? 'hit' : 'stale', value: found.entry.value } }
   }
 
   #start(batch: FactoryRun, opened: readonly Item[], ask: Ask, run: Run): void {
-    this.#parts.loader.start(batch, opened, ask, run, () => {
+    this.#loader.start(batch, opened, ask, run, () => {
       for (const { flight } of opened) if (this.#flights.get(flight.key) === flight) this.#flights.delete(flight.key)
     })
   }
@@ -135,7 +127,7 @@ function runOf<T>(factory: Factory<T>, ask: Ask): Run {
         skip = true
       },
       tag: (...tags: string[]) => {
-        for (const tag of tags) flight?.tags.add(safeName('tag', tag))
+        for (const tag of tags) flight?.tag(safeName('tag', tag))
       },
     }
     const value = await factory(entry)

@@ -1,7 +1,7 @@
 import { describe, expect, it, vi } from 'vitest'
 import type { SharedDriver, SharedStore } from './driver.ts'
 import { memory } from './drivers/memory.ts'
-import { createCache, type Cache, CacheError, type CacheOptions, type InvalidationBus } from './index.ts'
+import { createCache, type Cache, CacheError, type CacheOptions, type InvalidationBus, type SchemaLike } from './index.ts'
 import { faultyDriver, MemoryChannel, MemoryPlace, memoryStore } from './testing/index.ts'
 
 const never = (): Promise<never> => new Promise(() => undefined)
@@ -131,6 +131,32 @@ describe('every public promise settles', () => {
       expect(['done', 'ERR_CACHE_CLOSED', 'ERR_CACHE_INVALIDATION_PENDING']).toContain(settled ?? 'done')
       await expect(call(cache)).rejects.toMatchObject({ code: 'ERR_CACHE_CLOSED' })
     })
+
+  it('a schema that gives no verdict holds neither its callers nor close', async () => {
+    const place = new MemoryPlace()
+    const options = { l1: undefined, l2: memoryStore(place), l2HardTimeoutMs: 100 }
+    const writer = cacheWith(options)
+    for (const key of ['k', 'l', 'm', 'n']) await writer.set(key, 'stored')
+    const schema: SchemaLike = { '~standard': { validate: never } }
+    const reader = cacheWith({ ...options, l2: memoryStore(place) })
+    expect(await reader.get('k', { schema })).toBeUndefined()
+    expect(await reader.getOrSet('l', () => 'loaded', { schema })).toBe('loaded')
+    const all = async (keys: readonly string[]) => new Map(keys.map((key) => [key, 'loaded']))
+    expect([...(await reader.getOrSetMany(['m', 'other'], all, { schema })).values()]).toEqual(['loaded', 'loaded'])
+    const left = reader.getOrSet('n', () => 'loaded', { schema }).catch(code)
+    await reader.close({ timeoutMs: 0 })
+    expect(await left).toBe('ERR_CACHE_CLOSED')
+    await writer.close()
+  })
+
+  it('a close that may take months does not cut at once', async () => {
+    const cache = cacheWith()
+    const load = cache.getOrSet('k', () => new Promise((resolve) => setTimeout(resolve, 30, 'loaded')))
+    expect(() => cache.close({ timeoutMs: 2 ** 31 })).toThrow('timeoutMs')
+    const closed = cache.close({ timeoutMs: 2 ** 31 - 1 })
+    expect(await load).toBe('loaded')
+    await closed
+  })
 
   it('a commit whose cache has gone ends, and its row stays for others', async () => {
     const sent: string[] = []

@@ -8,6 +8,15 @@ const failuresUntilPause = 3
 const initialPauseMs = 200
 const maxPauseMs = 2_000
 
+/** Keys of one round trip, each of which has a time limit of its own. */
+export const sliceSize = 500
+
+interface Question {
+  readonly lookup: SharedLookup
+  resolve(read: SharedRead): void
+  reject(error: unknown): void
+}
+
 /** `well`: asked. `away`: not asked until the time has come, then by one request alone. */
 type State = { readonly is: 'well'; failures: number } | { readonly is: 'away'; retries: number; until: number; probing: boolean }
 
@@ -17,6 +26,7 @@ export class SharedLayer {
   readonly #store: SharedStore
   readonly #timeoutMs: number
   #state: State = { is: 'well', failures: 0 }
+  #asked: Question[] = []
 
   constructor(
     store: SharedStore,
@@ -28,22 +38,30 @@ export class SharedLayer {
     this.delivery = new Delivery({ ...events, timeoutMs, send: (what) => limited(store.invalidate(what), timeoutMs) })
   }
 
-  /** A lease that arrives too late is given back. */
-  read(lookups: readonly SharedLookup[]): Promise<SharedRead[]> {
-    return this.#call(
-      () => this.#store.read(lookups),
-      (reads) => this.giveBack(lookups, reads),
-    )
+  /** What is asked in one go is one question, whoever asks. A lease that arrives too late is given back. */
+  read(lookup: SharedLookup): Promise<SharedRead> {
+    return new Promise((resolve, reject) => {
+      if (this.#asked.push({ lookup, resolve, reject }) === 1) queueMicrotask(() => void this.#ask())
+    })
   }
 
-  giveBack(lookups: readonly SharedLookup[], reads: readonly SharedRead[]): void {
-    const held = lookups.filter((lookup, index) => lookup.lease && reads[index]?.lease === 'held')
-    const token = held[0]?.lease?.token
-    if (token !== undefined)
-      this.release(
-        held.map(({ key }) => key),
-        token,
+  giveBack({ key, lease }: SharedLookup, read: SharedRead): void {
+    if (lease && read.lease === 'held') this.release([key], lease.token)
+  }
+
+  async #ask(): Promise<void> {
+    const asked = this.#asked
+    this.#asked = []
+    const lookups = asked.map(({ lookup }) => lookup)
+    try {
+      const reads = await this.#call(
+        () => this.#store.read(lookups),
+        (late) => late.forEach((read, index) => this.giveBack(lookups[index] as SharedLookup, read)),
       )
+      for (let index = 0; index < asked.length; index++) (asked[index] as Question).resolve(reads[index] as SharedRead)
+    } catch (error) {
+      for (const { reject } of asked) reject(error)
+    }
   }
 
   fill(write: SharedWrite & { readonly token: string; readonly position: string }): Promise<boolean> {

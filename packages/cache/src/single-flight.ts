@@ -45,23 +45,27 @@ const settled: FlightState = { is: 'settled' }
 export class Flight {
   readonly pending: Pending
   /** Known so far: given by the first caller, added by the factory or by what l2 holds. */
-  readonly tags: Set<string>
+  tags: readonly string[]
   readonly run: FactoryRun
   state: FlightState = loading
   /** Worth finishing without callers: the refresh behind a copy. */
   background = false
   readonly #generations: Generations
-  readonly #callers = new Set<Caller>()
+  #callers: Caller[] = []
 
   constructor(generations: Generations, key: string, run: FactoryRun, tags: readonly string[]) {
     this.#generations = generations
     this.pending = generations.begin(key)
     this.run = run
-    this.tags = new Set(tags)
+    this.tags = tags
   }
 
   get key(): string {
     return this.pending.key
+  }
+
+  tag(name: string): void {
+    if (!this.tags.includes(name)) this.tags = [...this.tags, name]
   }
 
   /** Has an invalidation reached what it reads? Then nobody joins it any more. */
@@ -76,11 +80,11 @@ export class Flight {
   /** Undefined: the answer is not for this caller; he has to ask again. */
   join(arrival: Arrival, signal: AbortSignal | undefined): Promise<Answer | undefined> {
     return new Promise((resolve, reject) => {
-      if (!signal) return void this.#callers.add({ arrival, resolve, reject })
+      if (!signal) return void this.#callers.push({ arrival, resolve, reject })
       const onAbort = (): void => {
-        this.#callers.delete(caller)
+        this.#callers.splice(this.#callers.indexOf(caller), 1)
         reject(signal.reason as Error)
-        if (this.#callers.size === 0 && !this.background && this.state.is === 'loading') this.run.abandon(this, signal.reason)
+        if (this.#callers.length === 0 && !this.background && this.state.is === 'loading') this.run.abandon(this, signal.reason)
       }
       const leave = (): void => signal.removeEventListener('abort', onAbort)
       const caller: Caller = {
@@ -94,7 +98,7 @@ export class Flight {
           reject(error as Error)
         },
       }
-      this.#callers.add(caller)
+      this.#callers.push(caller)
       if (signal.aborted) onAbort()
       else signal.addEventListener('abort', onAbort, { once: true })
     })
@@ -116,12 +120,16 @@ export class Flight {
   fail(error: unknown): void {
     if (this.state.is === 'settled') return
     this.state = settled
-    for (const caller of this.#callers) caller.reject(error)
-    this.#callers.clear()
+    for (const caller of this.#leaving()) caller.reject(error)
   }
 
   #give(answer: Answer): void {
-    for (const caller of this.#callers) caller.resolve(this.mayHave(answer, caller.arrival) ? answer : undefined)
-    this.#callers.clear()
+    for (const caller of this.#leaving()) caller.resolve(this.mayHave(answer, caller.arrival) ? answer : undefined)
+  }
+
+  #leaving(): readonly Caller[] {
+    const callers = this.#callers
+    this.#callers = []
+    return callers
   }
 }

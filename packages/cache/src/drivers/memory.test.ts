@@ -1,3 +1,5 @@
+import { spawnSync } from 'node:child_process'
+import { join } from 'node:path'
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { createCache } from '../index.ts'
 import { describeCacheDriver } from '../testing/index.ts'
@@ -22,7 +24,7 @@ describe('memory', () => {
     vi.useRealTimers()
   })
 
-  it('lets the least recently used entry go first, and says so exactly once', () => {
+  it('lets what nobody asks for go first, and says so exactly once', () => {
     const removed: unknown[] = []
     const store = memory({ maxBytes: 1e6, maxEntries: 3 }).open({ onRemove: ({ value }) => removed.push(value), sharedBytes: () => 0 })
     for (const key of ['a', 'b', 'c']) store.set(key, entry(key))
@@ -48,6 +50,15 @@ describe('memory', () => {
     expect(store.get('k999')).toBeUndefined()
   })
 
+  it('says what it costs, to a fifth, whatever is kept', () => {
+    const program = join(import.meta.dirname, 'memory.fixture.ts')
+    const { stdout, stderr } = spawnSync(process.execPath, ['--expose-gc', '--conditions=@platform/source', program], { encoding: 'utf8' })
+    expect(stderr).toBe('')
+    const found = JSON.parse(stdout) as { kind: string; heap: number; said: number }[]
+    expect(found).toHaveLength(14)
+    expect(found.filter(({ heap, said }) => said < 0.8 * heap || said > 1.2 * heap)).toEqual([])
+  }, 60_000)
+
   it('sweeps what has expired without being asked for it', async () => {
     vi.useFakeTimers()
     const cache = createCache({ namespace: 'sweep', l1: memory({ maxBytes: 1e6 }), ttlMs: 1_000 })
@@ -56,6 +67,16 @@ describe('memory', () => {
     await vi.advanceTimersByTimeAsync(10_000)
     expect(cache.stats()).toMatchObject({ entries: 0, bytes: 0 })
     expect(vi.getTimerCount()).toBe(0)
+    await cache.close()
+  })
+
+  it('refuses an entry whose own tags are larger than all that may be kept', async () => {
+    const cache = createCache({ namespace: 'tags', l1: memory({ maxBytes: 10_000 }), ttlMs: 60_000 })
+    await cache.set('small', 1)
+    await cache.set('k', 1, { tags: Array.from({ length: 20 }, (_, index) => `${index}${'x'.repeat(1_000)}`) })
+    expect(await cache.get('small')).toBe(1)
+    expect(await cache.get('k')).toBeUndefined()
+    expect(cache.stats().bytes).toBeLessThan(1_000)
     await cache.close()
   })
 
@@ -78,6 +99,12 @@ describe('memory', () => {
     expect(estimateBytes(cycle, 1e9)).toBeLessThan(1_000)
     expect(estimateBytes(Buffer.alloc(5_000), 1e9)).toBeGreaterThan(5_000)
     expect(estimateBytes(new Map([['k', new Set(['x'.repeat(100)])]]), 1e9)).toBeGreaterThan(200)
+    const lazy = {
+      get rows(): never {
+        throw new Error('asked')
+      },
+    }
+    expect(estimateBytes(lazy, 1e9)).toBeLessThan(100)
   })
 })
 

@@ -2,10 +2,10 @@ import { backgroundInterval, backgroundTimeout, integerOption, knownOptions, num
 import type { LocalDriver, LocalStore } from '../driver.ts'
 import type { LocalEntry } from '../entry.ts'
 import { wrongOption } from '../errors.ts'
-import { estimateBytes } from './estimate.ts'
+import { estimateBytes, tagBytes, textBytes } from './estimate.ts'
 
 export interface MemoryOptions {
-  /** Estimated heap of everything that is kept: keys, values, tags, bookkeeping. Required; at least 1024. The least recently used entry leaves first. */
+  /** Estimated heap of everything that is kept: keys, values, tags, bookkeeping. Required; at least 1024. Entries that nobody asks for leave first. */
   maxBytes: number
   /** Default: no limit but maxBytes. At least 1. */
   maxEntries?: number | undefined
@@ -17,11 +17,15 @@ const sweepSlice = 1_000
 const sweepPauseMs = 10
 /** An entry and its place in the map and in the list, without key, tags and value. */
 const entryBytes = 300
+/** The list of an entry's tags. */
+const tagListBytes = 48
 
 interface Node {
   readonly key: string
   entry: LocalEntry
   bytes: number
+  /** Asked for since it was last passed over. */
+  used: boolean
   newer: Node | undefined
   older: Node | undefined
 }
@@ -43,7 +47,7 @@ export function memory(options: MemoryOptions): LocalDriver {
   }
 }
 
-/** Exact LRU: a map for the look-up, a doubly linked list for the order. */
+/** Second chance: whoever is asked for is passed over once when room is needed, so that a hit changes one flag and not the order. */
 class MemoryStore implements LocalStore {
   readonly #maxBytes: number
   readonly #maxEntries: number
@@ -68,31 +72,42 @@ class MemoryStore implements LocalStore {
   get(key: string): LocalEntry | undefined {
     const node = this.#nodes.get(key)
     if (node === undefined) return undefined
-    if (node !== this.#newest) {
-      this.#unlink(node)
-      this.#push(node)
-    }
+    node.used = true
     return node.entry
   }
 
   set(key: string, entry: LocalEntry): boolean {
-    const bytes = entryBytes + estimateBytes(key, this.#maxBytes) + estimateBytes(entry.value, this.#maxBytes) + entry.tags.length * 8
+    const { tags } = entry
+    const listBytes = tags.length === 0 ? 0 : tagListBytes + tags.length * 8
+    const bytes = entryBytes + textBytes(key) + estimateBytes(entry.value, this.#maxBytes) + listBytes
     const present = this.#nodes.get(key)
     if (present) this.#remove(present)
-    if (bytes + entry.tags.length * 64 > this.#maxBytes) {
+    const alone = tags.reduce((sum, { refs, name }) => (refs === 1 ? sum + tagBytes(name) : sum), bytes)
+    if (alone > this.#maxBytes) {
       this.#onRemove(entry)
       return false
     }
     while (this.#oldest && (this.#used + bytes > this.#maxBytes || this.#nodes.size + 1 > this.#maxEntries)) {
       this.#evictions++
-      this.#remove(this.#oldest)
+      this.#evict(this.#oldest)
     }
-    const node: Node = { key, entry, bytes, newer: undefined, older: undefined }
+    const node: Node = { key, entry, bytes, used: false, newer: undefined, older: undefined }
     this.#nodes.set(key, node)
     this.#bytes += bytes
     this.#push(node)
     this.#sweeper ??= backgroundInterval(() => this.#sweep(), sweepIntervalMs)
     return true
+  }
+
+  #evict(oldest: Node): void {
+    let node = oldest
+    while (node.used) {
+      node.used = false
+      this.#unlink(node)
+      this.#push(node)
+      node = this.#oldest as Node
+    }
+    this.#remove(node)
   }
 
   get #used(): number {

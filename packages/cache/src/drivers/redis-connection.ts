@@ -63,7 +63,7 @@ const passing = /^(LOADING|BUSY|READONLY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|NOREPLI
  * The error without the command that ioredis attaches, whose arguments are keys and values. A refusal is what the server will answer again: no
  * memory, no permission, a wrong type.
  */
-function plain(error: unknown): unknown {
+export function plain(error: unknown): unknown {
   if (!(error instanceof Error) || error.name !== 'ReplyError') return error
   const cause = new Error(error.message)
   cause.name = error.name

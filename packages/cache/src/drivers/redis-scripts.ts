@@ -2,7 +2,7 @@ import { LuaScript } from './redis-connection.ts'
 
 /**
  * Layout in Redis, all below `{<namespace>}:`, which is one slot of a cluster
- *   e:<key>  `<format> <ms of stale retention> <version of the namespace> <tags>\n<body>`; tags: JSON, names and versions in turn, or nothing
+ *   e:<key>  `<format> <version of the namespace> <fresh until, ms of the server's clock> <tags>\n<body>`; tags: JSON, names and versions in turn, or nothing
  *   l:<key>  lease: the token of the process that may fill the key; with `~` before it, whoever asks next may take it over
  *   t:<tag>  version of a tag: the position of its latest invalidation; the empty tag stands for the namespace
  *   p        position of the invalidation log: grows with every invalidation of a tag, seeded from the clock so that a loss never repeats one
@@ -43,48 +43,42 @@ local function outlive(key, life)
 end
 `
 
-/**
- * KEYS entries. ARGV[2] format, [3] lease ms, [4] life of new versions; then for each key '' or what is wanted when it is not fresh, or not for long:
- * `<early ms> <token> <tags known before the load, JSON or nothing>`. Returns for each key entry, remaining ms and lease (1 held, 2 taken, 0 none); at
- * the end faults, and position of the log with the version of the namespace where a lease was given. A hit runs few lines: they are its price.
+/** What the client cannot judge alone. KEYS entries. ARGV[2] format, [3] lease ms, [4] life of new versions; then for each key '' or what is wanted when it
+ * is not fresh, or not for long: `<early ms> <token> <tags known before the load, JSON or nothing>`. Returns for each key entry and lease (1 held,
+ * 2 taken, 0 none); at the end the time in ms, faults, and position of the log with the version of the namespace where a lease was given.
  */
-export const readScript: LuaScript = new LuaScript(`
-local prefix, format, namespace, faults = ARGV[1], ARGV[2], redis.pcall('GET', ARGV[1] .. 't:'), 0
-local out, position, grant = {}, '', nil
-local function slowPath()
-  ${common}
-  local life = tonumber(ARGV[4])
-  local function version(tag, p)
-    local name = prefix .. 't:' .. tag
-    local v = number(name)
-    if not v then
-      v = p
-      redis.call('SET', name, p, 'PX', life * 2)
-    end
-    return v
+export const readScript: LuaScript = new LuaScript(`${common}
+local format, namespace, life = ARGV[2], get(prefix .. 't:'), tonumber(ARGV[4])
+local at = math.floor(now() / 1000)
+local out, position = {}, ''
+local function version(tag, p)
+  local name = prefix .. 't:' .. tag
+  local v = number(name)
+  if not v then
+    v = p
+    redis.call('SET', name, p, 'PX', life * 2)
   end
-  return function(key, token, tags)
-    local name = prefix .. 'l:' .. string.sub(key, #prefix + 3)
-    local holder = get(name)
-    if holder and string.sub(holder, 1, 1) ~= '~' then
-      if redis.call('PTTL', name) ~= -1 then return 2 end
-      found = found + 1
-    end
-    if redis.pcall('SET', name, token, 'PX', ARGV[3]).err then return 0 end
-    local p = logPosition()
-    position = p .. ':' .. version('', p)
-    if tags ~= '' then
-      for _, tag in ipairs(cjson.decode(tags)) do version(tag, p) end
-    end
-    return 1
-  end, function() return found end
+  return v
 end
-local foundBySlowPath
+local function grant(key, token, tags)
+  local name = prefix .. 'l:' .. string.sub(key, #prefix + 3)
+  local holder = get(name)
+  if holder and string.sub(holder, 1, 1) ~= '~' then
+    if redis.call('PTTL', name) ~= -1 then return 2 end
+    found = found + 1
+  end
+  if redis.pcall('SET', name, token, 'PX', ARGV[3]).err then return 0 end
+  local p = logPosition()
+  position = p .. ':' .. version('', p)
+  if tags ~= '' then
+    for _, tag in ipairs(cjson.decode(tags)) do version(tag, p) end
+  end
+  return 1
+end
 for i, key in ipairs(KEYS) do
-  local entry = redis.pcall('GET', key)
-  local remaining, lease, stale = -1, 0, 0
-  if type(entry) == 'string' then
-    local written, staleMs, version, tags = string.match(entry, '^(%S+) (%d+) (%d+) ([^\\n]*)\\n')
+  local entry, fresh, lease = get(key), -1, 0
+  if entry then
+    local written, version, untilMs, tags = string.match(entry, '^(%S+) (%d+) (%d+) ([^\\n]*)\\n')
     local valid, broken = written == format and version == namespace, not written
     if valid and tags ~= '' then
       local decoded, list = pcall(cjson.decode, tags)
@@ -94,42 +88,34 @@ for i, key in ipairs(KEYS) do
         if redis.pcall('GET', prefix .. 't:' .. list[j]) ~= list[j + 1] then valid = false break end
       end
     end
-    if broken then faults = faults + 1 end
+    if broken then found = found + 1 end
     if broken or (written == format and not valid) then redis.call('DEL', key) end
-    if broken or not valid then
-      entry = false
-    else
-      remaining, stale = redis.call('PTTL', key), tonumber(staleMs)
-    end
-  elseif entry then
-    redis.call('DEL', key)
-    entry, faults = false, faults + 1
+    if broken or not valid then entry = false else fresh = untilMs - at end
   end
-  local want = ARGV[4 + i]
-  if want ~= '' then
-    local fresh = entry and remaining - stale or -1
-    if fresh <= 0 or fresh <= tonumber(string.match(want, '^%d+')) then
-      if not grant then grant, foundBySlowPath = slowPath() end
-      local token, tags = string.match(want, '^%d+ (%S+) (.*)$')
-      lease = grant(key, token, tags)
-    end
-  end
+  local early, token, tags = string.match(ARGV[4 + i], '^(%d+) (%S+) (.*)$')
+  if early and fresh <= tonumber(early) then lease = grant(key, token, tags) end
   out[#out + 1] = entry
-  out[#out + 1] = remaining
   out[#out + 1] = lease
 end
-out[#out + 1] = faults + (foundBySlowPath and foundBySlowPath() or 0)
+out[#out + 1] = string.format('%.0f', at)
+out[#out + 1] = found
 out[#out + 1] = position
 return out`)
 
+/** KEYS[1] one of the namespace: in a cluster it says which node is asked. */
+export const clockScript: LuaScript = new LuaScript(`
+local t = redis.call('TIME')
+return string.format('%.0f', t[1] * 1000 + math.floor(t[2] / 1000))`)
+
 const header = `
-local function header(names, versions, namespace, stale)
+local function header(names, versions, namespace, freshMs)
   local list = {}
   for i, tag in ipairs(names) do
     list[#list + 1] = tag
     list[#list + 1] = versions[i]
   end
-  return ARGV[2] .. ' ' .. stale .. ' ' .. namespace .. ' ' .. (#list > 0 and cjson.encode(list) or '') .. '\\n'
+  local freshUntil = string.format('%.0f', math.floor(now() / 1000) + freshMs)
+  return ARGV[2] .. ' ' .. namespace .. ' ' .. freshUntil .. ' ' .. (#list > 0 and cjson.encode(list) or '') .. '\\n'
 end
 local function keepVersions(names, versions, new, namespace, life)
   for i, tag in ipairs(names) do
@@ -142,7 +128,7 @@ end
 `
 
 /**
- * KEYS[1] entry. ARGV[2] format, [3] body, [4] tags or '', [5] retain ms, [6] stale ms, [7] token, [8] position as the read gave it. Returns 1 if
+ * KEYS[1] entry. ARGV[2] format, [3] body, [4] tags or '', [5] retain ms, [6] fresh ms, [7] token, [8] position as the read gave it. Returns 1 if
  * stored. A tag without a version is new, unless the log has moved: then it may have changed and been evicted.
  */
 export const fillScript: LuaScript = new LuaScript(`${common}${header}
@@ -169,7 +155,7 @@ if set.err then return set end
 keepVersions(names, versions, new, namespace, tonumber(ARGV[5]))
 return 1`)
 
-/** KEYS[1] entry. ARGV[2] format, [3] body, [4] tags or '', [5] retain ms, [6] stale ms. */
+/** KEYS[1] entry. ARGV[2] format, [3] body, [4] tags or '', [5] retain ms, [6] fresh ms. */
 export const writeScript: LuaScript = new LuaScript(`${common}${header}
 local p = number(prefix .. 'p') or string.format('%.0f', now())
 local names = ARGV[4] == '' and {} or cjson.decode(ARGV[4])

@@ -2,7 +2,7 @@ import { setTimeout } from 'node:timers/promises'
 import { startRedis } from '@platform/stack'
 import { Cluster, Redis } from 'ioredis'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { createCache, type Cache } from '../index.ts'
+import { createCache, type Cache, v8Serializer } from '../index.ts'
 import { describeCacheDriver } from '../testing/index.ts'
 import { memory } from './memory.ts'
 import { redis, redisBus } from './redis.ts'
@@ -53,6 +53,18 @@ describe('Redis Cluster', () => {
       },
     },
   )
+
+  it('bytes and a keyPrefix', async () => {
+    const client = connect(server, 'bytes:')
+    const cache = createCache({ namespace: 'bytes', l2: redis({ client }), ttlMs: 60_000, serializer: v8Serializer })
+    const load = () => new Map([['at', new Date(0)]])
+    expect(await cache.getOrSet('k', load, { tags: ['t'] })).toEqual(load())
+    for (const tags of [['t'], []]) expect(await cache.getOrSet('k', () => 'not asked', { tags })).toEqual(load())
+    await cache.deleteByTag('t')
+    expect(await cache.get('k')).toBeUndefined()
+    await cache.close()
+    client.disconnect()
+  })
 
   it('the bus works over it, too', async () => {
     const client = connect(server)

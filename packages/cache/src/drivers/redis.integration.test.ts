@@ -132,15 +132,17 @@ describe('redis', () => {
   it('a key that holds something else is repaired and counted, whatever it is, and l2 does not count as away', async () => {
     const cache = createCache({ namespace: 'foreign', l2: redis({ client }), ttlMs: 60_000, leaseWaitMs: 10_000 })
     const name = (kind: string, key: string) => `{foreign}:${kind}:${key}`
+    const head = async () => `3:json ${await client.get('{foreign}:t:')} 9999999999999`
     const harm: [string, (key: string) => Promise<unknown>][] = [
       ['a list for an entry', (key) => client.rpush(name('e', key), 'x')],
       ['a foreign text', (key) => client.set(name('e', key), 'hello')],
       ['an empty text', (key) => client.set(name('e', key), '')],
-      ['a broken list of tags', (key) => client.set(name('e', key), '2:json 0 1 ["t\n1')],
-      [
-        'a body that is no JSON',
-        async (key) => client.set(name('e', key), `2:json 0 ${await client.get('{foreign}:t:')} \n{`, 'PX', 60_000),
-      ],
+      ['a broken list of tags', async (key) => client.set(name('e', key), `${await head()} ["t\n1`)],
+      ['a list of tags that is none', async (key) => client.set(name('e', key), `${await head()} 5\n1`)],
+      ['a list of tags with strangers', async (key) => client.set(name('e', key), `${await head()} [1,"1"]\n1`)],
+      ['no end of the head', async (key) => client.set(name('e', key), await head())],
+      ['no time', async (key) => client.set(name('e', key), `3:json ${await client.get('{foreign}:t:')} soon \n1`)],
+      ['a body that is no JSON', async (key) => client.set(name('e', key), `${await head()} \n{`, 'PX', 60_000)],
       ['a set for the lease', (key) => client.sadd(name('l', key), 'x')],
       ['a lease that never ends', (key) => client.set(name('l', key), 'x')],
       ['a list for the version of a tag', (key) => client.del(name('t', key)).then(() => client.rpush(name('t', key), 'x'))],
@@ -164,7 +166,7 @@ describe('redis', () => {
       expect([what, await cache.get(key)]).toEqual([what, undefined])
     }
     expect(cache.stats()).toMatchObject({ errors: 0, pendingInvalidations: 0 })
-    expect(cache.stats().faults).toBeGreaterThanOrEqual(7)
+    expect(cache.stats().faults).toBeGreaterThanOrEqual(11)
     expect(await cache.check()).toBeUndefined()
     await cache.close()
   })
@@ -175,11 +177,22 @@ describe('redis', () => {
     await cache.set('tagged', 1, { tags: ['a', 'b'] })
     const monitor = await client.monitor()
     const seen: string[] = []
-    monitor.on('monitor', (_time: string, args: string[], source: string) => source !== 'lua' && seen.push(String(args[0]).toLowerCase()))
-    for (const key of ['k', 'tagged']) expect(await cache.getOrSet(key, () => 2)).toBe(1)
-    await client.echo('end')
-    await expect.poll(() => seen.at(-1)).toBe('echo')
-    expect(seen).toEqual(['evalsha', 'evalsha', 'echo'])
+    monitor.on('monitor', (_time: string, [command, , , key]: string[], source: string) => {
+      // The server's clock is asked for now and then.
+      if (source !== 'lua') seen.push(key === '{trips}:t:' ? 'clock' : String(command).toLowerCase())
+    })
+    const asked = async (key: string, tags: string[]): Promise<string[]> => {
+      seen.length = 0
+      expect(await cache.getOrSet(key, () => 2, { tags })).toBe(1)
+      await client.echo('end')
+      await expect.poll(() => seen.at(-1)).toBe('echo')
+      return seen.filter((command) => command !== 'clock')
+    }
+    expect(await asked('k', [])).toEqual(['mget', 'echo'])
+    expect(await asked('tagged', ['a', 'b', 'c'])).toEqual(['mget', 'echo'])
+    // Tags that the reader does not name are asked for once more, and remembered.
+    expect(await asked('tagged', [])).toEqual(['mget', 'evalsha', 'echo'])
+    expect(await asked('tagged', [])).toEqual(['mget', 'echo'])
     monitor.disconnect()
     await cache.close()
   })
@@ -207,6 +220,49 @@ describe('redis', () => {
     await a.set('k', value)
     expect(await json.get('k')).toBeUndefined()
     await Promise.all([a.close(), b.close(), json.close()])
+  })
+
+  it.each([
+    ['this ioredis', (url: string) => new Redis(url, { keyPrefix: 'bytes:' })],
+    ['the oldest', (url: string) => new OldRedis(url, { keyPrefix: 'bytes:' }) as unknown as Redis],
+  ])('bytes and a keyPrefix, by %s', async (_name, connect) => {
+    const prefixed = connect(server.url)
+    const cache = createCache({ namespace: 'bytes', l2: redis({ client: prefixed }), ttlMs: 60_000, serializer: v8Serializer })
+    const load = (value: unknown) => () => ({ value, at: new Date(0) })
+    expect(await cache.getOrSet('k', load('old'), { tags: ['t'] })).toEqual({ value: 'old', at: new Date(0) })
+    expect(await cache.getOrSet('k', load('not asked'), { tags: ['t'] })).toEqual({ value: 'old', at: new Date(0) })
+    expect(await cache.getOrSet('k', load('not asked'))).toEqual({ value: 'old', at: new Date(0) })
+    expect(await client.exists('bytes:{bytes}:e:k', 'bytes:{bytes}:t:t')).toBe(2)
+    await cache.deleteByTag('t')
+    expect(await cache.getOrSet('k', load('new'))).toMatchObject({ value: 'new' })
+    expect(await client.keys('{bytes}:*')).toEqual([])
+    await cache.close()
+    await client.del(await client.keys('bytes:*'))
+    prefixed.disconnect()
+  })
+
+  it('a clock of the server that jumps changes nothing but times to live', async () => {
+    for (const [name, by] of [
+      ['ahead', 900],
+      ['behind', -900],
+    ] as const) {
+      const make = () => createCache({ namespace: `clock-${name}`, l2: redis({ client }), ttlMs: 60_000 })
+      const [a, b] = [make(), make()]
+      await a.set('k', 1, { tags: ['t'] })
+      // As if the clock had jumped since the log was seeded from it.
+      const seeded = Number(await client.get(`{clock-${name}}:p`))
+      await client.set(`{clock-${name}}:p`, String(seeded + by * 1_000_000))
+      for (let version = 2; version < 6; version++) {
+        await a.deleteByTag('t')
+        expect([await b.getOrSet('k', () => version, { tags: ['t'] }), await a.getOrSet('k', () => 0, { tags: ['t'] })]).toEqual([
+          version,
+          version,
+        ])
+        await b.clear()
+        expect([await a.getOrSet('k', () => -version, { tags: ['t'] }), await b.getOrSet('k', () => 0)]).toEqual([-version, -version])
+      }
+      await Promise.all([a.close(), b.close()])
+    }
   })
 
   it('a process that died while it loaded is replaced after its lease; one that hangs hands over', async () => {

@@ -1,0 +1,44 @@
+import { backgroundInterval } from '@platform/kernel'
+import type { Item } from './load.ts'
+import { type SharedLayer, sliceSize } from './shared-layer.ts'
+
+/** So many leases long nobody else may load; then whoever asks takes over, and the load goes on without the right to fill. */
+const leasesUntilYield = 4
+
+/** The right of one load to fill l2, kept alive while its factory runs. */
+export class Lease {
+  readonly token: string
+  readonly #shared: SharedLayer
+  readonly #leaseMs: number
+  readonly #items: readonly Item[]
+  #renewing: NodeJS.Timeout | undefined
+
+  constructor(shared: SharedLayer, leaseMs: number, token: string, items: readonly Item[]) {
+    this.#shared = shared
+    this.#leaseMs = leaseMs
+    this.token = token
+    this.#items = items
+  }
+
+  keep(): void {
+    const startedAt = performance.now()
+    this.#renewing ??= backgroundInterval(() => {
+      const yielded = performance.now() - startedAt > leasesUntilYield * this.#leaseMs
+      for (const keys of slicesOf(this.#items)) this.#shared.renew(keys, this.token, this.#leaseMs, yielded)
+    }, this.#leaseMs / 3)
+  }
+
+  release(some: readonly Item[]): void {
+    for (const keys of slicesOf(some)) this.#shared.release(keys, this.token)
+    for (const item of some) item.granted = undefined
+  }
+
+  end(): void {
+    clearInterval(this.#renewing)
+  }
+}
+
+function* slicesOf(items: readonly Item[]): Generator<string[]> {
+  const keys = items.filter(({ granted }) => granted).map(({ flight }) => flight.key)
+  for (let from = 0; from < keys.length; from += sliceSize) yield keys.slice(from, from + sliceSize)
+}

@@ -1,0 +1,159 @@
+import { pause } from '@platform/kernel'
+import { decode } from './codec.ts'
+import type { SharedRead } from './driver.ts'
+import type { FactoryRun } from './factory-run.ts'
+import type { Journal } from './journal.ts'
+import type { Layers } from './layers.ts'
+import type { Lease } from './lease.ts'
+import { earlyMs, livesOf } from './lifetimes.ts'
+import type { Ask, Item } from './load.ts'
+import type { ResolvedCacheOptions } from './options.ts'
+import { fits } from './schema.ts'
+import { limited, type SharedLayer, sliceSize } from './shared-layer.ts'
+import type { Answer } from './single-flight.ts'
+import { endWithStale, type StandIn } from './stand-in.ts'
+
+const firstWaitMs = 20
+const maxWaitMs = 200
+
+/** What l2 said of one key: answered from there, to be loaded, or being loaded by another process. */
+type Said = 'done' | 'missing' | 'taken'
+
+/** The moment of a question to l2, and which tags were on their way there. */
+interface Asked {
+  readonly changing: (tag: string) => boolean
+  readonly turn: number
+  readonly at: number
+}
+
+/** Asks l2 and says what its answers are worth. */
+export class LookUp {
+  readonly #shared: SharedLayer
+  readonly #options: ResolvedCacheOptions
+  readonly #layers: Layers
+  readonly #journal: Journal
+
+  constructor(shared: SharedLayer, options: ResolvedCacheOptions, layers: Layers, journal: Journal) {
+    this.#shared = shared
+    this.#options = options
+    this.#layers = layers
+    this.#journal = journal
+  }
+
+  /** Without the wish to fill. Undefined: nothing that is fresh. */
+  async peek(key: string, ask: Pick<Ask, 'lifetimes' | 'schema'>): Promise<(StandIn & { readonly freshMs: number }) | undefined> {
+    const asked = this.#moment()
+    try {
+      const read = await this.#shared.read({ key })
+      const found = read.freshMs > 0 ? await this.#worthOf(key, read, ask, asked) : undefined
+      return found && { ...found, freshMs: read.freshMs }
+    } catch {
+      return undefined
+    }
+  }
+
+  /** Answers from l2 what is fresh there, slice by slice; returns the rest. One key alone waits for another process that loads it. */
+  async consult(of: FactoryRun, items: readonly Item[], ask: Ask, lease: Lease): Promise<readonly Item[]> {
+    if (items.length === 1) return (await this.#oneOrWait(of, items[0] as Item, ask, lease.token)) === 'done' ? [] : items
+    // A batch may take longer to ask than a lease lasts.
+    lease.keep()
+    const missing: Item[] = []
+    for (let from = 0; from < items.length; from += sliceSize) {
+      of.throwIfAborted()
+      const slice = items.slice(from, from + sliceSize)
+      const said = await Promise.all(slice.map((item) => this.#one(item, ask, lease.token)))
+      slice.forEach((item, index) => {
+        if (said[index] !== 'done') missing.push(item)
+      })
+    }
+    return missing
+  }
+
+  async #oneOrWait(of: FactoryRun, item: Item, ask: Ask, token: string): Promise<Said> {
+    const { flight } = item
+    let until: number | undefined
+    for (let waitMs = firstWaitMs; ; waitMs = Math.min(maxWaitMs, waitMs * 2)) {
+      of.throwIfAborted()
+      const said = await this.#one(item, ask, token)
+      if (said !== 'taken') return said
+      if (item.standIn && performance.now() < item.standIn.revalidateUntil) endWithStale(flight, item.standIn)
+      // A soft timeout may have answered, too: the other process loads, and nobody waits here.
+      if (flight.state.is !== 'loading') return 'done'
+      until ??= performance.now() + this.#options.leaseWaitMs
+      if (performance.now() + waitMs > until) return 'missing'
+      await pause(waitMs * (0.5 + Math.random() / 2), of.signal)
+    }
+  }
+
+  /** A key whose invalidation has not reached l2 yet is not asked for. */
+  async #one(item: Item, ask: Ask, token: string): Promise<Said> {
+    const shared = this.#shared
+    const { key, tags } = item.flight
+    if (shared.delivery.covers(key)) return 'missing'
+    const { leaseMs, l2SoftTimeoutMs, l2HardTimeoutMs } = this.#options
+    const lookup = { key, lease: { token, leaseMs, earlyMs: earlyMs(ask.lifetimes), tags } }
+    const asked = this.#moment()
+    let read: SharedRead
+    try {
+      const answer = shared.read(lookup)
+      const patient = !item.standIn || l2SoftTimeoutMs >= l2HardTimeoutMs
+      read = await (patient ? answer : limited(answer, l2SoftTimeoutMs, (late) => shared.giveBack(lookup, late)))
+    } catch {
+      // Away or slow: loaded without it.
+      return 'missing'
+    }
+    const worth = this.#worthOf(item.flight.key, read, ask, asked)
+    return this.#take(item, read, worth instanceof Promise ? await worth : worth, ask, asked.turn)
+  }
+
+  #take(item: Item, read: SharedRead, found: StandIn | undefined, ask: Ask, turn: number): Said {
+    const { flight } = item
+    // What l2 no longer has, l1 must not serve; what it never took (too large) is not its to say.
+    if (!item.standIn || item.standIn.shared) item.standIn = found
+    if (read.lease === 'held') item.granted = { position: read.position }
+    if (!found || read.freshMs <= 0) return read.lease === 'taken' ? 'taken' : 'missing'
+    for (const tag of found.tags) flight.tag(tag)
+    this.#layers.local.put(flight.key, { pending: flight.pending, ...found, ...livesOf(read.freshMs, ask.lifetimes), confirmed: true })
+    const answer: Answer = { kind: 'hit', value: found.value, tags: found.tags, turn, until: found.freshUntil }
+    if (read.lease !== 'held') {
+      flight.settle(answer)
+      return 'done'
+    }
+    flight.answer(answer)
+    return 'missing'
+  }
+
+  #moment(): Asked {
+    return { changing: this.#shared.delivery.view(), turn: this.#layers.turns.now, at: performance.now() }
+  }
+
+  /** What l2 said, as something that can be served; undefined when it has nothing that counts. At once, unless a schema has to be asked. */
+  #worthOf(
+    key: string,
+    read: SharedRead,
+    { lifetimes, schema }: Pick<Ask, 'lifetimes' | 'schema'>,
+    { changing, turn, at }: Asked,
+  ): StandIn | undefined | Promise<StandIn | undefined> {
+    const options = this.#options
+    if (read.body === undefined || read.tags.some(changing)) return undefined
+    const freshUntil = performance.now() + read.freshMs
+    const { errorMs, revalidateMs } = lifetimes
+    try {
+      const value = this.#layers.local.own(decode(options.serializer, read.body))
+      const until = { freshUntil, revalidateUntil: freshUntil + revalidateMs, errorUntil: freshUntil + errorMs }
+      const found: StandIn = { value, tags: read.tags, ...until, turn, vouchedAt: at, shared: true }
+      if (!schema) return found
+      return fits(schema, value, options.l2HardTimeoutMs).then(
+        () => found,
+        (err: unknown) => this.#refuse(key, err),
+      )
+    } catch (err) {
+      return this.#refuse(key, err)
+    }
+  }
+
+  #refuse(key: string, err: unknown): undefined {
+    this.#journal.fault('l2', 'an entry of l2 could not be read and is removed', err)
+    this.#shared.delivery.add({ keys: [key], tags: [], all: false }).catch(() => undefined)
+  }
+}

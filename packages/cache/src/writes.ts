@@ -1,0 +1,105 @@
+import { orAborted } from '@platform/kernel'
+import { type Body, decode, encode } from './codec.ts'
+import type { StoreOptions } from './contract.ts'
+import { CacheError } from './errors.ts'
+import type { Invalidation } from './invalidation.ts'
+import type { Layers } from './layers.ts'
+import { type Lifetimes, lifetimesOf, livesOf, retainMs, spreadMs } from './lifetimes.ts'
+import { safeNames } from './names.ts'
+import type { ResolvedCacheOptions } from './options.ts'
+import { limited } from './shared-layer.ts'
+
+/** What is on its way into l2. */
+interface Value {
+  readonly key: string
+  readonly value: unknown
+  /** Undefined without l2. */
+  readonly body: Body | undefined
+  readonly tags: readonly string[]
+  readonly lives: Lifetimes
+}
+
+/** Writes and invalidations. They take effect in this process when they begin; their callers wait until l2 and the bus have them, within bounds. */
+export class Writes {
+  readonly #options: ResolvedCacheOptions
+  readonly #layers: Layers
+  readonly #ended: AbortSignal
+  readonly #underWay = new Set<Promise<void>>()
+
+  constructor(options: ResolvedCacheOptions, layers: Layers, ended: AbortSignal) {
+    this.#options = options
+    this.#layers = layers
+    this.#ended = ended
+  }
+
+  async set(key: string, value: unknown, options: StoreOptions | undefined): Promise<void> {
+    const { namespace, serializer, lifetimes } = this.#options
+    const { shared, local } = this.#layers
+    const body = shared && encode(serializer, namespace, value)
+    const kept = local.own(body === undefined ? value : decode(serializer, body))
+    const write = { key, value: kept, body, tags: safeNames('tag', options?.tags ?? []), lives: lifetimesOf(lifetimes, options, 'store') }
+    await this.#bounded(() => this.#store(write), options?.signal)
+  }
+
+  async invalidate(what: Invalidation, signal: AbortSignal | undefined): Promise<void> {
+    if (what.all || what.keys.length + what.tags.length > 0) await this.#bounded(() => this.#layers.invalidate(what), signal)
+  }
+
+  /** Resolves when none is under way. */
+  async idle(): Promise<void> {
+    await Promise.allSettled(this.#underWay)
+  }
+
+  async #store({ key, value, body, tags, lives }: Value): Promise<void> {
+    const { local, shared, coherence, generations } = this.#layers
+    const what = { keys: [key], tags: [], all: false }
+    this.#layers.invalidateHere(what)
+    const pending = generations.begin(key)
+    const freshMs = spreadMs(lives.ttlMs)
+    const vouchedAt = performance.now()
+    const put = (confirmed: boolean, taken: boolean): void => {
+      if (!generations.holds(pending, tags)) return
+      // Who asked l2 before it took the value may have his answer after.
+      local.invalidate(what)
+      const from = generations.begin(key)
+      local.put(key, { pending: from, tags, value, ...livesOf(freshMs, lives), confirmed, shared: taken, vouchedAt })
+      generations.end(from)
+    }
+    try {
+      const stored = shared && body !== undefined && body.length <= this.#options.maxEntryBytes
+      let taken = false
+      if (stored)
+        taken = await shared.write({ key, body, freshMs, retainMs: retainMs(freshMs, lives), tags }).then(
+          () => true,
+          () => false,
+        )
+      // When l2 did not take the value, what it still holds is old: the key has to go.
+      if (!taken) await shared?.delivery.add(what)
+      put(!stored || taken, taken)
+      await coherence?.delivery.add(what)
+    } catch (error) {
+      this.#layers.tellOthers(what)
+      put(false, false)
+      throw error
+    } finally {
+      generations.end(pending)
+    }
+  }
+
+  /** Waits as long as one operation of l2 may take, and no longer than the cache is open; the work goes on. */
+  async #bounded(start: () => Promise<void>, signal: AbortSignal | undefined): Promise<void> {
+    const { namespace, l2HardTimeoutMs } = this.#options
+    if (!this.#layers.shared && !this.#layers.coherence) return start()
+    const work = start()
+    this.#underWay.add(work)
+    const done = work.finally(() => this.#underWay.delete(work))
+    try {
+      await orAborted(orAborted(limited(done, l2HardTimeoutMs), signal), this.#ended)
+    } catch (cause) {
+      signal?.throwIfAborted()
+      this.#ended.throwIfAborted()
+      if (CacheError.isInstance(cause) && cause.code === 'ERR_CACHE_CLOSED') throw cause
+      throw new CacheError('ERR_CACHE_INVALIDATION_PENDING', undefined, { cause, namespace })
+    }
+  }
+}
