@@ -3,19 +3,22 @@ import { isSafeName } from './names.ts'
 
 /** What caches say to each other through a bus. */
 export interface BusMessage extends Invalidation {
+  /** `ended`: loads of these keys, for whoever waits for them. */
+  readonly kind: 'invalidation' | 'heartbeat' | 'ended'
   readonly publisher: string
-  /** Of an invalidation: its number. Of a heartbeat: the last number that the server has taken. */
+  /** Of an invalidation: its number. Of the others: the last number that the server has taken. */
   readonly sequence: number
-  /** 0: an invalidation. */
-  readonly heartbeat: number
+  /** Number of a heartbeat; 0 in the others. */
+  readonly beat: number
 }
 
-const formatVersion = 1
+const kinds: readonly BusMessage['kind'][] = ['invalidation', 'heartbeat', 'ended']
+const formatVersion = 2
 /** No bus takes more: what is longer is not ours. */
 const maxPayloadLength = 1_000_000
 
-export function formatMessage({ publisher, sequence, heartbeat, keys, tags, all }: BusMessage): string {
-  return JSON.stringify([formatVersion, publisher, sequence, heartbeat, keys, tags, all])
+export function formatMessage({ kind, publisher, sequence, beat, keys, tags, all }: BusMessage): string {
+  return JSON.stringify([formatVersion, kinds.indexOf(kind), publisher, sequence, beat, keys, tags, all])
 }
 
 /** Undefined: no message of ours. Whoever can write to the channel is not believed further than this. */
@@ -27,11 +30,12 @@ export function parseMessage(payload: string): BusMessage | undefined {
   } catch {
     return undefined
   }
-  if (!Array.isArray(parts) || parts.length !== 7 || parts[0] !== formatVersion) return undefined
-  const [, publisher, sequence, heartbeat, keys, tags, all] = parts as unknown[]
-  if (!isSafeName(publisher) || !isCount(sequence) || !isCount(heartbeat) || !areNames(keys) || !areNames(tags) || typeof all !== 'boolean')
-    return undefined
-  return { publisher, sequence, heartbeat, keys, tags, all }
+  if (!Array.isArray(parts) || parts.length !== 8 || parts[0] !== formatVersion) return undefined
+  const [, index, publisher, sequence, beat, keys, tags, all] = parts as unknown[]
+  const kind = isCount(index) ? kinds[index] : undefined
+  if (kind === undefined || !isSafeName(publisher) || !isCount(sequence) || !isCount(beat)) return undefined
+  if (!areNames(keys) || !areNames(tags) || typeof all !== 'boolean') return undefined
+  return { kind, publisher, sequence, beat, keys, tags, all }
 }
 
 function isCount(value: unknown): value is number {

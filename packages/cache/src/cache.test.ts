@@ -1,26 +1,13 @@
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
+import { cachesWith, onVirtualTime } from './caches.fixture.ts'
 import { memory } from './drivers/memory.ts'
-import { CacheError, createCache, noopCache, type Cache, type CacheOptions } from './index.ts'
+import { CacheError, createCache, noopCache, type CacheOptions } from './index.ts'
 
-const open: Cache[] = []
-function cacheWith(options: Partial<CacheOptions> = {}): Cache {
-  const cache = createCache({ namespace: 'test', l1: memory({ maxBytes: 1e6 }), ttlMs: 1_000, ...options })
-  open.push(cache)
-  return cache
-}
+const cacheWith = cachesWith(() => ({ namespace: 'test', l1: memory({ maxBytes: 1e6 }), ttlMs: 1_000 }))
+onVirtualTime()
 const code = (name: string) => expect.objectContaining({ code: name }) as Error
 
 describe('createCache', () => {
-  beforeEach(() => {
-    vi.useFakeTimers()
-    vi.spyOn(Math, 'random').mockReturnValue(0)
-  })
-  afterEach(async () => {
-    vi.useRealTimers()
-    vi.restoreAllMocks()
-    await Promise.all(open.splice(0).map((cache) => cache.close({ timeoutMs: 0 })))
-  })
-
   describe('getOrSet', () => {
     it('runs the factory once for all who ask meanwhile, and not at all while the value is fresh', async () => {
       const cache = cacheWith()

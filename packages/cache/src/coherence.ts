@@ -10,8 +10,14 @@ const peerIdleMs = 600_000
 /** More publishers than this at once are not real; the longest known is forgotten, as if it had been silent. */
 const maxPeers = 10_000
 
+const noNames: Invalidation = { keys: [], tags: [], all: false }
+/** What a payload needs beside the names. */
+const frameBytes = 160
+
 export interface CoherenceEvents {
   onInvalidation(what: Invalidation): void
+  /** Loads of these keys have ended in another process. */
+  onEnded(keys: readonly string[]): void
   /** Copies in l1 are no longer vouched for. */
   onSuspect(cause: string): void
   /** Messages arrive again; what was stored before may have missed some. */
@@ -40,6 +46,7 @@ export class Coherence {
   readonly #transport: BusTransport
   readonly #peers = new Map<string, { sequence: number; seenAt: number }>()
   readonly #timeoutMs: number
+  readonly #maxNamesBytes: number
   readonly #timer: NodeJS.Timeout
   #sequence = 0
   /** What heartbeats tell: the server has it, so a peer that has not seen it missed it. */
@@ -57,6 +64,7 @@ export class Coherence {
     this.#bus = bus
     this.#timeoutMs = timeoutMs
     this.#events = events
+    this.#maxNamesBytes = bus.maxPayloadBytes - frameBytes
     this.#learnUntil = Number.POSITIVE_INFINITY
     this.delivery = new Delivery({
       timeoutMs,
@@ -93,6 +101,13 @@ export class Coherence {
     void this.#sendHeartbeat()
   }
 
+  /** Whoever waits elsewhere for these loads may ask again. Not waited for; when it is lost, he asks a little later by himself. */
+  tellEnded(keys: readonly string[]): void {
+    if (this.suspect) return
+    for (const part of splitNames({ ...noNames, keys }, this.#maxNamesBytes))
+      this.#send({ kind: 'ended', sequence: this.#acknowledged, beat: 0, ...part, all: false }).catch(() => undefined)
+  }
+
   async close(error: unknown): Promise<void> {
     this.#closed = error
     clearInterval(this.#timer)
@@ -114,9 +129,8 @@ export class Coherence {
     const beat = ++this.#beat
     this.#sentAt.set(beat, performance.now())
     for (const old of this.#sentAt.keys()) if (old < beat - 8) this.#sentAt.delete(old)
-    const message: BusMessage = { publisher: this.#id, sequence: this.#acknowledged, heartbeat: beat, keys: [], tags: [], all: false }
     try {
-      await limited(this.#transport.publish(formatMessage(message)), this.#timeoutMs)
+      await this.#send({ kind: 'heartbeat', sequence: this.#acknowledged, beat, ...noNames })
     } catch {
       // The next tick tries again; a missing echo is what counts.
     }
@@ -126,33 +140,38 @@ export class Coherence {
 
   /** A failed attempt leaves a hole in the numbering: receivers flush, which is right, since nobody knows what arrived. */
   async #publish(what: Invalidation): Promise<void> {
-    for (const part of splitNames(what, this.#bus.maxPayloadBytes - 160)) {
-      const message: BusMessage = { publisher: this.#id, sequence: ++this.#sequence, heartbeat: 0, ...part, all: what.all }
-      await limited(this.#transport.publish(formatMessage(message)), this.#timeoutMs)
-      this.#acknowledged = message.sequence
+    for (const part of splitNames(what, this.#maxNamesBytes)) {
+      const sequence = ++this.#sequence
+      await this.#send({ kind: 'invalidation', sequence, beat: 0, ...part, all: what.all })
+      this.#acknowledged = sequence
     }
+  }
+
+  async #send(message: Omit<BusMessage, 'publisher'>): Promise<void> {
+    await limited(this.#transport.publish(formatMessage({ ...message, publisher: this.#id })), this.#timeoutMs)
   }
 
   #receive(payload: string): void {
     const message = parseMessage(payload)
     if (!message) return this.#events.onForeign()
-    const { publisher, sequence, heartbeat } = message
+    const { kind, publisher, sequence, beat, keys } = message
+    if (kind === 'ended') this.#events.onEnded(keys)
     if (publisher === this.#id) {
-      if (heartbeat > 0) this.#confirm(heartbeat)
+      if (kind === 'heartbeat') this.#confirm(beat)
       return
     }
-    if (this.#numbering(publisher, sequence, heartbeat > 0)) this.#events.onGap()
-    else if (heartbeat === 0) this.#events.onInvalidation(message)
+    if (this.#numbering(publisher, sequence, kind !== 'invalidation')) this.#events.onGap()
+    else if (kind === 'invalidation') this.#events.onInvalidation(message)
   }
 
-  /** True when something of this publisher is missing. */
-  #numbering(publisher: string, sequence: number, heartbeat: boolean): boolean {
+  /** True when something of this publisher is missing. `told`: the message is not numbered itself, but tells the last number. */
+  #numbering(publisher: string, sequence: number, told: boolean): boolean {
     const now = performance.now()
     const peer = this.#peers.get(publisher)
     if (!peer && this.#peers.size >= maxPeers) this.#peers.delete(this.#peers.keys().next().value as string)
     this.#peers.set(publisher, { sequence: Math.max(sequence, peer?.sequence ?? 0), seenAt: now })
-    if (!peer) return sequence !== (heartbeat ? 0 : 1) && now >= this.#learnUntil
-    return heartbeat ? sequence > peer.sequence : sequence !== peer.sequence + 1
+    if (!peer) return sequence !== (told ? 0 : 1) && now >= this.#learnUntil
+    return told ? sequence > peer.sequence : sequence !== peer.sequence + 1
   }
 
   #confirm(beat: number): void {

@@ -50,8 +50,22 @@ export interface SharedLookup {
   readonly key: string
   /** Wanted when there is no fresh entry, or one that is fresh for less than `earlyMs`: the right to fill. */
   readonly lease?:
-    | { readonly token: string; readonly leaseMs: number; readonly earlyMs: number; readonly tags: readonly string[] }
+    | {
+        readonly token: string
+        readonly leaseMs: number
+        readonly earlyMs: number
+        readonly tags: readonly string[]
+        /** Whoever asks waits for the lease that another process holds, and can be told by a bus when it ends. */
+        readonly awaits: boolean
+      }
     | undefined
+}
+
+/** What has become of a fill, and whether somebody waits for the end of the lease. */
+export interface SharedFill {
+  /** False: discarded. */
+  readonly stored: boolean
+  readonly awaited: boolean
 }
 
 export interface SharedRead {
@@ -81,11 +95,12 @@ export interface SharedWrite {
 export interface SharedStore {
   /** All look-ups in one round trip. */
   read(lookups: readonly SharedLookup[]): Promise<SharedRead[]>
-  /** Stores only if the lease still has this token and no tag changed after `position`; gives the lease up either way. False: discarded. */
-  fill(write: SharedWrite & { readonly token: string; readonly position: string }): Promise<boolean>
+  /** Stores only if the lease still has this token and no tag changed after `position`; gives the lease up either way. */
+  fill(write: SharedWrite & { readonly token: string; readonly position: string }): Promise<SharedFill>
   /** Lengthens the leases that still have this token. `yielded`: whoever asks next may take them over; `fill` works until someone does. */
   renew(keys: readonly string[], token: string, leaseMs: number, yielded: boolean): Promise<void>
-  release(keys: readonly string[], token: string): Promise<void>
+  /** Resolves to the keys of which somebody waits for the end of the lease. */
+  release(keys: readonly string[], token: string): Promise<readonly string[]>
   /** Stores unconditionally and voids the lease of whoever loads the key. */
   write(write: SharedWrite): Promise<void>
   /** Keys lose entry and lease; tags get a new version; `all` voids every entry of the namespace. Must need no memory that the store may lack. */

@@ -1,24 +1,11 @@
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
+import { cachesWith, onVirtualTime } from './caches.fixture.ts'
 import { memory } from './drivers/memory.ts'
-import { createCache, type Cache, type CacheOptions, type InvalidationBus, type SchemaLike } from './index.ts'
+import type { CacheOptions, InvalidationBus, SchemaLike } from './index.ts'
 import { MemoryPlace, memoryStore } from './testing/index.ts'
 
-const open: Cache[] = []
-function cacheWith(options: Partial<CacheOptions> = {}): Cache {
-  const cache = createCache({ namespace: 'test', l1: memory({ maxBytes: 1e6 }), ttlMs: 1_000, ...options })
-  open.push(cache)
-  return cache
-}
-
-beforeEach(() => {
-  vi.useFakeTimers()
-  vi.spyOn(Math, 'random').mockReturnValue(0)
-})
-afterEach(async () => {
-  vi.useRealTimers()
-  vi.restoreAllMocks()
-  await Promise.all(open.splice(0).map((cache) => cache.close({ timeoutMs: 0 })))
-})
+const cacheWith = cachesWith(() => ({ namespace: 'test', l1: memory({ maxBytes: 1e6 }), ttlMs: 1_000 }))
+onVirtualTime()
 
 describe('earlyRefresh', () => {
   const layers: [string, () => Partial<CacheOptions>][] = [

@@ -19,7 +19,17 @@ export type {
   StoreOptions,
 } from './contract.ts'
 export type { Isolation, Serializer } from './codec.ts'
-export type { CacheDriver, LocalDriver, LocalStore, SharedDriver, SharedLookup, SharedRead, SharedStore, SharedWrite } from './driver.ts'
+export type {
+  CacheDriver,
+  LocalDriver,
+  LocalStore,
+  SharedDriver,
+  SharedFill,
+  SharedLookup,
+  SharedRead,
+  SharedStore,
+  SharedWrite,
+} from './driver.ts'
 export type { LocalEntry, TagRecord } from './entry.ts'
 export type { CacheErrorCode } from './errors.ts'
 export type { TransactionLike } from './intents.ts'

@@ -1,34 +1,26 @@
 import { createDbPool, type DbPool } from '@platform/db-pool'
 import { testPostgres, testRedis } from '@platform/stack/testing'
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { postgresBus } from './buses/postgres.ts'
+import { cachesWith } from './caches.fixture.ts'
 import { memory } from './drivers/memory.ts'
 import { redis } from './drivers/redis.ts'
 import { createCache, invalidationSchema, type Cache } from './index.ts'
 
 let postgres: Awaited<ReturnType<typeof testPostgres>>
 let db: DbPool
-const caches: Cache[] = []
-
-function processOn(namespace: string, sweepIntervalMs = 600_000): Cache {
-  const cache = createCache({
-    namespace,
-    l1: memory({ maxBytes: 1e6 }),
-    bus: postgresBus({ db, heartbeatMs: 200 }),
-    ttlMs: 600_000,
-    intents: { db, sweepIntervalMs },
-  })
-  caches.push(cache)
-  return cache
-}
+const cacheWith = cachesWith(() => ({
+  namespace: 'intents',
+  l1: memory({ maxBytes: 1e6 }),
+  bus: postgresBus({ db, heartbeatMs: 200 }),
+  ttlMs: 600_000,
+}))
+const processOn = (namespace: string, sweepIntervalMs = 600_000): Cache => cacheWith({ namespace, intents: { db, sweepIntervalMs } })
 const intents = async () => (await db.query<{ keys: string[]; tags: string[] }>('select keys, tags from platform_cache_invalidations')).rows
 
 beforeAll(async () => {
   postgres = await testPostgres()
   db = createDbPool({ url: postgres.url })
-})
-afterEach(async () => {
-  await Promise.all(caches.splice(0).map((cache) => cache.close({ timeoutMs: 100 })))
 })
 afterAll(async () => {
   await db.close()

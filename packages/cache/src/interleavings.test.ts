@@ -1,6 +1,7 @@
-import { afterEach, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
+import { cachesWith } from './caches.fixture.ts'
 import { memory } from './drivers/memory.ts'
-import { createCache, type Cache, type FactoryEntry } from './index.ts'
+import type { Cache, FactoryEntry } from './index.ts'
 
 /** A source that can be read half-way: the factory has its (old) answer in hand and is held back until the test lets it go. */
 function source() {
@@ -37,15 +38,7 @@ const started = async (db: ReturnType<typeof source>, loads: number) => {
 }
 
 describe('an invalidation while the old value is being loaded', () => {
-  const open: Cache[] = []
-  const cacheWith = () => {
-    const cache = createCache({ namespace: 'races', l1: memory({ maxBytes: 1e6 }), ttlMs: 60_000, staleIfErrorMs: 60_000 })
-    open.push(cache)
-    return cache
-  }
-  afterEach(async () => {
-    await Promise.all(open.splice(0).map((cache) => cache.close({ timeoutMs: 0 })))
-  })
+  const cacheWith = cachesWith(() => ({ namespace: 'races', l1: memory({ maxBytes: 1e6 }), ttlMs: 60_000, staleIfErrorMs: 60_000 }))
 
   const invalidations: [string, { tags?: string[]; late?: string }, (cache: Cache) => Promise<void>][] = [
     ['delete', {}, (cache) => cache.delete('k')],
@@ -141,8 +134,7 @@ describe('an invalidation while the old value is being loaded', () => {
   })
 
   it('a refresh behind a stale copy is overtaken like any other load', async () => {
-    const cache = createCache({ namespace: 'races', l1: memory({ maxBytes: 1e6 }), ttlMs: 1, staleWhileRevalidateMs: 60_000 })
-    open.push(cache)
+    const cache = cacheWith({ ttlMs: 1, staleIfErrorMs: 0, staleWhileRevalidateMs: 60_000 })
     const db = source()
     await cache.set('k', 'older')
     await new Promise((resolve) => setTimeout(resolve, 5))

@@ -6,6 +6,7 @@ import { LocalLayer } from './local-layer.ts'
 import type { ResolvedCacheOptions } from './options.ts'
 import { SharedLayer } from './shared-layer.ts'
 import { Turns } from './turns.ts'
+import { Waits } from './waits.ts'
 
 /** l1, l2 and the bus of one cache, and what they tell each other. */
 export class Layers {
@@ -14,6 +15,7 @@ export class Layers {
   readonly local: LocalLayer
   readonly shared: SharedLayer | undefined
   readonly coherence: Coherence | undefined
+  readonly waits: Waits = new Waits()
   readonly #journal: Journal
 
   constructor(options: ResolvedCacheOptions, journal: Journal) {
@@ -23,7 +25,7 @@ export class Layers {
       suspectTtlMs: options.suspectTtlMs,
       suspect: options.suspect,
       values: options.values,
-      vouchedWithoutBus: !l2,
+      alone: !l2 && !bus,
       keepsFallback: options.lifetimes.errorMs > 0,
     })
     if (l2) this.shared = this.#openShared(l2, options)
@@ -83,6 +85,7 @@ export class Layers {
         if (attempts > 1) this.tellOthers(what)
         this.local.invalidate(what)
       },
+      onEnded: (keys) => this.coherence?.tellEnded(keys),
       onRefused: (err) =>
         journal.log('error', 'l2 refuses an invalidation: the whole namespace goes instead, and l2 is not read until then', { err }),
     })
@@ -94,7 +97,9 @@ export class Layers {
       onInvalidation: (what) => {
         journal.counts.invalidations.bus++
         this.local.invalidate(what)
+        this.waits.wake(what)
       },
+      onEnded: (keys) => this.waits.wake({ keys, tags: [], all: false }),
       onSuspect: (cause) => {
         journal.log('warn', 'the bus is not confirmed', { bus: bus.name, cause })
         this.local.distrust()

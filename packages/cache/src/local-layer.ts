@@ -1,4 +1,5 @@
 import { freezeDeep, type Isolation } from './codec.ts'
+import { CoarseClock } from './coarse-clock.ts'
 import type { Coherence } from './coherence.ts'
 import type { LocalDriver, LocalStore } from './driver.ts'
 import { type Freshness, freshness, type LocalEntry, tagsUnchanged } from './entry.ts'
@@ -29,7 +30,8 @@ export interface LocalLayerOptions {
   readonly suspectTtlMs: number
   readonly suspect: SuspectPolicy
   readonly values: Isolation
-  readonly vouchedWithoutBus: boolean
+  /** Neither l2 nor a bus. */
+  readonly alone: boolean
   readonly keepsFallback: boolean
 }
 
@@ -41,11 +43,15 @@ export class LocalLayer {
   readonly #store: LocalStore | undefined
   readonly #options: LocalLayerOptions
   readonly #copies: boolean
+  /** No other process can invalidate what is here. */
+  readonly #alone: boolean
+  readonly #clock = new CoarseClock()
 
   constructor(driver: LocalDriver | undefined, generations: Generations, options: LocalLayerOptions) {
     this.generations = generations
     this.#options = options
     this.#copies = options.values === 'copied'
+    this.#alone = options.alone
     this.#store = driver?.open({ onRemove: (entry) => generations.release(entry.tags), sharedBytes: () => generations.bytes })
   }
 
@@ -53,10 +59,16 @@ export class LocalLayer {
   fresh(key: string): LocalEntry | undefined {
     const entry = this.#store?.get(key)
     if (entry === undefined) return undefined
+    const now = this.#alone ? this.#clock.now() : this.#confirmedNow()
+    return now < entry.refreshAt && entry.epoch === this.generations.epoch && tagsUnchanged(entry) ? entry : undefined
+  }
+
+  /** Others may invalidate: the bounds of what is not confirmed count from the very moment. */
+  #confirmedNow(): number {
     const now = performance.now()
     const { coherence } = this
     if (coherence !== undefined && now >= coherence.confirmedUntil) coherence.lose('no heartbeat came back')
-    return now < entry.refreshAt && entry.epoch === this.generations.epoch && tagsUnchanged(entry) ? entry : undefined
+    return now
   }
 
   find(key: string): { entry: LocalEntry; state: Freshness } | undefined {
@@ -90,7 +102,7 @@ export class LocalLayer {
     if (!this.#store) return true
     const suspect = this.coherence?.suspect === true
     if (suspect && this.#options.suspect === 'bypass') return true
-    const vouched = this.coherence ? !suspect || this.#options.suspect === 'serve' : this.#options.vouchedWithoutBus
+    const vouched = this.coherence ? !suspect || this.#options.suspect === 'serve' : this.#alone
     const short = !vouched || !write.confirmed
     const { suspectTtlMs } = this.#options
     const now = performance.now()
@@ -147,5 +159,6 @@ export class LocalLayer {
 
   close(): void {
     this.#store?.close()
+    this.#clock.stop()
   }
 }

@@ -1,4 +1,3 @@
-import { pause } from '@platform/kernel'
 import { decode } from './codec.ts'
 import type { SharedRead } from './driver.ts'
 import type { FactoryRun } from './factory-run.ts'
@@ -15,6 +14,8 @@ import { endWithStale, type StandIn } from './stand-in.ts'
 
 const firstWaitMs = 20
 const maxWaitMs = 200
+/** Where a bus tells the end of a load: how often it is asked for all the same, in leases. */
+const askAgainAfterLeases = 1 / 3
 
 /** What l2 said of one key: answered from there, to be loaded, or being loaded by another process. */
 type Said = 'done' | 'missing' | 'taken'
@@ -71,17 +72,25 @@ export class LookUp {
 
   async #oneOrWait(of: FactoryRun, item: Item, ask: Ask, token: string): Promise<Said> {
     const { flight } = item
+    const { waits, coherence } = this.#layers
+    const { leaseMs, leaseWaitMs } = this.#options
     let until: number | undefined
-    for (let waitMs = firstWaitMs; ; waitMs = Math.min(maxWaitMs, waitMs * 2)) {
+    // The end may have been told before it was waited for: the first time is short.
+    for (
+      let waitMs = firstWaitMs;
+      ;
+      waitMs = coherence?.suspect === false ? leaseMs * askAgainAfterLeases : Math.min(maxWaitMs, waitMs * 2)
+    ) {
       of.throwIfAborted()
       const said = await this.#one(item, ask, token)
       if (said !== 'taken') return said
       if (item.standIn && performance.now() < item.standIn.revalidateUntil) endWithStale(flight, item.standIn)
       // A soft timeout may have answered, too: the other process loads, and nobody waits here.
       if (flight.state.is !== 'loading') return 'done'
-      until ??= performance.now() + this.#options.leaseWaitMs
-      if (performance.now() + waitMs > until) return 'missing'
-      await pause(waitMs * (0.5 + Math.random() / 2), of.signal)
+      const now = performance.now()
+      until ??= now + leaseWaitMs
+      if (now >= until) return 'missing'
+      await waits.until(flight.key, Math.min(waitMs * (0.5 + Math.random() / 2), until - now), of.signal)
     }
   }
 
@@ -91,7 +100,7 @@ export class LookUp {
     const { key, tags } = item.flight
     if (shared.delivery.covers(key)) return 'missing'
     const { leaseMs, l2SoftTimeoutMs, l2HardTimeoutMs } = this.#options
-    const lookup = { key, lease: { token, leaseMs, earlyMs: earlyMs(ask.lifetimes), tags } }
+    const lookup = { key, lease: { token, leaseMs, earlyMs: earlyMs(ask.lifetimes), tags, awaits: this.#layers.coherence !== undefined } }
     const asked = this.#moment()
     let read: SharedRead
     try {

@@ -25,16 +25,23 @@ export class SharedLayer {
   readonly delivery: Delivery
   readonly #store: SharedStore
   readonly #timeoutMs: number
+  readonly #onEnded: (keys: readonly string[]) => void
   #state: State = { is: 'well', failures: 0 }
   #asked: Question[] = []
 
   constructor(
     store: SharedStore,
     timeoutMs: number,
-    events: { onDelivered(what: Invalidation, attempts: number): void; onRefused(error: unknown): void },
+    events: {
+      onDelivered(what: Invalidation, attempts: number): void
+      onRefused(error: unknown): void
+      /** Leases have been given up of which other processes wait for the end. */
+      onEnded(keys: readonly string[]): void
+    },
   ) {
     this.#store = store
     this.#timeoutMs = timeoutMs
+    this.#onEnded = (keys) => events.onEnded(keys)
     this.delivery = new Delivery({ ...events, timeoutMs, send: (what) => limited(store.invalidate(what), timeoutMs) })
   }
 
@@ -64,8 +71,11 @@ export class SharedLayer {
     }
   }
 
-  fill(write: SharedWrite & { readonly token: string; readonly position: string }): Promise<boolean> {
-    return this.#call(() => this.#store.fill(write))
+  /** Whether it was stored. */
+  async fill(write: SharedWrite & { readonly token: string; readonly position: string }): Promise<boolean> {
+    const { stored, awaited } = await this.#call(() => this.#store.fill(write))
+    if (awaited) this.#onEnded([write.key])
+    return stored
   }
 
   /** Not waited for, nor is `release`: a lease that is lost or stays costs a load or a wait of the others. */
@@ -74,7 +84,12 @@ export class SharedLayer {
   }
 
   release(keys: readonly string[], token: string): void {
-    this.#call(() => this.#store.release(keys, token)).catch(() => undefined)
+    this.#call(() => this.#store.release(keys, token)).then(
+      (awaited) => {
+        if (awaited.length > 0) this.#onEnded(awaited)
+      },
+      () => undefined,
+    )
   }
 
   write(write: SharedWrite): Promise<void> {

@@ -1,7 +1,9 @@
 import { createDbPool, type DbPool } from '@platform/db-pool'
 import { testPostgres, testRedis } from '@platform/stack/testing'
 import { Redis } from 'ioredis'
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { formatMessage } from '../bus-message.ts'
+import { cachesWith } from '../caches.fixture.ts'
 import { memory } from '../drivers/memory.ts'
 import { redis, redisBus } from '../drivers/redis.ts'
 import { createCache, type Cache, type CacheOptions, type InvalidationBus } from '../index.ts'
@@ -11,15 +13,17 @@ let db: DbPool
 let server: Awaited<ReturnType<typeof testRedis>>
 let postgres: Awaited<ReturnType<typeof testPostgres>>
 let client: Redis
-const caches: Cache[] = []
+const cacheWith = cachesWith(() => ({
+  namespace: 'bus',
+  l1: memory({ maxBytes: 1e7 }),
+  ttlMs: 600_000,
+  l2HardTimeoutMs: 10_000,
+}))
 
 beforeAll(async () => {
   ;[server, postgres] = await Promise.all([testRedis(), testPostgres()])
   client = new Redis(server.url)
   db = createDbPool({ url: postgres.url })
-})
-afterEach(async () => {
-  await Promise.all(caches.splice(0).map((cache) => cache.close({ timeoutMs: 100 })))
 })
 afterAll(async () => {
   client.disconnect()
@@ -31,10 +35,7 @@ let spaces = 0
 /** Caches over one namespace, as in processes of their own, and ready. */
 async function processes(count: number, bus: () => InvalidationBus, options: () => Partial<CacheOptions> = () => ({})): Promise<Cache[]> {
   const namespace = `bus-${++spaces}`
-  const made = Array.from({ length: count }, () =>
-    createCache({ namespace, l1: memory({ maxBytes: 1e7 }), bus: bus(), ttlMs: 600_000, l2HardTimeoutMs: 10_000, ...options() }),
-  )
-  caches.push(...made)
+  const made = Array.from({ length: count }, () => cacheWith({ namespace, bus: bus(), ...options() }))
   await Promise.all(made.map((cache) => cache.ready()))
   return made
 }
@@ -139,7 +140,8 @@ describe('coherence', () => {
   it('a missing message flushes l1: a gap in the numbering shows', async () => {
     const [b] = (await processes(1, () => redisBus({ client, heartbeatMs: 5_000 }))) as [Cache]
     const channel = `bus-${spaces}:bus`
-    const say = (sequence: number, keys: string[]) => client.publish(channel, JSON.stringify([1, 'peer', sequence, 0, keys, [], false]))
+    const say = (sequence: number, keys: string[]) =>
+      client.publish(channel, formatMessage({ kind: 'invalidation', publisher: 'peer', sequence, beat: 0, keys, tags: [], all: false }))
     await say(1, ['none'])
     await b.set('k', 1)
     await say(2, ['other'])
@@ -161,17 +163,19 @@ describe('coherence', () => {
       '7',
       '{}',
       '[]',
-      '[1,"peer",1,0]',
-      '[1,"peer",1,0,7,[],false]',
-      '[1,"peer",1,0,["k",7],[],false]',
-      '[1,"peer",1,0,["k"],[],"yes"]',
-      '[1,"peer",-1,0,["k"],[],false]',
-      '[1,"peer",1e300,0,["k"],[],false]',
-      '[1,7,1,0,["k"],[],false]',
-      '[1,"peer",1,0,["\\ud800"],[],true]',
-      '[2,"peer",1,0,["k"],[],true]',
-      '[1,"peer",1,0,["k"],[],true,1]',
-      `[1,"peer",1,0,${names},[],true]`,
+      '[2,0,"peer",1,0]',
+      '[2,0,"peer",1,0,7,[],false]',
+      '[2,0,"peer",1,0,["k",7],[],false]',
+      '[2,0,"peer",1,0,["k"],[],"yes"]',
+      '[2,0,"peer",-1,0,["k"],[],false]',
+      '[2,0,"peer",1e300,0,["k"],[],false]',
+      '[2,0,7,1,0,["k"],[],false]',
+      '[2,0,"peer",1,0,["\\ud800"],[],true]',
+      '[2,3,"peer",1,0,["k"],[],true]',
+      '[2,"0","peer",1,0,["k"],[],true]',
+      '[1,0,"peer",1,0,["k"],[],true]',
+      '[2,0,"peer",1,0,["k"],[],true,1]',
+      `[2,0,"peer",1,0,${names},[],true]`,
       '['.repeat(100_000),
     ]
     for (const payload of foreign) await client.publish(`bus-${spaces}:bus`, payload)
@@ -189,5 +193,32 @@ describe('coherence', () => {
     await b.set('k', 'old')
     await a.delete('k')
     await expect.poll(() => b.get('k')).toBeUndefined()
+  })
+})
+
+describe('a load that another process runs', () => {
+  const ends: [string, (gate: PromiseWithResolvers<string>, loading: Cache) => unknown, string][] = [
+    ['has stored its value', (gate) => gate.resolve('loaded'), 'loaded'],
+    ['has failed', (gate) => gate.reject(new Error('failed on purpose')), 'loaded here'],
+    ['was overtaken by a deletion', (_gate, loading) => loading.delete('k'), 'loaded here'],
+  ]
+  it.each(ends)('is waited for by push: who waits goes on as soon as it %s', async (_how, end, expected) => {
+    // Asked again by himself, he would wait for hours.
+    const patient = { leaseMs: 10_000_000, leaseWaitMs: 10_000_000 }
+    const options = () => ({ l2: redis({ client }), ...patient })
+    const [a, b] = (await processes(2, () => redisBus({ client, heartbeatMs: 500 }), options)) as [Cache, Cache]
+    const gate = Promise.withResolvers<string>()
+    const loading = a.getOrSet('k', () => gate.promise).catch(() => undefined)
+    const lease = `{bus-${spaces}}:l:k`
+    await expect.poll(() => client.exists(lease)).toBe(1)
+    const waiting = b.getOrSet('k', () => 'loaded here')
+    await expect.poll(async () => (await client.get(lease))?.[0]).toBe('!')
+    // Longer than the one time that he asks by himself.
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    await end(gate, a)
+    expect(await waiting).toBe(expected)
+    gate.resolve('too late')
+    await loading
+    await a.clear()
   })
 })

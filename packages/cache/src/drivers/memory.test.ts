@@ -56,7 +56,9 @@ describe('memory', () => {
     expect(stderr).toBe('')
     const found = JSON.parse(stdout) as { kind: string; heap: number; said: number }[]
     expect(found).toHaveLength(14)
-    expect(found.filter(({ heap, said }) => said < 0.8 * heap || said > 1.2 * heap)).toEqual([])
+    // V8 keeps a list of fractions with or without a box for each.
+    const least = (kind: string): number => (kind === 'lists of fractions' ? 0.4 : 0.8)
+    expect(found.filter(({ kind, heap, said }) => said < least(kind) * heap || said > 1.2 * heap)).toEqual([])
   }, 60_000)
 
   it('sweeps what has expired without being asked for it', async () => {
@@ -92,8 +94,8 @@ describe('memory', () => {
   it('estimates nested values, shared parts and cycles once', () => {
     const shared = { text: 'x'.repeat(1_000) }
     const twice = estimateBytes([shared, shared], 1e9)
-    expect(twice).toBeGreaterThan(2_000)
-    expect(twice).toBeLessThan(3_000)
+    expect(twice).toBeGreaterThan(1_000)
+    expect(twice).toBeLessThan(1_500)
     const cycle: { self?: unknown } = {}
     cycle.self = cycle
     expect(estimateBytes(cycle, 1e9)).toBeLessThan(1_000)

@@ -90,12 +90,12 @@ export class LuaScript {
     }
   }
 
-  /** Texts of the answer as bytes. */
+  /** Texts of the answer as bytes. In small letters: older clients know only those as commands with keys. */
   async runBinary(client: RedisLike, keys: readonly string[], args: readonly (string | number | Buffer)[]): Promise<unknown> {
     try {
-      return await client.callBuffer('EVALSHA', this.#digest, keys.length, ...keys, ...args)
+      return await client.callBuffer('evalsha', this.#digest, keys.length, ...keys, ...args)
     } catch (error) {
-      return this.#again(error, () => client.callBuffer('EVAL', this.#source, keys.length, ...keys, ...args))
+      return this.#again(error, () => client.callBuffer('eval', this.#source, keys.length, ...keys, ...args))
     }
   }
 

@@ -109,7 +109,7 @@ export class RedisReads {
     const args: (string | number)[] = [fullPrefix, format, 0, versionLifeMs]
     for (const { key, lease } of lookups) {
       keys.push(`${prefix}e:${key}`)
-      args.push(lease ? `${Math.floor(lease.earlyMs)} ${lease.token} ${listOf(lease.tags)}` : '')
+      args.push(lease ? `${Math.floor(lease.earlyMs)} ${lease.token} ${lease.awaits ? 1 : 0} ${listOf(lease.tags)}` : '')
       if (lease) args[2] = lease.leaseMs
     }
     const sentAt = performance.now()

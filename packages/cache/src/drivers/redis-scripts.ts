@@ -3,7 +3,7 @@ import { LuaScript } from './redis-connection.ts'
 /**
  * Layout in Redis, all below `{<namespace>}:`, which is one slot of a cluster
  *   e:<key>  `<format> <version of the namespace> <fresh until, ms of the server's clock> <tags>\n<body>`; tags: JSON, names and versions in turn, or nothing
- *   l:<key>  lease: the token of the process that may fill the key; with `~` before it, whoever asks next may take it over
+ *   l:<key>  lease: the token of the process that may fill the key. Before it `!` when somebody waits for its end, `~` when whoever asks next may take it over
  *   t:<tag>  version of a tag: the position of its latest invalidation; the empty tag stands for the namespace
  *   p        position of the invalidation log: grows with every invalidation of a tag, seeded from the clock so that a loss never repeats one
  *   r        run id of the server that wrote last
@@ -44,7 +44,7 @@ end
 `
 
 /** What the client cannot judge alone. KEYS entries. ARGV[2] format, [3] lease ms, [4] life of new versions; then for each key '' or what is wanted when it
- * is not fresh, or not for long: `<early ms> <token> <tags known before the load, JSON or nothing>`. Returns for each key entry and lease (1 held,
+ * is not fresh, or not for long: `<early ms> <token> <1 to be told of the end of a lease> <tags known before the load, JSON or nothing>`. Returns for each key entry and lease (1 held,
  * 2 taken, 0 none); at the end the time in ms, faults, and position of the log with the version of the namespace where a lease was given.
  */
 export const readScript: LuaScript = new LuaScript(`${common}
@@ -60,14 +60,18 @@ local function version(tag, p)
   end
   return v
 end
-local function grant(key, token, tags)
+local function grant(key, token, awaits, tags)
   local name = prefix .. 'l:' .. string.sub(key, #prefix + 3)
   local holder = get(name)
-  if holder and string.sub(holder, 1, 1) ~= '~' then
-    if redis.call('PTTL', name) ~= -1 then return 2 end
+  local awaited = holder and string.sub(holder, 1, 1) == '!'
+  if holder and not string.find(holder, '^!?~') then
+    if redis.call('PTTL', name) ~= -1 then
+      if awaits == '1' and not awaited then redis.pcall('SET', name, '!' .. holder, 'KEEPTTL') end
+      return 2
+    end
     found = found + 1
   end
-  if redis.pcall('SET', name, token, 'PX', ARGV[3]).err then return 0 end
+  if redis.pcall('SET', name, (awaited and '!' or '') .. token, 'PX', ARGV[3]).err then return 0 end
   local p = logPosition()
   position = p .. ':' .. version('', p)
   if tags ~= '' then
@@ -92,8 +96,8 @@ for i, key in ipairs(KEYS) do
     if broken or (written == format and not valid) then redis.call('DEL', key) end
     if broken or not valid then entry = false else fresh = untilMs - at end
   end
-  local early, token, tags = string.match(ARGV[4 + i], '^(%d+) (%S+) (.*)$')
-  if early and fresh <= tonumber(early) then lease = grant(key, token, tags) end
+  local early, token, awaits, tags = string.match(ARGV[4 + i], '^(%d+) (%S+) (%d) (.*)$')
+  if early and fresh <= tonumber(early) then lease = grant(key, token, awaits, tags) end
   out[#out + 1] = entry
   out[#out + 1] = lease
 end
@@ -128,13 +132,14 @@ end
 `
 
 /**
- * KEYS[1] entry. ARGV[2] format, [3] body, [4] tags or '', [5] retain ms, [6] fresh ms, [7] token, [8] position as the read gave it. Returns 1 if
- * stored. A tag without a version is new, unless the log has moved: then it may have changed and been evicted.
+ * KEYS[1] entry. ARGV[2] format, [3] body, [4] tags or '', [5] retain ms, [6] fresh ms, [7] token, [8] position as the read gave it. Returns
+ * whether it was stored, and whether somebody waits for the end of the lease. A tag without a version is new, unless the log has moved: then it may have changed and been evicted.
  */
 export const fillScript: LuaScript = new LuaScript(`${common}${header}
 local lease = prefix .. 'l:' .. string.sub(KEYS[1], #prefix + 3)
-local holder = get(lease)
-if holder ~= ARGV[7] and holder ~= '~' .. ARGV[7] then return 0 end
+local awaited, holder = string.match(get(lease) or '', '^(!?)~?(.*)$')
+if holder ~= ARGV[7] then return { 0, 0 } end
+awaited = #awaited
 local seen, namespace = string.match(ARGV[8], '^(%d+):(%d+)$')
 local p = number(prefix .. 'p') or '0'
 local names = ARGV[4] == '' and {} or cjson.decode(ARGV[4])
@@ -147,13 +152,13 @@ for i, tag in ipairs(names) do
 end
 if not unchanged then
   redis.call('DEL', lease)
-  return 0
+  return { 0, awaited }
 end
 local set = redis.pcall('SET', KEYS[1], header(names, versions, namespace, ARGV[6]) .. ARGV[3], 'PX', ARGV[5])
 redis.call('DEL', lease)
 if set.err then return set end
 keepVersions(names, versions, new, namespace, tonumber(ARGV[5]))
-return 1`)
+return { 1, awaited }`)
 
 /** KEYS[1] entry. ARGV[2] format, [3] body, [4] tags or '', [5] retain ms, [6] fresh ms. */
 export const writeScript: LuaScript = new LuaScript(`${common}${header}
@@ -210,19 +215,29 @@ change('', moveLog())
 redis.call('SET', KEYS[1], run)
 return 1`)
 
-/** KEYS leases; ARGV token. */
-export const releaseScript: LuaScript = new LuaScript(`
-for _, key in ipairs(KEYS) do
+const holding = `
+local function holding(key)
   local holder = redis.pcall('GET', key)
-  if holder == ARGV[1] or holder == '~' .. ARGV[1] then redis.call('DEL', key) end
+  local awaited, yielded, token = string.match(type(holder) == 'string' and holder or '', '^(!?)(~?)(.*)$')
+  return token == ARGV[1], awaited, yielded
 end
-return 1`)
+`
+
+/** KEYS leases; ARGV token. Returns for each whether somebody waits for its end. */
+export const releaseScript: LuaScript = new LuaScript(`${holding}
+local out = {}
+for i, key in ipairs(KEYS) do
+  local ours, awaited = holding(key)
+  if ours then redis.call('DEL', key) end
+  out[i] = ours and #awaited or 0
+end
+return out`)
 
 /** KEYS leases; ARGV token, lease ms, 1 to yield. */
-export const renewScript: LuaScript = new LuaScript(`
+export const renewScript: LuaScript = new LuaScript(`${holding}
 for _, key in ipairs(KEYS) do
-  local holder = redis.pcall('GET', key)
-  if holder == ARGV[1] and ARGV[3] == '1' then redis.call('SET', key, '~' .. ARGV[1], 'PX', ARGV[2])
-  elseif holder == ARGV[1] or holder == '~' .. ARGV[1] then redis.call('PEXPIRE', key, ARGV[2]) end
+  local ours, awaited, yielded = holding(key)
+  if ours and yielded == '' and ARGV[3] == '1' then redis.call('SET', key, awaited .. '~' .. ARGV[1], 'PX', ARGV[2])
+  elseif ours then redis.call('PEXPIRE', key, ARGV[2]) end
 end
 return 1`)

@@ -1,5 +1,5 @@
 import { backgroundInterval } from '@platform/kernel'
-import type { SharedDriver, SharedLookup, SharedRead, SharedStore, SharedWrite } from '../driver.ts'
+import type { SharedDriver, SharedFill, SharedLookup, SharedRead, SharedStore, SharedWrite } from '../driver.ts'
 import { wrongOption } from '../errors.ts'
 import type { Invalidation } from '../invalidation.ts'
 import { redisConnection, type RedisConnectionOptions, type RedisLike } from './redis-connection.ts'
@@ -72,9 +72,11 @@ class RedisStore implements SharedStore {
     return this.#reads.read(lookups, this.#versionLifeMs)
   }
 
-  async fill(write: SharedWrite & { readonly token: string; readonly position: string }): Promise<boolean> {
+  async fill(write: SharedWrite & { readonly token: string; readonly position: string }): Promise<SharedFill> {
     if (this.#trusted !== 'yes') await this.#trust()
-    return (await fillScript.run(this.#client, this.#keys(write.key), [...this.#args(write), write.token, write.position])) === 1
+    const args = [...this.#args(write), write.token, write.position]
+    const [stored, awaited] = (await fillScript.run(this.#client, this.#keys(write.key), args)) as [number, number]
+    return { stored: stored === 1, awaited: awaited === 1 }
   }
 
   async write(write: SharedWrite): Promise<void> {
@@ -86,8 +88,9 @@ class RedisStore implements SharedStore {
     await renewScript.run(this.#client, this.#leases(keys), [token, leaseMs, yielded ? 1 : 0])
   }
 
-  async release(keys: readonly string[], token: string): Promise<void> {
-    await releaseScript.run(this.#client, this.#leases(keys), [token])
+  async release(keys: readonly string[], token: string): Promise<readonly string[]> {
+    const awaited = (await releaseScript.run(this.#client, this.#leases(keys), [token])) as number[]
+    return keys.filter((_, index) => awaited[index] === 1)
   }
 
   async invalidate(what: Invalidation): Promise<void> {

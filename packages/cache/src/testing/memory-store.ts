@@ -1,5 +1,5 @@
 import { isStorableText } from '@platform/kernel'
-import type { SharedDriver, SharedLookup, SharedRead, SharedStore, SharedWrite } from '../driver.ts'
+import type { SharedDriver, SharedFill, SharedLookup, SharedRead, SharedStore, SharedWrite } from '../driver.ts'
 import { CacheError } from '../errors.ts'
 import type { Invalidation } from '../invalidation.ts'
 
@@ -9,10 +9,17 @@ interface Entry extends SharedWrite {
   readonly versions: readonly number[]
 }
 
+interface Lease {
+  readonly token: string
+  until: number
+  yielded: boolean
+  awaited: boolean
+}
+
 /** What the processes of a test share. Time is `performance.now()`, so that it is virtual where that is. */
 export class MemoryPlace {
   readonly entries: Map<string, Entry> = new Map()
-  readonly leases: Map<string, { token: string; until: number; yielded: boolean }> = new Map()
+  readonly leases: Map<string, Lease> = new Map()
   readonly versions: Map<string, number> = new Map()
   position = 1
 
@@ -64,23 +71,27 @@ class MemoryStore implements SharedStore {
     const found = { body: valid ? entry.body : undefined, freshMs, tags: valid ? entry.tags : [] }
     if (!lease || (valid && freshMs > 0 && freshMs > lease.earlyMs)) return { ...found, lease: 'none', position: '' }
     const holder = place.leases.get(name)
-    if (holder && now < holder.until && !holder.yielded) return { ...found, lease: 'taken', position: '' }
-    place.leases.set(name, { token: lease.token, until: now + lease.leaseMs, yielded: false })
+    if (holder && now < holder.until && !holder.yielded) {
+      holder.awaited ||= lease.awaits
+      return { ...found, lease: 'taken', position: '' }
+    }
+    place.leases.set(name, { token: lease.token, until: now + lease.leaseMs, yielded: false, awaited: holder?.awaited ?? false })
     for (const tag of tags(lease.tags)) place.version(tag)
     return { ...found, lease: 'held', position: `${place.position}:${place.version(this.#prefix)}` }
   }
 
-  async fill(write: SharedWrite & { readonly token: string; readonly position: string }): Promise<boolean> {
+  async fill(write: SharedWrite & { readonly token: string; readonly position: string }): Promise<SharedFill> {
     await Promise.resolve()
     const place = this.#place
     const name = this.#prefix + write.key
-    if (!this.#holds(name, write.token)) return false
+    const holder = this.#held(name, write.token)
+    if (!holder) return { stored: false, awaited: false }
     place.leases.delete(name)
     const [seen, namespace] = write.position.split(':').map(Number) as [number, number]
-    if (place.versions.get(this.#prefix) !== namespace) return false
-    if (write.tags.some((tag) => place.version(this.#prefix + tag) > seen)) return false
-    this.#store(write)
-    return true
+    const changed = write.tags.some((tag) => place.version(this.#prefix + tag) > seen)
+    const stored = place.versions.get(this.#prefix) === namespace && !changed
+    if (stored) this.#store(write)
+    return { stored, awaited: holder.awaited }
   }
 
   async renew(keys: readonly string[], token: string, leaseMs: number, yielded: boolean): Promise<void> {
@@ -88,13 +99,18 @@ class MemoryStore implements SharedStore {
     for (const key of keys) {
       const name = this.#prefix + key
       const until = performance.now() + leaseMs
-      if (this.#holds(name, token)) this.#place.leases.set(name, { token, until, yielded })
+      const holder = this.#held(name, token)
+      if (holder) Object.assign(holder, { until, yielded })
     }
   }
 
-  async release(keys: readonly string[], token: string): Promise<void> {
+  async release(keys: readonly string[], token: string): Promise<readonly string[]> {
     await Promise.resolve()
-    for (const key of keys) if (this.#holds(this.#prefix + key, token)) this.#place.leases.delete(this.#prefix + key)
+    return keys.filter((key) => {
+      const holder = this.#held(this.#prefix + key, token)
+      if (holder) this.#place.leases.delete(this.#prefix + key)
+      return holder?.awaited === true
+    })
   }
 
   async write(write: SharedWrite): Promise<void> {
@@ -121,9 +137,9 @@ class MemoryStore implements SharedStore {
 
   async close(): Promise<void> {}
 
-  #holds(name: string, token: string): boolean {
+  #held(name: string, token: string): Lease | undefined {
     const holder = this.#place.leases.get(name)
-    return holder !== undefined && holder.token === token && performance.now() < holder.until
+    return holder && holder.token === token && performance.now() < holder.until ? holder : undefined
   }
 
   #store(write: SharedWrite): void {

@@ -1,6 +1,6 @@
 import type { Cache } from '../contract.ts'
-import type { SharedDriver } from '../driver.ts'
-import { type Bench, heldLoad, type TestFunctions } from './bench.ts'
+import type { SharedDriver, SharedRead } from '../driver.ts'
+import { type Bench, eventually, heldLoad, type TestFunctions } from './bench.ts'
 
 /** What two processes over one store may rely on. Each cache stands for a process; none has an l1, and there is no bus. */
 export function describeSharedDriver({ expect }: TestFunctions, on: (name: string, body: (bench: Bench) => Promise<void>) => void): void {
@@ -96,15 +96,50 @@ export function describeSharedDriver({ expect }: TestFunctions, on: (name: strin
     const open = { namespace: 'contract', format: 'json', binary: false, onError: nothing, onFault: nothing }
     const store = (driver as SharedDriver).open(open)
     for (let held = false; !held; ) {
-      const [read] = await store.read([{ key: 'k', lease: { token: 'dead', leaseMs: 300, earlyMs: 0, tags: [] } }]).catch(() => [])
+      const [read] = await store
+        .read([{ key: 'k', lease: { token: 'dead', leaseMs: 300, earlyMs: 0, tags: [], awaits: false } }])
+        .catch(() => [])
       held = read?.lease === 'held'
     }
     const cache = bench.cache({ leaseWaitMs: 60_000 })
     expect(await cache.getOrSet('k', () => 'alive')).toBe('alive')
-    expect(await store.fill({ key: 'k', body: '"dead"', freshMs: 1_000, retainMs: 1_000, tags: [], token: 'dead', position: '0:0' })).toBe(
-      false,
-    )
+    const late = { key: 'k', body: '"dead"', freshMs: 1_000, retainMs: 1_000, tags: [], token: 'dead', position: '0:0' }
+    expect(await store.fill(late)).toEqual({ stored: false, awaited: false })
     expect(await cache.get('k')).toBe('alive')
+    await store.close()
+  })
+
+  on('whoever gives a lease up hears whether somebody waits for its end', async (bench) => {
+    const nothing = (): undefined => undefined
+    const open = { namespace: 'contract', format: 'json', binary: false, onError: nothing, onFault: nothing }
+    const store = (bench.place.driver() as SharedDriver).open(open)
+    const ask = async (key: string, token: string, awaits: boolean): Promise<SharedRead> => {
+      const [read] = await store.read([{ key, lease: { token, leaseMs: 60_000, earlyMs: 0, tags: [], awaits } }])
+      return read as SharedRead
+    }
+    await eventually(() =>
+      ask('ready', 'any', false).then(
+        () => true,
+        () => false,
+      ),
+    )
+    for (const key of ['filled', 'released', 'yielded', 'alone']) {
+      const { lease, position } = await ask(key, 'holder', true)
+      expect(lease).toBe('held')
+      if (key === 'alone') await ask(key, 'passer-by', false)
+      else for (const token of ['one', 'two']) expect((await ask(key, token, true)).lease).toBe('taken')
+      await store.renew([key], 'holder', 60_000, key === 'yielded')
+      const fill = { key, body: '1', freshMs: 60_000, retainMs: 60_000, tags: [], position }
+      if (key === 'released') {
+        expect(await store.release([key, 'other'], 'stranger')).toEqual([])
+        expect(await store.release(['other', key], 'holder')).toEqual([key])
+      } else if (key === 'yielded') {
+        const next = await ask(key, 'heir', true)
+        expect(next.lease).toBe('held')
+        expect(await store.fill({ ...fill, token: 'holder' })).toEqual({ stored: false, awaited: false })
+        expect(await store.fill({ ...fill, token: 'heir', position: next.position })).toEqual({ stored: true, awaited: true })
+      } else expect(await store.fill({ ...fill, token: 'holder' })).toEqual({ stored: true, awaited: key === 'filled' })
+    }
     await store.close()
   })
 
