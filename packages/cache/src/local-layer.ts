@@ -40,7 +40,8 @@ export class LocalLayer {
   readonly generations: Generations
   /** Set when there is a bus. */
   coherence: Coherence | undefined
-  readonly #store: LocalStore | undefined
+  /** None without l1, and after close: what ends late stores nothing. */
+  #store: LocalStore | undefined
   readonly #options: LocalLayerOptions
   readonly #copies: boolean
   /** No other process can invalidate what is here. */
@@ -78,6 +79,11 @@ export class LocalLayer {
     if (state !== 'expired') return { entry, state }
     this.#store?.delete(key)
     return undefined
+  }
+
+  /** Whether there is a place for copies at all. */
+  get keeps(): boolean {
+    return this.#store !== undefined
   }
 
   /** Changes nothing. */
@@ -159,6 +165,7 @@ export class LocalLayer {
 
   close(): void {
     this.#store?.close()
+    this.#store = undefined
     this.#clock.stop()
   }
 }

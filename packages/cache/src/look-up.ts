@@ -54,8 +54,11 @@ export class LookUp {
   }
 
   /** Answers from l2 what is fresh there, slice by slice; returns the rest. One key alone waits for another process that loads it. */
-  async consult(of: FactoryRun, items: readonly Item[], ask: Ask, lease: Lease): Promise<readonly Item[]> {
-    if (items.length === 1) return (await this.#oneOrWait(of, items[0] as Item, ask, lease.token)) === 'done' ? [] : items
+  consult(of: FactoryRun, items: readonly Item[], ask: Ask, lease: Lease): Promise<readonly Item[]> {
+    return items.length === 1 ? this.#oneOrWait(of, items, ask, lease.token) : this.#many(of, items, ask, lease)
+  }
+
+  async #many(of: FactoryRun, items: readonly Item[], ask: Ask, lease: Lease): Promise<readonly Item[]> {
     // A batch may take longer to ask than a lease lasts.
     lease.keep()
     const missing: Item[] = []
@@ -70,7 +73,8 @@ export class LookUp {
     return missing
   }
 
-  async #oneOrWait(of: FactoryRun, item: Item, ask: Ask, token: string): Promise<Said> {
+  async #oneOrWait(of: FactoryRun, items: readonly Item[], ask: Ask, token: string): Promise<readonly Item[]> {
+    const [item] = items as [Item]
     const { flight } = item
     const { waits, coherence } = this.#layers
     const { leaseMs, leaseWaitMs } = this.#options
@@ -83,13 +87,13 @@ export class LookUp {
     ) {
       of.throwIfAborted()
       const said = await this.#one(item, ask, token)
-      if (said !== 'taken') return said
+      if (said !== 'taken') return said === 'done' ? [] : items
       if (item.standIn && performance.now() < item.standIn.revalidateUntil) endWithStale(flight, item.standIn)
       // A soft timeout may have answered, too: the other process loads, and nobody waits here.
-      if (flight.state.is !== 'loading') return 'done'
+      if (flight.state.is !== 'loading') return []
       const now = performance.now()
       until ??= now + leaseWaitMs
-      if (now >= until) return 'missing'
+      if (now >= until) return items
       await waits.until(flight.key, Math.min(waitMs * (0.5 + Math.random() / 2), until - now), of.signal)
     }
   }
@@ -122,7 +126,8 @@ export class LookUp {
     if (read.lease === 'held') item.granted = { position: read.position }
     if (!found || read.freshMs <= 0) return read.lease === 'taken' ? 'taken' : 'missing'
     for (const tag of found.tags) flight.tag(tag)
-    this.#layers.local.put(flight.key, { pending: flight.pending, ...found, ...livesOf(read.freshMs, ask.lifetimes), confirmed: true })
+    const { local } = this.#layers
+    if (local.keeps) local.put(flight.key, { pending: flight.pending, ...found, ...livesOf(read.freshMs, ask.lifetimes), confirmed: true })
     const answer: Answer = { kind: 'hit', value: found.value, tags: found.tags, turn, until: found.freshUntil }
     if (read.lease !== 'held') {
       flight.settle(answer)

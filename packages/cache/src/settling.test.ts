@@ -149,6 +149,20 @@ describe('every public promise settles', () => {
     await writer.close()
   })
 
+  it('what ends after close stores nothing', async () => {
+    const { l2, freeze } = freezable()
+    const cache = cacheWith({ l2, l2HardTimeoutMs: 400 })
+    await cache.set('k', 1)
+    freeze()
+    const load = cache.getOrSet('late', () => 'loaded').catch(code)
+    const write = cache.set('later', 1).catch(code)
+    await cache.close({ timeoutMs: 0 })
+    expect(await load).toBe('ERR_CACHE_CLOSED')
+    await write
+    await new Promise((resolve) => setTimeout(resolve, 600))
+    expect(cache.stats()).toMatchObject({ entries: 0, bytes: 0 })
+  })
+
   it('a close that may take months does not cut at once', async () => {
     const cache = cacheWith()
     const load = cache.getOrSet('k', () => new Promise((resolve) => setTimeout(resolve, 30, 'loaded')))

@@ -45,16 +45,26 @@ export class RedisReads {
     this.#clock.heardAt = Number.NEGATIVE_INFINITY
   }
 
-  async read(lookups: readonly SharedLookup[], versionLifeMs: number): Promise<SharedRead[]> {
+  read(lookups: readonly SharedLookup[], versionLifeMs: number): Promise<SharedRead[]> {
     if (lookups.length <= keysPerCall) return this.#read(lookups, versionLifeMs)
     const parts: Promise<SharedRead[]>[] = []
     for (let from = 0; from < lookups.length; from += keysPerCall)
       parts.push(this.#read(lookups.slice(from, from + keysPerCall), versionLifeMs))
-    return (await Promise.all(parts)).flat()
+    return Promise.all(parts).then((reads) => reads.flat())
   }
 
   async #read(lookups: readonly SharedLookup[], versionLifeMs: number): Promise<SharedRead[]> {
-    const reads = await this.#hits(lookups)
+    const { prefix } = this.#place
+    const names = [`${prefix}t:`]
+    for (const { key } of lookups) names.push(`${prefix}e:${key}`)
+    const places = this.#addTags(lookups, names)
+    let values: Reply[]
+    try {
+      values = await this.#values(names)
+    } catch (error) {
+      throw plain(error)
+    }
+    const reads = this.#hits(lookups, values, places)
     const left = lookups.filter((_, index) => !reads[index])
     if (left.length === 0) return reads as SharedRead[]
     const judged = await this.#judge(left, versionLifeMs)
@@ -62,25 +72,33 @@ export class RedisReads {
     return reads.map((read) => read ?? (judged[next++] as SharedRead))
   }
 
-  /** Undefined: not for this way. */
-  async #hits(lookups: readonly SharedLookup[]): Promise<(SharedRead | undefined)[]> {
-    const { prefix, format } = this.#place
-    const names = [`${prefix}t:`]
-    const tags = new Map<string, number>()
-    for (const { key } of lookups) names.push(`${prefix}e:${key}`)
+  /** Where the version of each tag will stand among the answers. */
+  #addTags(lookups: readonly SharedLookup[], names: string[]): ReadonlyMap<string, number> {
+    const places = new Map<string, number>()
     for (const { key, lease } of lookups) {
       for (const tag of this.#tags.get(key) ?? lease?.tags ?? []) {
-        if (tags.has(tag)) continue
-        tags.set(tag, names.length)
-        names.push(`${prefix}t:${tag}`)
+        if (places.has(tag)) continue
+        places.set(tag, names.length)
+        names.push(`${this.#place.prefix}t:${tag}`)
       }
     }
-    const values = await this.#values(names)
+    return places
+  }
+
+  #values(names: string[]): Promise<Reply[]> {
+    const { client, binary } = this.#place
+    const asked: Promise<Reply[]> = binary ? client.mgetBuffer(names) : client.mget(names)
+    if (performance.now() - this.#clock.heardAt <= clockMs) return asked
+    return Promise.all([asked, this.#hearClock()]).then(([values]) => values)
+  }
+
+  /** Undefined: not for this way. */
+  #hits(lookups: readonly SharedLookup[], values: readonly Reply[], places: ReadonlyMap<string, number>): (SharedRead | undefined)[] {
     const namespace = values[0]
     if (namespace === null) return lookups.map(() => undefined)
-    const valid = `${format} ${String(namespace)} `
+    const valid = `${this.#place.format} ${String(namespace)} `
     const versionOf = (tag: string): string | undefined => {
-      const index = tags.get(tag)
+      const index = places.get(tag)
       return index === undefined ? undefined : String(values[index])
     }
     const now = performance.now() + this.#clock.ahead
@@ -90,17 +108,6 @@ export class RedisReads {
       const found = parse(entry, valid, now, versionOf)
       return found && found.freshMs > (lease?.earlyMs ?? 0) ? { ...found, lease: 'none', position: '' } : undefined
     })
-  }
-
-  async #values(names: string[]): Promise<Reply[]> {
-    const { client, binary } = this.#place
-    const asked: Promise<Reply[]> = binary ? client.mgetBuffer(names) : client.mget(names)
-    const clockGone = performance.now() - this.#clock.heardAt > clockMs
-    try {
-      return clockGone ? (await Promise.all([asked, this.#hearClock()]))[0] : await asked
-    } catch (error) {
-      throw plain(error)
-    }
   }
 
   async #judge(lookups: readonly SharedLookup[], versionLifeMs: number): Promise<SharedRead[]> {

@@ -67,9 +67,9 @@ class RedisStore implements SharedStore {
     if ('nodes' in client) this.#guarding = backgroundInterval(this.#distrust, clusterGuardMs)
   }
 
-  async read(lookups: readonly SharedLookup[]): Promise<SharedRead[]> {
-    if (this.#trusted !== 'yes') await this.#trust()
-    return this.#reads.read(lookups, this.#versionLifeMs)
+  read(lookups: readonly SharedLookup[]): Promise<SharedRead[]> {
+    const read = (): Promise<SharedRead[]> => this.#reads.read(lookups, this.#versionLifeMs)
+    return this.#trusted === 'yes' ? read() : this.#trust().then(read)
   }
 
   async fill(write: SharedWrite & { readonly token: string; readonly position: string }): Promise<SharedFill> {
