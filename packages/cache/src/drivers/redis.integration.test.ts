@@ -1,4 +1,4 @@
-import { Redis } from 'ioredis'
+import { Cluster, Redis } from 'ioredis'
 import { Redis as OldRedis } from 'ioredis5'
 import { testRedis } from '@platform/stack/testing'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -239,6 +239,12 @@ describe('redis', () => {
     await cache.close()
     await client.del(await client.keys('bytes:*'))
     prefixed.disconnect()
+  })
+
+  it('refuses a cluster that reads from replicas', () => {
+    const connect = (scaleReads: 'all' | 'master') => new Cluster([{ host: '127.0.0.1', port: 1 }], { lazyConnect: true, scaleReads })
+    expect(() => redis({ client: connect('all') })).toThrow(expect.objectContaining({ code: 'ERR_CACHE_OPTION' }))
+    expect(redis({ client: connect('master') }).name).toBe('redis')
   })
 
   it('a clock of the server that jumps changes nothing but times to live', async () => {

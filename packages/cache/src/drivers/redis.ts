@@ -21,6 +21,8 @@ const clusterGuardMs = 1_000
 /** l2 in Redis 6.2 or newer, or Valkey: one primary, or a cluster, in which a namespace lives in one slot. */
 export function redis(options: RedisConnectionOptions): SharedDriver {
   const connection = redisConnection('redis', options)
+  if ('client' in options && 'nodes' in options.client && (options.client.options.scaleReads ?? 'master') !== 'master')
+    throw wrongOption('redis.client', "must have scaleReads 'master': a replica may not have heard of an invalidation yet")
   let opened = false
   return {
     name: 'redis',
