@@ -80,11 +80,8 @@ export class LookUp {
     const { leaseMs, leaseWaitMs } = this.#options
     let until: number | undefined
     // The end may have been told before it was waited for: the first time is short.
-    for (
-      let waitMs = firstWaitMs;
-      ;
-      waitMs = coherence?.suspect === false ? leaseMs * askAgainAfterLeases : Math.min(maxWaitMs, waitMs * 2)
-    ) {
+    let waitMs = firstWaitMs
+    for (;;) {
       of.throwIfAborted()
       const said = await this.#one(item, ask, token)
       if (said !== 'taken') return said === 'done' ? [] : items
@@ -95,6 +92,7 @@ export class LookUp {
       until ??= now + leaseWaitMs
       if (now >= until) return items
       await waits.until(flight.key, Math.min(waitMs * (0.5 + Math.random() / 2), until - now), of.signal)
+      waitMs = coherence?.suspect === false ? leaseMs * askAgainAfterLeases : Math.min(maxWaitMs, waitMs * 2)
     }
   }
 
