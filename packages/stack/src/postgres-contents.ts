@@ -42,7 +42,7 @@ export async function runStatements(url: string, statements: readonly string[]):
 
 type Query = (statement: string, values?: unknown[]) => Promise<pg.QueryResult>
 
-async function connected<T>(url: string, work: (query: Query) => Promise<T>): Promise<T> {
+export async function connected<T>(url: string, work: (query: Query) => Promise<T>): Promise<T> {
   const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 30_000 })
   client.on('error', () => {})
   const explained = async <R>(asked: Promise<R>): Promise<R> => {

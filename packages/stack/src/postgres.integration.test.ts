@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { dirname } from 'node:path'
 import pg from 'pg'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { isAlive } from './process-tree.ts'
 import { startPostgres } from './postgres.ts'
 import { testPostgres } from './testing.ts'
@@ -54,6 +54,29 @@ describe('startPostgres', () => {
     expect(await query(server.url, "select current_setting('wal_level') as wal, current_setting('fsync') as fsync")).toEqual([
       { wal: 'logical', fsync: 'on' },
     ])
+  })
+})
+
+describe('a standby', () => {
+  it('has what its primary has, takes no writes, and is a primary of its own once promoted', async () => {
+    await using primary = await startPostgres({ fresh: true, sql: 'create table films as select 1 as id' })
+    await using standby = await startPostgres({ fresh: true, follows: primary })
+    await query(primary.url, 'insert into films values (2)')
+    await vi.waitFor(async () => expect(await query(standby.url, 'select count(*)::int as n from films')).toEqual([{ n: 2 }]), {
+      timeout: 30_000,
+    })
+    await expect(query(standby.url, 'insert into films values (3)')).rejects.toMatchObject({ code: '25006' })
+    await primary.kill()
+    await query(standby.url, 'select pg_promote()')
+    await query(standby.url, 'insert into films values (3)')
+    await standby.restart()
+    expect(await query(standby.url, 'select count(*)::int as n from films')).toEqual([{ n: 3 }])
+  }, 60_000)
+
+  it('is refused what its primary brings, and a server that has no data here', async () => {
+    await expect(startPostgres({ fresh: true, follows: {} as never })).rejects.toMatchObject({ option: 'follows' })
+    const elsewhere = { name: 'postgres', url: 'postgres://x:y@127.0.0.1:1/z' } as never
+    await expect(startPostgres({ fresh: true, follows: elsewhere, sql: 'select 1' })).rejects.toMatchObject({ option: 'follows' })
   })
 })
 

@@ -10,10 +10,11 @@ import { StackError } from './errors.ts'
 import { findServer, type Found } from './find-server.ts'
 import { images } from './images.ts'
 import { launch } from './launch.ts'
-import { booleanOption, type ResolvedStartOptions, resolveStartOptions, settingsOption, type StartOptions } from './options.ts'
+import { booleanOption, type ResolvedStartOptions, resolveStartOptions, settingsOption, type StartOptions, wrong } from './options.ts'
 import { embeddedPackage, embeddedPostgres, machinePostgres, oldestMajor, type PostgresPrograms } from './postgres-programs.ts'
 import type { Plan } from './plan.ts'
 import { furnish, namesOption, textsOption } from './postgres-contents.ts'
+import { copyPrimary } from './postgres-standby.ts'
 import { borrowServer, environmentUrl, type Server } from './server.ts'
 
 export interface PostgresOptions extends Omit<StartOptions, 'source'> {
@@ -30,6 +31,11 @@ export interface PostgresOptions extends Omit<StartOptions, 'source'> {
   credentials?: Credentials | undefined
   /** Created before the start resolves, in every database that is made later too: `['pg_trgm', 'citext']`. */
   extensions?: readonly string[] | undefined
+  /**
+   * A running server of this machine that this one follows as its hot standby: with its data and credentials, by streaming, until
+   * `select pg_promote()`. Default: none.
+   */
+  follows?: Server | undefined
   /** Run once, before the start resolves, in the database of the URL; several statements in a text are one transaction. */
   sql?: string | readonly string[] | undefined
 }
@@ -47,13 +53,14 @@ const libcLocale = process.platform === 'linux' ? 'C.UTF-8' : 'C'
 export async function startPostgres(options: PostgresOptions = {}): Promise<Server> {
   const resolved = resolveStartOptions(
     options,
-    ['durable', 'settings', 'credentials', 'extensions', 'sql'],
+    ['durable', 'settings', 'credentials', 'extensions', 'sql', 'follows'],
     ['embedded', 'machine', 'container'],
   )
   const { durable = false } = options
   booleanOption('durable', durable)
   const settings = settingsOption(options.settings ?? {}, ['port', 'data_directory', identitySetting])
-  const credentials = resolveCredentials(options.credentials)
+  const { follows } = options
+  const credentials = follows === undefined ? resolveCredentials(options.credentials) : credentialsOf(follows, options)
   const extensions = namesOption('extensions', options.extensions)
   const sql = textsOption('sql', options.sql)
   const given = environmentUrl(postgresVariable, resolved)
@@ -64,6 +71,7 @@ export async function startPostgres(options: PostgresOptions = {}): Promise<Serv
       credentials: options.credentials !== undefined,
       extensions: extensions.length > 0,
       sql: sql.length > 0,
+      follows: follows !== undefined,
     }
     const protocols = ['postgres:', 'postgresql:']
     return borrowServer(
@@ -83,7 +91,8 @@ export async function startPostgres(options: PostgresOptions = {}): Promise<Serv
     ...fast,
     ...settings,
   }
-  const plan = found.image ? containerPlan(found.image, all, credentials) : machinePlan(found.programs, all, credentials)
+  if (found.image && follows !== undefined) throw wrong('follows', 'needs programs on this machine')
+  const plan = found.image ? containerPlan(found.image, all, credentials) : machinePlan(found.programs, all, credentials, follows)
   const server = await launch(plan, resolved)
   try {
     await furnish(server.url, extensions, sql)
@@ -92,6 +101,15 @@ export async function startPostgres(options: PostgresOptions = {}): Promise<Serv
     await server.stop()
     throw error
   }
+}
+
+function credentialsOf(primary: Server, { credentials, extensions, sql }: PostgresOptions): ResolvedCredentials {
+  if (primary?.name !== 'postgres') throw wrong('follows', 'must be a PostgreSQL of startPostgres')
+  if (credentials !== undefined || extensions !== undefined || sql !== undefined) {
+    throw wrong('follows', 'brings credentials and contents with it: leave out credentials, extensions and sql')
+  }
+  const { username, password } = new URL(primary.url)
+  return { user: decodeURIComponent(username), password: decodeURIComponent(password) }
 }
 
 async function findPrograms(options: ResolvedStartOptions): Promise<Found<PostgresPrograms>> {
@@ -124,7 +142,12 @@ const toArgs = (settings: Record<string, string>) => Object.entries(settings).fl
 const locale = (major: number) =>
   major >= 17 ? ['--locale-provider=builtin', '--builtin-locale=C.UTF-8', '--locale=C'] : [`--locale=${libcLocale}`]
 
-function machinePlan(programs: PostgresPrograms, settings: Record<string, string>, { user, password }: ResolvedCredentials): Plan {
+function machinePlan(
+  programs: PostgresPrograms,
+  settings: Record<string, string>,
+  { user, password }: ResolvedCredentials,
+  follows: Server | undefined,
+): Plan {
   const account = unprivilegedAccount()
   const identity = randomBytes(12).toString('hex')
   return {
@@ -133,6 +156,7 @@ function machinePlan(programs: PostgresPrograms, settings: Record<string, string
     account,
     stopSignal: 'SIGINT', // fast shutdown: clients are cut, data is written
     async prepare(site) {
+      if (follows !== undefined) return copyPrimary(follows.url, site, account)
       const passwordFile = site.write('password', password)
       const args = ['-D', join(site.folder, 'data'), '-U', user, '--auth=scram-sha-256', `--pwfile=${passwordFile}`]
       await site.runToEnd({
