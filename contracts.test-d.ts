@@ -7,7 +7,7 @@ import type { Cache } from './packages/cache/src/index.ts'
 import type { postgresBus } from './packages/cache/src/buses/postgres.ts'
 import type { Config, Secret } from './packages/config/src/index.ts'
 import type { DbPool, Transaction } from './packages/db-pool/src/index.ts'
-import type { createDbPool } from './packages/db-pool/src/index.ts'
+import type { causalityHook, createDbPool } from './packages/db-pool/src/index.ts'
 import type { DnsResponder } from './packages/discovery/src/dns/responder.ts'
 import type { Discovery, ServiceClient, createDiscovery } from './packages/discovery/src/index.ts'
 import type { Gateway, createGateway } from './packages/gateway/src/index.ts'
@@ -66,6 +66,7 @@ test('our secret is a credential', () => {
 test('our hooks fit where requests enter and leave', () => {
   expectTypeOf<typeof logContextHook>().toExtend<InboundHook>()
   expectTypeOf<typeof deadlineHook>().toExtend<InboundHook>()
+  expectTypeOf<ReturnType<typeof causalityHook>>().toExtend<InboundHook>()
   expectTypeOf<Telemetry['inbound']>().toExtend<InboundHook>()
   type ClientOptions = NonNullable<Parameters<Discovery['client']>[1]>
   type OutboundHook = NonNullable<ClientOptions['outbound']>[number]

@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net'
 import type pg from 'pg'
 import { pause, settlesWithin } from '@platform/kernel'
-import { sqlState } from './errors.ts'
+import { type Blocker, sqlState } from './errors.ts'
 import type { Session } from './session.ts'
 
 /** Still at work; done or gone, so the answer was lost on its way; or the server answers but does not say. */
@@ -15,7 +15,7 @@ interface Backend {
 const goneTimeoutMs = 1_000
 
 /**
- * What the server says of our other connections. Asked on one connection of its own, for all at once, and only when one of them is silent
+ * What one server says of our other connections to it. Asked on one connection of its own, for all at once, and only when one of them is silent
  * or was cut in the middle of a statement. A process is known by its number and by its age: a number may be used again.
  */
 export class Backends {
@@ -50,6 +50,16 @@ export class Backends {
       for (const session of sessions) verdicts.set(session, sqlState(error) === undefined ? 'lost' : 'unknown')
     }
     return verdicts
+  }
+
+  /** Those of them that wait for a lock, by their number, with the processes that hold them up. */
+  async blockers(sessions: readonly Session[]): Promise<Map<number, Blocker[]>> {
+    const found = new Map<number, Blocker[]>()
+    const { rows } = await this.#alone((client) =>
+      query<Blocker & { waiting: number }>(client, blockers, parametersOf(sessions), this.#answerTimeoutMs),
+    )
+    for (const { waiting, ...blocker } of rows) found.set(waiting, [...(found.get(waiting) ?? []), blocker])
+    return found
   }
 
   /**
@@ -101,6 +111,10 @@ const ours = `from pg_catalog.pg_stat_activity a
   where pg_catalog.clock_timestamp() - a.backend_start >= ours.age_ms * interval '1 ms' and a.usename = current_user`
 /** A process that waits for us to read has an answer on its way that does not come. */
 const state = `select a.pid, coalesce(a.state = 'active' and a.wait_event_type is distinct from 'Client', true) as working ${ours}`
+const blockers = `select o.pid as waiting, b.pid, coalesce(s.application_name, '') as application, coalesce(s.state, '') as state,
+    coalesce(extract(epoch from pg_catalog.clock_timestamp() - s.xact_start) * 1000, 0)::int as "transactionMs"
+  from (select a.pid ${ours}) o cross join lateral unnest(pg_catalog.pg_blocking_pids(o.pid)) as b (pid)
+    left join pg_catalog.pg_stat_activity s on s.pid = b.pid`
 const terminate = `select pg_catalog.pg_terminate_backend(a.pid) ${ours}`
 
 function parametersOf(sessions: readonly Session[]): unknown[] {

@@ -51,7 +51,7 @@ export async function outcomeOf(
 }
 
 async function ask(pool: ConnectionPool, xid: string): Promise<{ status: string | null; life: string | null } | undefined> {
-  const client: pg.Client = await pool.connect(pool.credential)
+  const client: pg.Client = await pool.connect()
   try {
     const life = client.query<{ life: string | null }>(`select ${serverLife} as life`)
     const status = client.query<{ status: string | null }>('select pg_catalog.pg_xact_status($1::xid8) as status', [xid])

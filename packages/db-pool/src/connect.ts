@@ -1,68 +1,64 @@
-import { settlesWithin } from '@platform/kernel'
+import { orAborted, settlesWithin } from '@platform/kernel'
 import pg from 'pg'
 import { type Credential, type ResolvedDbPoolOptions, reveal } from './options.ts'
 
-/**
- * One new connection to the server within `connectTimeoutMs`. `made` runs in the very moment the server is ready, so that no event of
- * the connection is missed.
- */
-export function connectClient(options: ResolvedDbPoolOptions, credential: Credential | undefined, signal?: AbortSignal): Promise<pg.Client>
-export function connectClient<T>(
-  options: ResolvedDbPoolOptions,
-  credential: Credential | undefined,
+/** Runs one attempt with a signal that aborts after `timeoutMs` too. Unlike a deadline it waits for the attempt to clean up. */
+export async function withinTime<T>(
+  timeoutMs: number,
   signal: AbortSignal | undefined,
-  made: (client: pg.Client) => T,
-): Promise<T>
-export async function connectClient<T>(
-  options: ResolvedDbPoolOptions,
-  credential: Credential | undefined,
-  signal?: AbortSignal,
-  made?: (client: pg.Client) => T,
-): Promise<T | pg.Client> {
-  let giveUp: (reason: unknown) => void = () => {}
-  const givenUp = new Promise<never>((_resolve, reject) => {
-    giveUp = reject
-  })
-  const onAbort = (): void => giveUp(signal?.reason)
-  signal?.addEventListener('abort', onAbort, { once: true })
-  const timer = setTimeout(
-    () => giveUp(new Error(`no connection to the server within ${options.connectTimeoutMs} ms`)),
-    options.connectTimeoutMs,
-  )
-  let client: pg.Client | undefined
-  let ended: Promise<void> | undefined
+  attempt: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  signal?.throwIfAborted()
+  const controller = new AbortController()
+  const forward = (): void => controller.abort(signal?.reason)
+  signal?.addEventListener('abort', forward, { once: true })
+  const timer = setTimeout(() => controller.abort(new Error(`no connection to the server within ${timeoutMs} ms`)), timeoutMs)
   try {
-    if (signal?.aborted) throw signal.reason
-    const password = credential === undefined ? undefined : await Promise.race([reveal(credential), givenUp])
-    client = createClient(options, password)
-    const connecting = client
-    ended = new Promise((resolve) => connecting.once('end', () => resolve()))
-    const connected = new Promise<T | pg.Client>((resolve, reject) => {
-      connecting.connect((error: Error | null) => {
-        if (error) reject(error)
-        else resolve(made === undefined ? connecting : made(connecting))
-      })
-    })
-    return await Promise.race([connected, givenUp])
-  } catch (error) {
-    client?.connection.stream.destroy()
-    if (ended !== undefined) await settlesWithin(ended, 1_000)
-    throw error
+    return await attempt(controller.signal)
   } finally {
     clearTimeout(timer)
-    signal?.removeEventListener('abort', onAbort)
-    givenUp.catch(() => {})
+    signal?.removeEventListener('abort', forward)
   }
 }
 
-function createClient(options: ResolvedDbPoolOptions, password: string | undefined): pg.Client {
+/**
+ * One new connection to one server. `made` runs in the very moment the server is ready, so that no event of the connection is missed. Before
+ * it rejects the socket is closed.
+ */
+export async function connectTo<T>(
+  url: string,
+  options: ResolvedDbPoolOptions,
+  credential: Credential | undefined,
+  signal: AbortSignal,
+  made: (client: pg.Client) => T,
+): Promise<T> {
+  const password = credential === undefined ? undefined : await orAborted(reveal(credential), signal)
+  signal.throwIfAborted()
+  const client = createClient(url, options, password)
+  const ended = new Promise<void>((resolve) => client.once('end', () => resolve()))
+  const connected = new Promise<T>((resolve, reject) => {
+    client.connect((error: Error | null) => {
+      if (error) reject(error)
+      else if (!signal.aborted) resolve(made(client))
+    })
+  })
+  try {
+    return await orAborted(connected, signal)
+  } catch (error) {
+    client.connection.stream.destroy()
+    await settlesWithin(ended, 1_000)
+    throw error
+  }
+}
+
+function createClient(url: string, options: ResolvedDbPoolOptions, password: string | undefined): pg.Client {
   // A pooler knows few start parameters and refuses the others.
   const limits =
     options.pooler === 'none'
       ? { statement_timeout: options.statementTimeoutMs, idle_in_transaction_session_timeout: options.idleInTransactionTimeoutMs }
       : {}
   const client = new pg.Client({
-    connectionString: options.url,
+    connectionString: url,
     keepAlive: true,
     // The system's default is two hours.
     keepAliveInitialDelayMillis: 10_000,

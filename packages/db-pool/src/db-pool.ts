@@ -1,7 +1,7 @@
 import { durationOption, knownOptions } from '@platform/kernel'
 import type { Connection, DbPoolStats, Queryable, QueryOptions, QueryResult, Transaction, TransactionOptions } from './connection.ts'
 import { withHeldConnection } from './held-connection.ts'
-import { runAndRelease, runOnSession } from './held-query.ts'
+import { giveBack, runAndRelease, runOnSession } from './held-query.ts'
 import { createInstruments } from './instrumentation.ts'
 import { Listener } from './listener.ts'
 import {
@@ -13,10 +13,10 @@ import {
   replicaOptions,
   resolveOptions,
 } from './options.ts'
+import { traceBefore } from './place.ts'
 import { ConnectionPool } from './pool.ts'
 import { ReplicaSet } from './replicas.ts'
 import { rotateCredential } from './rotation.ts'
-import { traceBefore } from './session.ts'
 import { runTransaction } from './transaction.ts'
 
 export interface DbPool extends Queryable {
@@ -89,7 +89,7 @@ class PgDbPool implements DbPool {
     try {
       return await runOnSession<R>(this.#pool, session, text, values, signal)
     } finally {
-      this.#pool.release(session)
+      await giveBack(this.#pool, session)
     }
   }
 

@@ -2,14 +2,14 @@ import { expect, it } from 'vitest'
 import { Demand } from './demand.ts'
 
 const learned = (useMs: number, connectMs: number): Demand => {
-  const demand = new Demand()
+  const demand = new Demand(() => {})
   demand.used(useMs)
   demand.connected(connectMs)
   return demand
 }
 
 it('opens for everybody while nothing is known, or when nothing comes back', () => {
-  expect(new Demand().toOpen(50, 5, 0)).toBe(50)
+  expect(new Demand(() => {}).toOpen(50, 5, 0)).toBe(50)
   expect(learned(2, 150).toOpen(50, 0, 0)).toBe(50)
 })
 

@@ -48,6 +48,17 @@ const codes = {
 
 export type DbPoolErrorCode = keyof typeof codes
 
+/** A server process that keeps another one waiting for a lock. */
+export interface Blocker {
+  readonly pid: number
+  /** Its `application_name`; empty where we may not see it. */
+  readonly application: string
+  /** As in `pg_stat_activity`: `active`, `idle in transaction`, …; empty where we may not see it. */
+  readonly state: string
+  /** How long its transaction has been open; 0 when unknown. */
+  readonly transactionMs: number
+}
+
 /** One who holds a connection while others wait. */
 export interface Holder {
   readonly heldMs: number
@@ -57,6 +68,8 @@ export interface Holder {
   readonly operation: string
   /** Where it was borrowed; of calls that hold a connection for one statement nothing is kept. */
   readonly stack?: string
+  /** The server processes that its statement waits for, a moment before. */
+  readonly blockedBy?: readonly Blocker[]
 }
 
 export interface DbPoolErrorFacts {
@@ -130,6 +143,11 @@ export function refusesForGood(error: unknown): boolean {
 
 export function refusesParameter(error: unknown): boolean {
   return error instanceof Error && error.message.includes('startup parameter')
+}
+
+/** A write to a server, or in a transaction, that is read-only. */
+export function refusesWrites(error: unknown): boolean {
+  return sqlState(error) === '25006'
 }
 
 /** The transaction lost against another one and may be run again as a whole. */

@@ -2,8 +2,9 @@ import { orAborted } from '@platform/kernel'
 import type { Connection, QueryOptions, QueryResult } from './connection.ts'
 import { DbPoolError } from './errors.ts'
 import { runOnSession } from './held-query.ts'
+import type { Trace } from './place.ts'
 import type { ConnectionPool } from './pool.ts'
-import type { Session, Trace } from './session.ts'
+import type { Session } from './session.ts'
 
 interface HoldOptions {
   readonly signal?: AbortSignal | undefined

@@ -1,3 +1,4 @@
+import { mayHaveWritten } from './causality.ts'
 import type { QueryResult } from './connection.ts'
 import type { ConnectionPool } from './pool.ts'
 import { type Done, lastResult, type Session } from './session.ts'
@@ -12,9 +13,11 @@ export async function runOnSession<R extends object>(
   signal: AbortSignal | undefined,
 ): Promise<QueryResult<R>> {
   if (signal?.aborted) throw signal.reason
+  const { scope } = pool.causality
   const operation = pool.instruments.operation(statementOf(text).operation)
   try {
     const result = await (signal === undefined ? session.query<R>(text, values) : cancellable<R>(pool, session, text, values, signal))
+    if (scope !== undefined && mayHaveWritten(text, session)) scope.noteWrite()
     operation.end()
     return result
   } catch (error) {
@@ -32,19 +35,20 @@ export async function runAndRelease<R extends object>(
   text: string,
   values: readonly unknown[] | undefined,
 ): Promise<QueryResult<R>> {
+  const { scope } = pool.causality
   const operation = pool.instruments.operation(statementOf(text).operation)
   try {
     return await new Promise<QueryResult<R>>((resolve, reject) => {
       session.run(text, values, (error, result) => {
         if (error === undefined) {
+          if (scope !== undefined && mayHaveWritten(text, session)) scope.noteWrite()
           pool.release(session)
           operation.end()
           resolve(lastResult<R>(result))
         } else {
           const explained = session.explain(error)
-          pool.release(session)
           operation.end(explained)
-          reject(explained)
+          void giveBack(pool, session).then(() => reject(explained))
         }
       })
     })
@@ -52,6 +56,12 @@ export async function runAndRelease<R extends object>(
     if (error instanceof Error) Error.captureStackTrace(error)
     throw error
   }
+}
+
+/** Who was refused a write learns of it once the pool knows whether the server is a standby: its next call goes to the right one. */
+export async function giveBack(pool: ConnectionPool, session: Session): Promise<void> {
+  if (session.writeRefused) await pool.restore(session)
+  else pool.release(session)
 }
 
 function cancellable<R extends object>(

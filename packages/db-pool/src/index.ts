@@ -1,3 +1,4 @@
+export { CAUSALITY_HEADER, causalityHook, causalityToken, withCausality } from './causality-hook.ts'
 export type {
   Connection,
   DbPoolStats,
@@ -9,7 +10,7 @@ export type {
   TransactionOptions,
 } from './connection.ts'
 export { createDbPool, type DbPool } from './db-pool.ts'
-export { DbPoolError, type DbPoolErrorCode, type Holder } from './errors.ts'
+export { type Blocker, DbPoolError, type DbPoolErrorCode, type Holder } from './errors.ts'
 export type { Cancellable, Credential, DbPoolOptions, LoggerLike, SecretLike } from './options.ts'
 export { type EntityManagerLike, type EntityManagerTransaction, fromEntityManager, toTypeOrmDriver } from './interop/typeorm.ts'
 export { toPgPool } from './interop/pg-pool.ts'

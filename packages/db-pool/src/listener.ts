@@ -1,7 +1,7 @@
 import { backgroundTimeout, backoffMs, guarded, isStorableText, orAborted, pause, settlesWithin, withDeadline } from '@platform/kernel'
 import pg from 'pg'
 import { DbPoolError, sqlState } from './errors.ts'
-import { type Cancellable, invalid } from './options.ts'
+import { type Cancellable, invalid, mustHaveSessions } from './options.ts'
 import type { ConnectionPool } from './pool.ts'
 
 interface Subscriber {
@@ -41,7 +41,7 @@ export class Listener {
     // The server cuts longer names silently, and the notification would then carry another name.
     if (channel === '' || Buffer.byteLength(channel) > 63 || !isStorableText(channel))
       throw invalid('channel', 'must be Unicode of 1 to 63 bytes')
-    this.#pool.needsSession('channels')
+    mustHaveSessions(this.#pool.options, 'channels')
     options?.signal?.throwIfAborted()
     const subscriber: Subscriber = { onMessage, onGap, live: false }
     const subscribers = this.#wanted.get(channel) ?? new Set()
@@ -110,7 +110,7 @@ export class Listener {
         this.#changed.resolve()
       }
       try {
-        client = await this.#pool.connect(this.#pool.credential, signal)
+        client = await this.#pool.connect(signal)
         client.on('error', onLoss)
         client.once('end', () => onLoss(new Error('the server closed the connection')))
         client.on('notification', ({ channel, payload }) => this.#dispatch(channel, payload ?? ''))

@@ -9,8 +9,7 @@ interface Opens<T> {
   /** One attempt. */
   connect(signal: AbortSignal): Promise<T>
   opened(connection: T): void
-  /** An attempt failed; `refusal` is the error for callers that nobody else can serve. */
-  failed(error: unknown, refusal: DbPoolError | undefined): void
+  failed(error: unknown): void
   /** A pause after a failure is over. */
   again(): void
   /** A function gives the password: a refused one may just have been replaced and is asked for once more. */
@@ -35,6 +34,8 @@ export class Opening<T> {
   #worked = false
   #refusedSince: number | undefined
   lastError: unknown
+  /** For callers that nobody can serve: the latest attempt was refused for good. */
+  refusal: DbPoolError | undefined
 
   constructor(isReplica: boolean, opens: Opens<T>) {
     this.#isReplica = isReplica
@@ -59,6 +60,7 @@ export class Opening<T> {
   restart(): void {
     this.#round++
     this.#failures = 0
+    this.refusal = undefined
     // It was proven before it was given to us.
     this.#worked = true
     this.#refusedSince = undefined
@@ -83,6 +85,7 @@ export class Opening<T> {
       this.#worked = true
       this.#refusedSince = undefined
       this.lastError = undefined
+      this.refusal = undefined
       if (Number.isFinite(this.#limit)) this.#limit = this.#limit >= 8 ? Number.POSITIVE_INFINITY : this.#limit * 2
       this.#opens.opened(connection)
     } catch (error) {
@@ -106,7 +109,8 @@ export class Opening<T> {
       backoffMs(this.#failures, reconnect.initialDelayMs, reconnect.maxDelayMs),
     )
     const refused = refusesForGood(error) && this.#isFinal()
-    this.#opens.failed(error, refused || this.#isReplica ? refusal(error, refused) : undefined)
+    this.refusal = refused || this.#isReplica ? refusal(error, refused) : undefined
+    this.#opens.failed(error)
   }
 
   #isFinal(): boolean {

@@ -21,7 +21,10 @@ export interface Cancellable {
 }
 
 export interface DbPoolOptions {
-  /** `postgres://user@host:port/database?sslmode=…`. Parameters of the URL go to `pg` and win over the options below. */
+  /**
+   * `postgres://user@host:port/database?sslmode=…`. Parameters of the URL go to `pg` and win over the options below. Several hosts
+   * (`host1:5432,host2:5432`): the one that is not a standby is used, and looked for again when it is lost.
+   */
   url: string
   /** URLs of servers that follow it, for `db.replica`. Each gets a pool of its own with the same options. Default none. */
   replicas?: readonly string[] | undefined
@@ -76,7 +79,8 @@ export interface DbPoolOptions {
 }
 
 export interface ResolvedDbPoolOptions {
-  readonly url: string
+  /** One for each host. */
+  readonly urls: readonly string[]
   readonly replicas: readonly string[]
   /** What follows another server is read-only, and whoever asks it has somewhere else to go: a failed attempt to connect ends the waiting. */
   readonly isReplica: boolean
@@ -136,10 +140,13 @@ function ignore(): void {}
 
 export function resolveOptions(options: DbPoolOptions): ResolvedDbPoolOptions {
   knownOptions(invalid, '', options, known)
-  const url = parseUrl('url', options.url)
+  const urls = hostUrls(options.url)
+  const hosts = urls.map((each) => parseUrl('url', each))
   const { replicas = [] } = options
   if (!Array.isArray(replicas)) throw invalid('replicas', 'must be a list of URLs')
-  for (const replica of replicas) parseUrl('replicas', replica)
+  for (const replica of replicas) {
+    if (parseUrl('replicas', replica).hostname.includes(',')) throw invalid('replicas', 'must be URLs of one host each')
+  }
   if (options.password !== undefined) checkCredential('password', options.password)
   for (const key of ['name', 'applicationName'] as const) {
     if (options[key] !== undefined && (typeof options[key] !== 'string' || options[key] === '' || !isStorableText(options[key])))
@@ -170,11 +177,12 @@ export function resolveOptions(options: DbPoolOptions): ResolvedDbPoolOptions {
     sessionReset: choiceOption(invalid, 'sessionReset', options.sessionReset ?? 'when-needed', ['when-needed', 'always']),
     pooler: choiceOption(invalid, 'pooler', options.pooler ?? 'none', ['none', 'transaction']),
     onConnect: functionOption(invalid, 'onConnect', options.onConnect),
-    url: options.url,
+    urls,
     replicas: [...replicas],
     isReplica: false,
     password: options.password,
-    name: options.name ?? `${url.hostname || 'localhost'}:${url.port || 5432}${url.pathname}`,
+    name:
+      options.name ?? `${hosts.map(({ hostname, port }) => `${hostname || 'localhost'}:${port || 5432}`).join(',')}${hosts[0]?.pathname}`,
     applicationName: options.applicationName,
     logger: guardedLogger(logger ?? noopLogger),
   }
@@ -211,7 +219,7 @@ export function replicaOptions(options: ResolvedDbPoolOptions, replica: string, 
   const connectTimeoutMs = Math.min(options.connectTimeoutMs, Math.max(1, Math.floor(options.acquireTimeoutMs / 4)))
   return {
     ...options,
-    url: url.href,
+    urls: [url.href],
     replicas: [],
     isReplica: true,
     connectTimeoutMs,
@@ -219,6 +227,18 @@ export function replicaOptions(options: ResolvedDbPoolOptions, replica: string, 
     instances: 1,
     name: `${options.name} replica ${index + 1}`,
   }
+}
+
+/** One URL for each host of a list. */
+function hostUrls(url: unknown): readonly string[] {
+  if (typeof url !== 'string') throw invalid('url', 'must be a postgres:// URL')
+  const begin = url.indexOf('//') + 2
+  const path = url.slice(begin).search(/[/?#]/)
+  const end = path < 0 ? url.length : begin + path
+  const authority = url.slice(begin, end)
+  const user = authority.lastIndexOf('@') + 1
+  const hosts = authority.slice(user).split(',')
+  return hosts.map((host) => url.slice(0, begin + user) + host + url.slice(end))
 }
 
 function parseUrl(option: string, url: unknown): URL {
@@ -230,4 +250,13 @@ function parseUrl(option: string, url: unknown): URL {
 
 export function invalid(option: string, problem: string): DbPoolError {
   return new DbPoolError('ERR_DB_POOL_OPTION', `${option} ${problem}`, { option })
+}
+
+/** Throws behind a pooler: `what` needs a connection of its own for longer than a transaction. */
+export function mustHaveSessions({ pooler }: ResolvedDbPoolOptions, what: string): void {
+  if (pooler === 'none') return
+  throw new DbPoolError(
+    'ERR_DB_POOL_POOLER',
+    `${what} need a session of their own, which a pooler in transaction mode does not give: connect past it`,
+  )
 }

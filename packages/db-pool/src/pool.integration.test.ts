@@ -1,4 +1,5 @@
 import { getEventListeners } from 'node:events'
+import net from 'node:net'
 import { testPostgres } from '@platform/stack/testing'
 import pg from 'pg'
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
@@ -147,6 +148,66 @@ describe('waiting', () => {
     await holder
     await db.query('select 1')
   })
+
+  it('names the server process that the holder waits for', async () => {
+    await admin.query('create table if not exists blocked_films (id int)')
+    const db = open({ maxSize: 1, acquireTimeoutMs: 3_000 })
+    await admin.query("set application_name = 'the cashier'; begin; lock table blocked_films")
+    const holder = db.query('select 1 from blocked_films')
+    await until(
+      async () => (await admin.query("select 1 from pg_locks where relation = 'blocked_films'::regclass and not granted")).rowCount,
+    )
+    const error = await db.query('select 1').catch((thrown: unknown) => thrown)
+    const { rows } = await admin.query<{ pid: number }>('select pg_backend_pid() as pid')
+    await admin.query('rollback')
+    expect(error).toMatchObject({
+      code: 'ERR_DB_POOL_ACQUIRE_TIMEOUT',
+      message: expect.stringContaining(`which waits for process ${rows[0]?.pid} (the cashier, `),
+      holders: [
+        {
+          operation: 'SELECT',
+          blockedBy: [{ pid: rows[0]?.pid, application: 'the cashier', state: expect.any(String), transactionMs: expect.any(Number) }],
+        },
+      ],
+    })
+    await holder
+  })
+
+  it('costs one attempt when the network falls silent anywhere on the way to a connection', async () => {
+    const { hostname, port } = new URL(database.url)
+    const packets = Number.POSITIVE_INFINITY
+    let letThrough = packets
+    const proxy = net.createServer((near) => {
+      const far = net.connect(Number(port), hostname)
+      let left = letThrough
+      letThrough = packets
+      near.on('data', (packet) => left-- > 0 && far.write(packet)).on('error', () => {})
+      near.on('close', () => far.destroy())
+      far.on('error', () => {}).pipe(near)
+    })
+    await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve))
+    const url = Object.assign(new URL(database.url), { port: String((proxy.address() as net.AddressInfo).port) }).href
+    // The greeting, two steps of the password, the pool's question, that of onConnect.
+    for (letThrough of [0, 1, 2, 3, 4]) {
+      const first = letThrough
+      const db = open({
+        url,
+        maxSize: 1,
+        connectTimeoutMs: 1_000,
+        acquireTimeoutMs: 20_000,
+        onConnect: async (connection) => void (await connection.query('select 1')),
+      })
+      expect((await db.query('select 1')).rowCount).toBe(1)
+      // While it is silent close does not wait for it either.
+      letThrough = first
+      const closing = open({ url, connectTimeoutMs: 60_000, onConnect: async (connection) => void (await connection.query('select 1')) })
+      const refused = closing.query('select 1').catch((error: unknown) => error)
+      await until(() => letThrough === packets)
+      await closing.close({ timeoutMs: 0 })
+      expect(await refused).toMatchObject({ code: 'ERR_DB_POOL_CLOSED' })
+    }
+    proxy.close()
+  }, 60_000)
 
   it('ends with the reason of the signal, and the connection goes to the next', async () => {
     const db = open({ maxSize: 1 })
@@ -474,6 +535,8 @@ describe('check', () => {
 describe('options', () => {
   it.for([
     ['url', { url: 'mysql://x' }],
+    ['url', { url: 'postgres://a:1,b:wrong/x' }],
+    ['replicas', { replicas: ['postgres://a,b/x'] }],
     ['maxSize', { maxSize: 0 }],
     ['maxSize', { maxSize: 1.5 }],
     ['acquireTimeoutMs', { acquireTimeoutMs: '5s' }],

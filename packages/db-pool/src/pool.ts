@@ -1,25 +1,30 @@
 import type pg from 'pg'
 import { backgroundInterval, settlesWithin } from '@platform/kernel'
-import { acquireTimeout } from './acquire-timeout.ts'
-import { Backends } from './backends.ts'
-import { Acquaintance } from './acquaintance.ts'
-import { connectClient } from './connect.ts'
+import { AcquireTimeouts } from './acquire-timeout.ts'
+import type { Backends } from './backends.ts'
+import { Causality } from './causality.ts'
 import type { DbPoolStats } from './connection.ts'
+import { Connector } from './connector.ts'
 import { Demand } from './demand.ts'
+import { Departures } from './departures.ts'
 import { DbPoolError, endsAllConnections, sqlState } from './errors.ts'
 import type { Instruments } from './instrumentation.ts'
 import { Opening } from './opening.ts'
 import type { Credential, LoggerLike, ResolvedDbPoolOptions } from './options.ts'
-import { clean, isClean, leftoverOf, prepare } from './return.ts'
-import { Session, type Trace } from './session.ts'
+import type { Trace } from './place.ts'
+import { Quiet } from './quiet.ts'
+import { clean, isClean } from './return.ts'
+import type { Session } from './session.ts'
 import { Upkeep } from './upkeep.ts'
-import { type Waiter, WaiterQueue } from './waiters.ts'
+import { WaiterQueue } from './waiters.ts'
 
 /** A connection that idled for longer is asked whether it lives before somebody gets it. */
 const trustIdleMs = 1_000
 const checkTimeoutMs = 2_000
 /** What `close` allows for goodbyes beyond its time. */
 const farewellMs = 2_000
+/** After a refused write the servers are looked at again, at most this often. */
+const lookAgainMs = 1_000
 
 /**
  * The engine. Callers wait only on the queue; connections are opened beside it, as many as there are callers without a supply, and
@@ -32,51 +37,61 @@ export class ConnectionPool {
   readonly options: ResolvedDbPoolOptions
   readonly instruments: Instruments
   readonly logger: LoggerLike
-  readonly backends: Backends
-  credential: Credential | undefined
+  readonly causality: Causality = new Causality()
   epoch = 0
 
   readonly #sessions = new Set<Session>()
   /** Last in, first out: what is used stays warm, the rest ages out. */
   readonly #idle: Session[] = []
-  readonly #ending = new Set<Promise<void>>()
+  readonly #departures: Departures
   readonly #waiters: WaiterQueue
+  readonly #connector: Connector
   readonly #opening: Opening<Session>
   readonly #upkeep: Upkeep
-  readonly #acquaintance: Acquaintance
-  readonly #demand = new Demand()
-  #patience: NodeJS.Timeout | undefined
+  readonly #timeouts: AcquireTimeouts
+  readonly #demand = new Demand(() => this.#pump())
+  readonly #quiet = new Quiet(() => this.stats().inUse === 0 && this.#waiters.size === 0)
   readonly #checkTimeoutMs: number
-  #whenFree: (() => void)[] = []
+  /** Connections whose supply is already on its way to a waiter. */
   #checking = 0
   #returning = 0
-  #refusal: DbPoolError | undefined
-  #timer: NodeJS.Timeout | undefined
+  #lookedAgainAt = Number.NEGATIVE_INFINITY
+  #upkeepTimer: NodeJS.Timeout | undefined
   #closing: Promise<void> | undefined
-  #hurry: PromiseWithResolvers<void> = Promise.withResolvers<void>()
+  readonly #hurry: PromiseWithResolvers<void> = Promise.withResolvers<void>()
 
   constructor(options: ResolvedDbPoolOptions, instruments: Instruments) {
     this.options = options
     this.instruments = instruments
     this.logger = options.logger
-    this.credential = options.password
     this.#checkTimeoutMs = Math.min(checkTimeoutMs, Math.max(50, options.acquireTimeoutMs / 4))
-    const aside = options.applicationName === undefined ? options : { ...options, applicationName: `${options.applicationName} aside` }
-    this.backends = new Backends(() => connectClient(aside, this.credential), options.connectTimeoutMs)
+    this.#departures = new Departures(
+      (session) => this.#processEnds(session),
+      () => this.#pump(),
+    )
     this.#waiters = new WaiterQueue(
       options.acquireTimeoutMs,
-      (waiter) => this.#timedOut(waiter),
-      () => this.#freed(),
+      () => this.#timeouts.prepare(),
+      (waiter) => waiter.reject(this.#timeouts.errorOf(waiter)),
+      () => this.#quiet.look(),
+    )
+    this.#connector = new Connector(
+      options,
+      (url) => this.#onWriter(url),
+      (session, error) => this.#lost(session, error),
     )
     this.#opening = new Opening<Session>(options.isReplica, {
-      connect: (signal) => this.#connectSession(signal),
+      connect: (signal) => this.#connect(signal),
       opened: (session) => this.#opened(session),
-      failed: (error, refusal) => this.#openFailed(error, refusal),
+      failed: (error) => {
+        this.logger.warn({ err: error, sqlState: sqlState(error) }, 'could not connect to the database')
+        this.#refuse()
+      },
       again: () => this.#pump(),
-      asksAgain: () => typeof this.credential === 'function',
+      asksAgain: () => typeof this.#connector.credential === 'function',
     })
     this.#upkeep = new Upkeep(this, this.#sessions)
-    this.#acquaintance = new Acquaintance(options)
+    this.#timeouts = new AcquireTimeouts(this, this.#sessions, () => this.#opening.lastError)
   }
 
   get closed(): boolean {
@@ -133,14 +148,15 @@ export class ConnectionPool {
   /** `release` for those who want to know when the session is clean again. `expected`: what is left is the pool's own doing. */
   async restore(session: Session, { expected = false }: { expected?: boolean } = {}): Promise<void> {
     if (session.failure !== undefined) return this.destroy(session)
-    if (!expected) this.#tellLeftover(session)
+    if (!expected) this.#upkeep.tellLeftover(session)
     if (this.options.sessionReset === 'always') session.suspect('possible')
     // A reset is one round trip: whoever waits has its connection on the way. To end a statement may take longer.
     const soon = session.quiet ? 1 : 0
     this.#returning += soon
-    const cleaned = await clean(session, this.options)
+    const outcome = await clean(session, this.options)
     this.#returning -= soon
-    if (cleaned) this.#handOver(session)
+    if (outcome === 'standby') this.#lookForWriter(session)
+    else if (outcome === 'clean') this.#handOver(session)
     else this.destroy(session, !session.quiet)
     this.#pump()
   }
@@ -157,8 +173,8 @@ export class ConnectionPool {
     if (!this.#sessions.delete(session)) return
     session.place = { in: 'gone' }
     const reason = new DbPoolError('ERR_DB_POOL_RELEASED', 'the connection was destroyed')
-    this.#track(session, cut || session.failure !== undefined ? session.kill(reason) : session.end())
-    this.#freed()
+    this.#departures.add(session, cut || session.failure !== undefined ? session.kill(reason) : session.end())
+    this.#quiet.look()
     this.#pump()
   }
 
@@ -170,53 +186,34 @@ export class ConnectionPool {
 
   /** From now on new connections prove themselves by this. */
   useCredential(credential: Credential): void {
-    this.credential = credential
-    this.#refusal = undefined
+    this.#connector.credential = credential
     this.#opening.restart()
     this.startEpoch()
   }
 
-  /** A connection outside the pool: for `listen`, for questions about others and for trying a new credential. */
-  connect(credential: Credential | undefined, signal?: AbortSignal): Promise<pg.Client> {
-    return connectClient(this.options, credential, signal)
+  /** A bare connection outside the pool: for `listen` and for questions about others. */
+  connect(signal?: AbortSignal): Promise<pg.Client> {
+    return this.#connector.client(signal)
   }
 
-  /** Throws behind a pooler: `what` needs a connection of its own for longer than a transaction. */
-  needsSession(what: string): void {
-    if (this.options.pooler === 'none') return
-    throw new DbPoolError(
-      'ERR_DB_POOL_POOLER',
-      `${what} need a session of their own, which a pooler in transaction mode does not give: connect past it`,
-    )
+  /** A session that is not the pool's yet, to try a credential. */
+  tryCredential(credential: Credential): Promise<Session> {
+    return this.#connector.session(this.epoch + 1, undefined, credential)
   }
 
-  /** Takes over a connection opened elsewhere when there is room. */
-  adopt(client: pg.Client): void {
-    const session = this.#newSession(client, this.epoch)
-    if (this.#full() || this.#closing !== undefined || this.options.onConnect !== undefined) this.#track(session, session.end())
+  /** Takes over a session opened elsewhere when there is room. */
+  adopt(session: Session): void {
+    if (this.#full() || this.#closing !== undefined) this.#departures.add(session, session.end())
     else this.#opened(session)
   }
 
+  /** Who tells of our connections to one server. */
+  backendsOf(url: string): Backends {
+    return this.#connector.backendsOf(url)
+  }
+
   drained(signal?: AbortSignal): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const leave = (): void => {
-        this.#whenFree = this.#whenFree.filter((each) => each !== look)
-        signal?.removeEventListener('abort', onAbort)
-      }
-      const onAbort = (): void => {
-        leave()
-        reject(signal?.reason)
-      }
-      const look = (): void => {
-        if (this.stats().inUse > 0 || this.#waiters.size > 0) return
-        leave()
-        resolve()
-      }
-      if (signal?.aborted) return reject(signal.reason)
-      this.#whenFree.push(look)
-      signal?.addEventListener('abort', onAbort, { once: true })
-      look()
-    })
+    return this.#quiet.wait(signal)
   }
 
   /** A later, shorter call shortens the time. */
@@ -231,50 +228,33 @@ export class ConnectionPool {
     // Let `closed` be true before anything below is seen.
     await Promise.resolve()
     this.#waiters.rejectAll(closedError)
-    clearInterval(this.#timer)
-    clearTimeout(this.#patience)
+    clearInterval(this.#upkeepTimer)
+    this.#demand.stop()
     const opened = this.#opening.close(closedError())
     for (const session of this.#idle.splice(0)) this.#discard(session)
-    const drained = new AbortController()
-    const done = this.drained(drained.signal).then(
-      () => true,
-      () => false,
-    )
-    if (!(await Promise.race([done, this.#hurry.promise.then(() => false)]))) {
+    if (!(await this.#quiet.before(this.#hurry.promise))) {
       this.logger.warn(this.stats(), 'connections still in use at the end of the time to close: cut')
     }
-    drained.abort()
     await opened
     // What is left: those in use, and those that are just being asked whether they live.
     for (const session of this.#sessions) {
       this.#sessions.delete(session)
       session.cancelAll(closedError(), 500)
-      this.#track(
-        session,
-        session.settle(500).then(() => session.kill(closedError())),
-      )
+      const killed = session.settle(500).then(() => session.kill(closedError()))
+      this.#departures.add(session, killed)
     }
     // Goodbyes take their time where nobody answers.
-    await settlesWithin(this.#gone(), farewellMs)
+    await settlesWithin(this.#departures.allGone(), farewellMs)
   }
 
-  async #gone(): Promise<void> {
-    while (this.#ending.size > 0) await Promise.all(this.#ending)
-  }
-
-  /** The place of a connection is taken until its socket is closed, and when it was cut at work, until its server process has ended. */
-  #track(session: Session, closed: Promise<void>): void {
-    const ended =
-      session.cutAtWork && this.options.pooler === 'none' ? Promise.all([closed, this.backends.end(session)]).then(() => {}) : closed
-    this.#ending.add(ended)
-    void ended.then(() => {
-      this.#ending.delete(ended)
-      this.#pump()
-    })
+  /** What was cut at work may go on beside its successor until its process has ended. */
+  #processEnds(session: Session): Promise<void> | undefined {
+    const asked = session.cutAtWork && this.options.pooler === 'none' && !this.#connector.hosts.isFormer(session.url)
+    return asked ? this.backendsOf(session.url).end(session) : undefined
   }
 
   #full(): boolean {
-    return this.#sessions.size + this.#opening.size + this.#ending.size >= this.options.maxSize
+    return this.#sessions.size + this.#opening.size + this.#departures.size >= this.options.maxSize
   }
 
   /** Connections on their way to the queue. */
@@ -299,11 +279,6 @@ export class ConnectionPool {
     if (wanted <= 0) return
     const toOpen = this.#demand.toOpen(wanted, this.stats().inUse, this.#waiters.oldestMs)
     for (let opened = 0; opened < toOpen && !this.#full() && this.#opening.mayOpen; opened++) this.#opening.open()
-    if (toOpen >= wanted || this.#patience !== undefined) return
-    this.#patience = setTimeout(() => {
-      this.#patience = undefined
-      this.#pump()
-    }, this.#demand.patienceMs)
   }
 
   #give(session: Session): void {
@@ -327,11 +302,7 @@ export class ConnectionPool {
     }
     if (this.#closing !== undefined || session.epoch < this.epoch || session.expiresAt <= now) return this.#discard(session)
     this.#give(session)
-    this.#freed()
-  }
-
-  #freed(): void {
-    if (this.#whenFree.length > 0) for (const look of this.#whenFree.slice()) look()
+    this.#quiet.look()
   }
 
   async #check(session: Session): Promise<void> {
@@ -348,70 +319,66 @@ export class ConnectionPool {
     } else {
       // One that died in silence: the others that were silent as long are no better.
       this.destroy(session, true)
-      this.startEpoch()
+      this.#startAnew()
     }
     this.#pump()
   }
 
-  async #connectSession(signal: AbortSignal): Promise<Session> {
-    const { epoch } = this
+  async #connect(signal: AbortSignal): Promise<Session> {
     const since = performance.now()
-    const session = await connectClient(this.options, this.credential, signal, (client) => this.#newSession(client, epoch))
-    await this.#acquaintance.make(session)
-    await this.#prepared(session)
+    const session = await this.#connector.session(this.epoch, signal)
     this.#demand.connected(performance.now() - since)
     this.instruments.createTime(performance.now() - since)
     return session
   }
 
-  async #prepared(session: Session): Promise<Session> {
-    try {
-      await prepare(session, this.options)
-      return session
-    } catch (error) {
-      await session.kill(new DbPoolError('ERR_DB_POOL_RELEASED', 'the connection could not be prepared', { cause: error }))
-      throw error
-    }
-  }
-
   #opened(session: Session): void {
-    this.#refusal = undefined
     this.#sessions.add(session)
-    this.#timer ??= backgroundInterval(() => this.#lookAfter(), this.#upkeep.intervalMs)
+    this.#upkeepTimer ??= backgroundInterval(() => this.#lookAfter(), this.#upkeep.intervalMs)
     if (session.failure !== undefined) this.destroy(session)
     else this.#handOver(session)
     this.#pump()
   }
 
-  #openFailed(error: unknown, refusal: DbPoolError | undefined): void {
-    this.logger.warn({ err: error, sqlState: sqlState(error) }, 'could not connect to the database')
-    this.#refusal = refusal
-    this.#refuse()
-  }
-
   /** Callers that a live connection can serve wait for it; without one there is nothing to wait for. */
   #refuse(): void {
-    const refusal = this.#refusal
+    const { refusal } = this.#opening
     if (refusal === undefined || this.#sessions.size > 0 || this.#opening.size > 0 || this.#waiters.size === 0) return
-    this.#refusal = undefined
+    this.#opening.refusal = undefined
     this.#waiters.rejectAll(() => new DbPoolError(refusal.code, refusal.message, { cause: refusal.cause }))
-  }
-
-  #newSession(client: pg.Client, epoch: number): Session {
-    const openedAt = performance.now()
-    const lifetimeMs = this.options.maxLifetimeMs * (0.8 + Math.random() * 0.4)
-    return new Session(
-      client,
-      { epoch, openedAt, expiresAt: openedAt + lifetimeMs, preparedStatements: this.options.preparedStatements },
-      (session, error) => this.#lost(session, error),
-    )
   }
 
   /** The server or the network ended a connection that we wanted to keep. */
   #lost(session: Session, error: Error): void {
     if (this.#closing === undefined) this.logger.warn({ err: error, sqlState: sqlState(error) }, 'a connection was lost')
     if (session.place.in === 'idle') this.destroy(session)
-    if (endsAllConnections(error) && session.epoch === this.epoch) this.startEpoch()
+    if (endsAllConnections(error) && session.epoch === this.epoch) this.#startAnew()
+  }
+
+  /** After a loss that others share: the writer may be another server by now. */
+  #startAnew(): void {
+    this.#connector.hosts.lookAgain()
+    this.startEpoch()
+  }
+
+  /** A server that refused a write turned out to be a standby. */
+  #lookForWriter(session: Session): void {
+    const now = performance.now()
+    if (now - this.#lookedAgainAt < lookAgainMs) return this.#handOver(session)
+    this.#lookedAgainAt = now
+    this.logger.warn({}, 'the server is a standby: looking for the writer')
+    this.destroy(session)
+    this.#startAnew()
+  }
+
+  /** What runs elsewhere, on a server that is silent or was demoted, is given up. */
+  #onWriter(url: string): void {
+    const reason = new DbPoolError('ERR_DB_POOL_CONNECTION_LOST', 'another server is the writer now: the connection is given up')
+    for (const session of this.#sessions) {
+      if (session.url === url) continue
+      void session.kill(reason)
+      if (session.place.in === 'idle') this.destroy(session)
+    }
   }
 
   #lookAfter(): void {
@@ -419,23 +386,8 @@ export class ConnectionPool {
     for (const session of this.#idle.filter((each) => this.#upkeep.isStale(each))) this.destroy(session)
     while (!this.#full() && this.#opening.mayOpen && this.#idle.length + this.#opening.size < this.options.minIdle) this.#opening.open()
     if (this.#sessions.size > 0 || this.options.minIdle > 0) return
-    clearInterval(this.#timer)
-    this.#timer = undefined
-  }
-
-  #tellLeftover(session: Session): void {
-    const leftover = leftoverOf(session)
-    if (leftover === undefined) return
-    this.instruments.leftover(leftover)
-    this.#upkeep.tellLeftover(session, leftover)
-  }
-
-  #timedOut(waiter: Waiter): void {
-    this.instruments.timeout()
-    const { acquireTimeoutMs, maxSize } = this.options
-    const waitedMs = performance.now() - waiter.since
-    const { lastError: connectError } = this.#opening
-    waiter.reject(acquireTimeout({ waitedMs, acquireTimeoutMs, maxSize, stats: this.stats(), sessions: this.#sessions, connectError }))
+    clearInterval(this.#upkeepTimer)
+    this.#upkeepTimer = undefined
   }
 }
 

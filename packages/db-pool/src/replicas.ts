@@ -1,8 +1,10 @@
 import { backgroundTimeout } from '@platform/kernel'
+import { hasSeen, type Position, writerPosition } from './causality.ts'
 import type { Queryable, QueryOptions, QueryResult } from './connection.ts'
 import { DbPoolError, sqlState } from './errors.ts'
 import { runAndRelease, runOnSession } from './held-query.ts'
 import type { ConnectionPool } from './pool.ts'
+import type { Session } from './session.ts'
 import { runTransaction } from './transaction.ts'
 
 /** A replica that failed is left alone for so long, then tried in the background: no caller waits for it again. */
@@ -29,12 +31,14 @@ export class ReplicaSet implements Queryable {
     options?: QueryOptions,
   ): Promise<QueryResult<R>> {
     const signal = options?.signal
+    const position = await this.#writer.causality.scope?.position(() => writerPosition(this.#writer, signal))
     const first = this.#turn++
     for (let tried = 0; tried < this.pools.length; tried++) {
       const pool = this.pools[(first + tried) % this.pools.length] as ConnectionPool
       if (this.#resting.has(pool)) continue
       try {
-        return await queryOn<R>(pool, text, values, signal)
+        const result = await queryOn<R>(pool, text, values, signal, position)
+        if (result !== 'behind') return result
       } catch (error) {
         const fault = replicaFault(error, pool.options.maxSize)
         if (signal?.aborted || fault === 'none') throw error
@@ -57,7 +61,7 @@ export class ReplicaSet implements Queryable {
   }
 
   async #tryAgain(pool: ConnectionPool): Promise<void> {
-    const back = await queryOn(pool, 'select 1', undefined, undefined).then(
+    const back = await queryOn(pool, 'select 1', undefined, undefined, undefined).then(
       () => true,
       () => false,
     )
@@ -84,17 +88,31 @@ function replicaFault(error: unknown, maxSize: number): 'none' | 'statement' | '
     : 'none'
 }
 
+/** `behind`: the server has not come as far as `position` yet. */
 async function queryOn<R extends object>(
   pool: ConnectionPool,
   text: string,
   values: readonly unknown[] | undefined,
   signal: AbortSignal | undefined,
-): Promise<QueryResult<R>> {
+  position: Position | undefined,
+): Promise<QueryResult<R> | 'behind'> {
   const session = await pool.acquire(signal)
+  if (position !== undefined && !(await hasCaughtUp(pool, session, position, signal))) return 'behind'
   if (signal === undefined) return runAndRelease<R>(pool, session, text, values)
   try {
     return await runOnSession<R>(pool, session, text, values, signal)
   } finally {
     pool.release(session)
+  }
+}
+
+/** The session is given back unless it has. */
+async function hasCaughtUp(pool: ConnectionPool, session: Session, position: Position, signal: AbortSignal | undefined): Promise<boolean> {
+  let seen = false
+  try {
+    seen = await hasSeen(session, position, signal)
+    return seen
+  } finally {
+    if (!seen) void pool.restore(session, { expected: true })
   }
 }

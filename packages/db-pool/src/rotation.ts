@@ -8,16 +8,16 @@ import type { ConnectionPool } from './pool.ts'
  */
 export async function rotateCredential(pool: ConnectionPool, replicas: readonly ConnectionPool[], credential: Credential): Promise<void> {
   checkCredential('credential', credential)
-  const client = await pool.connect(credential).catch((cause: unknown) => {
+  const session = await pool.tryCredential(credential).catch((cause: unknown) => {
     throw new DbPoolError('ERR_DB_POOL_ROTATE_REJECTED', 'the new credential did not pass its probe: the old one stays', { cause })
   })
   if (pool.closed) {
-    await client.end()
+    await session.end()
     throw new DbPoolError('ERR_DB_POOL_CLOSED', 'the pool is closed')
   }
   // A replica that has not yet heard of the new password cannot be reached until it has; its reads go elsewhere.
   for (const each of [pool, ...replicas]) {
     each.useCredential(credential)
   }
-  pool.adopt(client)
+  pool.adopt(session)
 }

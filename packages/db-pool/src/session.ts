@@ -1,9 +1,11 @@
-import pg from 'pg'
+import type pg from 'pg'
 import { settlesWithin } from '@platform/kernel'
-import { sendCancelRequest } from './cancel-request.ts'
+import { Cancellation } from './cancellation.ts'
 import { CommitHooks } from './commit-hooks.ts'
 import type { QueryResult } from './connection.ts'
-import { DbPoolError, endsConnection } from './errors.ts'
+import { DbPoolError, endsConnection, refusesWrites } from './errors.ts'
+import { type Ahead, sendInOnePacket, type SubmitQuery } from './one-packet.ts'
+import type { Place } from './place.ts'
 import { PreparedStatements } from './prepared.ts'
 import { type Residue, type Statement, statementOf } from './sql/statement.ts'
 
@@ -16,8 +18,7 @@ interface Job {
   readonly config: QueryConfig
   readonly values: readonly unknown[] | undefined
   readonly done: Done
-  /** A text whose answer comes first, sent in the same packet. */
-  readonly ahead?: { readonly text: string; readonly done: Done } | undefined
+  readonly ahead?: Ahead | undefined
   /** Sent once more, after its named statement had gone stale. */
   readonly again?: true
 }
@@ -40,26 +41,15 @@ type State = { readonly is: 'ready' } | Running | { readonly is: 'cancelling' } 
 const ready: State = { is: 'ready' }
 const cancelling: State = { is: 'cancelling' }
 
-/** Where a connection was borrowed. */
-export interface Trace {
-  readonly stack?: string
+interface SessionFacts {
+  /** Of the server it is connected to. */
+  readonly url: string
+  readonly epoch: number
+  readonly openedAt: number
+  readonly expiresAt: number
+  readonly preparedStatements: number
 }
 
-/** The place that called `entry`, which is one of ours. */
-export function traceBefore(entry: (...facts: never[]) => unknown): Trace {
-  const trace: Trace = {}
-  Error.captureStackTrace(trace, entry)
-  return trace
-}
-
-/** Where the pool has the connection. */
-export type Place =
-  | { readonly in: 'idle'; readonly since: number }
-  | { readonly in: 'check' }
-  | { readonly in: 'use'; readonly since: number; readonly trace: Trace | undefined; told?: true }
-  | { readonly in: 'gone' }
-
-type SubmitQuery = (config: unknown, values?: unknown, done?: (error: Error | null, result: QueryResult) => void) => unknown
 const residues: readonly Residue[] = ['none', 'possible', 'certain', 'lasting']
 
 /**
@@ -68,6 +58,7 @@ const residues: readonly Residue[] = ['none', 'possible', 'certain', 'lasting']
  */
 export class Session {
   readonly client: pg.Client
+  readonly url: string
   readonly epoch: number
   readonly openedAt: number
   readonly expiresAt: number
@@ -77,7 +68,11 @@ export class Session {
   /** See commit-outcome.ts; undefined where the server does not say. */
   serverLife: string | undefined
   operation = ''
+  /** How far the server behind it had come when it was asked; see causality.ts. */
+  seen: bigint | undefined
   residue: Residue = 'none'
+  /** The server took no write: when it is reset it is asked for its role. */
+  writeRefused = false
 
   readonly #onLoss: (session: Session, error: Error) => void
   readonly #prepared: PreparedStatements
@@ -85,18 +80,15 @@ export class Session {
   readonly #whenQuiet: (() => void)[] = []
   readonly #ended: Promise<void>
   #state: State = ready
-  #cancel: Promise<void> | undefined
-  #onStatementEnd: (() => void) | undefined
+  readonly #cancellation: Cancellation
   #hooks: CommitHooks | undefined
   #cutAtWork = false
   #committing = false
 
-  constructor(
-    client: pg.Client,
-    facts: { epoch: number; openedAt: number; expiresAt: number; preparedStatements: number },
-    onLoss: (session: Session, error: Error) => void,
-  ) {
+  constructor(client: pg.Client, facts: SessionFacts, onLoss: (session: Session, error: Error) => void) {
     this.client = client
+    this.url = facts.url
+    this.#cancellation = new Cancellation(client, () => this.#state.is === 'running')
     this.#prepared = new PreparedStatements(client, facts.preparedStatements)
     this.pid = (client as unknown as { processID: number | null }).processID ?? 0
     this.epoch = facts.epoch
@@ -161,7 +153,7 @@ export class Session {
   }
 
   /** `done` is called once, when the server is ready for the next statement or the connection is lost. */
-  run(config: QueryConfig, values: readonly unknown[] | undefined, done: Done, ahead?: Job['ahead']): void {
+  run(config: QueryConfig, values: readonly unknown[] | undefined, done: Done, ahead?: Ahead): void {
     const job: Job = { config, values, done, ahead }
     if (this.#state.is === 'ready') {
       this.#send(job)
@@ -174,7 +166,7 @@ export class Session {
   }
 
   /** One statement, as a promise, with the pool's errors. */
-  query<R extends object>(text: string, values?: readonly unknown[], ahead?: Job['ahead']): Promise<QueryResult<R>> {
+  query<R extends object>(text: string, values?: readonly unknown[], ahead?: Ahead): Promise<QueryResult<R>> {
     return new Promise((resolve, reject) => {
       this.run(
         text,
@@ -216,9 +208,8 @@ export class Session {
   }
 
   #cancelRunning(timeoutMs: number): void {
-    if (this.#state.is !== 'running' || this.#cancel !== undefined) return
-    this.#cancel = this.#requestCancel(timeoutMs).then((arrived) => {
-      this.#cancel = undefined
+    if (this.#state.is !== 'running' || this.#cancellation.open) return
+    void this.#cancellation.run(timeoutMs, (arrived) => {
       if (!arrived) {
         this.#lose(new DbPoolError('ERR_DB_POOL_CONNECTION_LOST', 'a cancel request may still be on its way: the connection is given up'))
         this.#cut()
@@ -227,23 +218,6 @@ export class Session {
         this.#pump()
       }
     })
-  }
-
-  /**
-   * A CancelRequest may overtake its statement on the way and find nothing to cancel, so it is repeated until the statement has ended.
-   * Meanwhile nothing else is sent that it could hit. False when one was sent and the server did not confirm it.
-   */
-  async #requestCancel(timeoutMs: number): Promise<boolean> {
-    const deadline = performance.now() + timeoutMs
-    for (let pauseMs = 20; this.#state.is === 'running' && performance.now() < deadline; pauseMs = Math.min(pauseMs * 2, 500)) {
-      if (!(await sendCancelRequest(this.client, timeoutMs))) return false
-      if (this.runningSince === undefined) return true
-      const ended = new Promise<void>((resolve) => {
-        this.#onStatementEnd = resolve
-      })
-      await settlesWithin(ended, pauseMs)
-    }
-    return true
   }
 
   /** True when the server is ready for the next statement and no CancelRequest is on its way; false when that took longer than allowed. */
@@ -289,6 +263,10 @@ export class Session {
       if (error) {
         running.error = error
         if (endsConnection(error)) this.suspect('lasting')
+        if (refusesWrites(error)) {
+          this.writeRefused = true
+          this.suspect('possible')
+        }
       } else {
         // `pg` calls back after ReadyForQuery, so the next statement may go out right here. After an error of its own (a value that
         // cannot be sent) it calls a second time, without an error.
@@ -298,7 +276,7 @@ export class Session {
     try {
       if (statement?.sendable === false) throw new DbPoolError('ERR_DB_POOL_OPTION', 'text must not contain NUL', { option: 'text' })
       if (typeof config === 'object' && typeof config?.submit === 'function') query(config)
-      else if (ahead !== undefined && typeof config === 'string') sendBoth(query, ahead, config, answered)
+      else if (ahead !== undefined && typeof config === 'string') sendInOnePacket(query, ahead, config, answered)
       else query(this.#named(config, values), values, answered)
     } catch (error) {
       running.error = error
@@ -308,13 +286,13 @@ export class Session {
 
   /** The server is ready for the next statement. */
   #finish(running: Running, result?: QueryResult | QueryResult[]): void {
-    this.#state = this.#cancel === undefined ? ready : cancelling
+    this.#state = this.#cancellation.open ? cancelling : ready
     const { error, job, statement, interruption } = running
     if (this.#mayRepeat(running)) return this.#repeat(job)
     this.#hooks?.observe(statement?.controls ?? [], error === undefined ? result : undefined, running.statusBefore, this.status)
     if (error === undefined) job.done(undefined, result)
     else job.done(interruption ?? error)
-    this.#onStatementEnd?.()
+    this.#cancellation.statementEnded()
     this.#pump()
   }
 
@@ -367,37 +345,10 @@ export class Session {
     this.#cutAtWork = state.is === 'running' && !('severity' in error)
     this.#committing = state.is === 'running' && state.statement?.controls.at(-1)?.verb === 'commit'
     if (state.is === 'running') state.job.done(state.interruption ?? state.error ?? error)
-    this.#onStatementEnd?.()
+    this.#cancellation.statementEnded()
     for (const job of this.#queue.splice(0)) job.done(error)
     for (const resolve of this.#whenQuiet.splice(0)) resolve()
   }
-}
-
-/** Two texts in one packet, answered one after the other: `pg` is given the second when the first is answered, and finds it sent. */
-function sendBoth(
-  query: SubmitQuery,
-  ahead: NonNullable<Job['ahead']>,
-  text: string,
-  done: (error: Error | null, result: QueryResult) => void,
-): void {
-  const second = Object.assign(new pg.Query(text), { callback: done, submit: () => null })
-  const first = Object.assign(new pg.Query(ahead.text), {
-    callback(error: Error | null, result: QueryResult) {
-      query(second)
-      if (error) ahead.done(error)
-      else ahead.done(undefined, result)
-    },
-    submit(connection: pg.Connection) {
-      const { stream } = connection
-      stream.cork()
-      const { query: send } = connection as unknown as { query(text: string): void }
-      send.call(connection, ahead.text)
-      send.call(connection, text)
-      stream.uncork()
-      return null
-    },
-  })
-  query(first)
 }
 
 export function lastResult<R extends object>(result: QueryResult | QueryResult[] | undefined): QueryResult<R> {

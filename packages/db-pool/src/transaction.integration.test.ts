@@ -253,6 +253,20 @@ describe('a savepoint', () => {
     expect([await stockOf(1), await stockOf(2)]).toEqual([10, 9])
   })
 
+  it('that did not wait for a statement that fails is rolled back, and nothing else is', async () => {
+    await db.transaction(async (tx) => {
+      await take(tx, 1)
+      await expect(
+        tx.transaction(async (savepoint) => {
+          await take(savepoint, 2)
+          savepoint.query('select pg_sleep(0.05), 1 / (random() * 0)::int').catch(() => {})
+        }),
+      ).rejects.toMatchObject({ code: 'ERR_DB_POOL_TX_ABORTED', cause: { code: '22012' } })
+      await take(tx, 1)
+    })
+    expect([await stockOf(1), await stockOf(2)]).toEqual([8, 10])
+  })
+
   it('cannot stand beside another', async () => {
     await db.transaction(async (tx) => {
       const open = tx.transaction((savepoint) => take(savepoint, 1))

@@ -5,8 +5,9 @@ import type { QueryOptions, QueryResult, Transaction, TransactionOptions } from 
 import { DbPoolError, endsConnection, isSerializationFailure } from './errors.ts'
 import { runOnSession } from './held-query.ts'
 import { invalid } from './options.ts'
+import type { Trace } from './place.ts'
 import type { ConnectionPool } from './pool.ts'
-import type { Session, Trace } from './session.ts'
+import type { Session } from './session.ts'
 import { statementOf } from './sql/statement.ts'
 
 const isolations = ['read committed', 'repeatable read', 'serializable'] as const
@@ -60,8 +61,12 @@ async function attemptTransaction<T>(
     throw error
   }
   scope.end()
+  const causality = pool.causality.scope
   // From here on an abort ends the caller's waiting, not the COMMIT: stopping that would leave everyone in doubt.
-  await orAborted(commit(pool, session, scope), signal)
+  await orAborted(
+    commit(pool, session, scope, () => causality?.noteWrite()),
+    signal,
+  )
   return result
 }
 
@@ -85,9 +90,8 @@ async function beginOnLiving(
   }
 }
 
-async function commit(pool: ConnectionPool, session: Session, scope: TransactionScope): Promise<void> {
-  // Statements that the work did not wait for belong to it all the same; the pool sees to it that each ends.
-  while (!session.quiet && session.failure === undefined) await session.settle(60_000)
+async function commit(pool: ConnectionPool, session: Session, scope: TransactionScope, onCommit: () => void): Promise<void> {
+  await untilAnswered(session)
   if (session.failure !== undefined) {
     await pool.restore(session)
     throw new DbPoolError('ERR_DB_POOL_CONNECTION_LOST', 'the connection was lost before COMMIT: nothing was committed', {
@@ -110,13 +114,20 @@ async function commit(pool: ConnectionPool, session: Session, scope: Transaction
     await pool.restore(session, { expected: true })
     if (!lost) throw error
     await resolveLostCommit(pool, session.serverLife, facts, error)
+    onCommit()
     return runAfterCommit(pending, (failure) => pool.logger.error({ err: failure }, 'work after a commit failed'))
   }
   const committed = session.hasHooks ? session.hooks.takeCommitted() : []
   pool.release(session)
   // The server answers COMMIT with ROLLBACK when the transaction had failed.
   if (result.command !== 'COMMIT') throw aborted(scope.firstError)
+  onCommit()
   await runAfterCommit(committed, (error) => pool.logger.error({ err: error }, 'work after a commit failed'))
+}
+
+/** Statements that the work did not wait for belong to it all the same; the pool sees to it that each ends. */
+async function untilAnswered(session: Session): Promise<void> {
+  while (!session.quiet && session.failure === undefined) await session.settle(60_000)
 }
 
 /** The connection died while COMMIT ran. Returns when the server says that it took effect. */
@@ -224,6 +235,7 @@ class TransactionScope implements Transaction {
       throw error
     }
     this.end()
+    await untilAnswered(this.#session)
     this.#parent?.mustBeOpen()
     if (this.#session.status === 'E') {
       await rollback()

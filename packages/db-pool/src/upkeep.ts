@@ -1,6 +1,7 @@
+import type { Verdict } from './backends.ts'
 import { DbPoolError } from './errors.ts'
 import type { ConnectionPool } from './pool.ts'
-import type { Leftover } from './return.ts'
+import { type Leftover, leftoverOf } from './return.ts'
 import type { Session } from './session.ts'
 
 /** A statement without a limit of its own is asked after when it has run for so long. */
@@ -51,8 +52,12 @@ export class Upkeep {
     )
   }
 
-  /** Once for each place where it was borrowed. */
-  tellLeftover({ place, operation }: Session, leftover: Leftover): void {
+  /** What came back with a session is counted, and told once for each place where it was borrowed. */
+  tellLeftover(session: Session): void {
+    const leftover = leftoverOf(session)
+    if (leftover === undefined) return
+    this.#pool.instruments.leftover(leftover)
+    const { place, operation } = session
     const borrowedAt = place.in === 'use' ? place.trace?.stack : undefined
     const fact = `${leftover} ${borrowedAt?.split('\n')[1] ?? operation}`
     if (this.#told.has(fact) || this.#told.size >= toldLimit) return
@@ -76,8 +81,8 @@ export class Upkeep {
     // Behind a pooler the server cannot be asked after a connection, which has been cancelled by then.
     const verdicts =
       this.#pool.options.pooler === 'none'
-        ? await this.#pool.backends.examine(overdue)
-        : new Map(overdue.map((session) => [session, this.#pool.options.statementTimeoutMs > 0 ? 'lost' : 'working'] as const))
+        ? await this.#askServers(overdue)
+        : overdue.map((session) => [session, this.#pool.options.statementTimeoutMs > 0 ? 'lost' : 'working'] as const)
     this.#examining = false
     for (const [session, verdict] of verdicts) {
       if (session.runningSince !== since.get(session)) continue
@@ -89,6 +94,12 @@ export class Upkeep {
         this.#cleared.set(session, performance.now())
       }
     }
+  }
+
+  async #askServers(overdue: readonly Session[]): Promise<readonly (readonly [Session, Verdict])[]> {
+    const urls = [...new Set(overdue.map(({ url }) => url))]
+    const answers = urls.map((url) => this.#pool.backendsOf(url).examine(overdue.filter((session) => session.url === url)))
+    return (await Promise.all(answers)).flatMap((verdicts) => [...verdicts])
   }
 }
 

@@ -1,4 +1,8 @@
-import type { Session, Trace } from './session.ts'
+import type { Trace } from './place.ts'
+import type { Session } from './session.ts'
+
+/** How long before a timeout it is announced, at most half of the time. */
+const noticeMs = 500
 
 /** One caller in the queue. */
 export interface Waiter {
@@ -20,6 +24,8 @@ export interface Waiter {
  */
 export class WaiterQueue {
   readonly #timeoutMs: number
+  readonly #noticeMs: number
+  readonly #onNotice: () => void
   readonly #onTimeout: (waiter: Waiter) => void
   readonly #onLeft: () => void
   #head: Waiter | undefined
@@ -27,8 +33,11 @@ export class WaiterQueue {
   #timer: NodeJS.Timeout | undefined
   size = 0
 
-  constructor(timeoutMs: number, onTimeout: (waiter: Waiter) => void, onLeft: () => void) {
+  /** `onNotice`: somebody will have waited for too long in a moment. */
+  constructor(timeoutMs: number, onNotice: () => void, onTimeout: (waiter: Waiter) => void, onLeft: () => void) {
     this.#timeoutMs = timeoutMs
+    this.#noticeMs = Math.min(noticeMs, timeoutMs / 2)
+    this.#onNotice = onNotice
     this.#onTimeout = onTimeout
     this.#onLeft = onLeft
   }
@@ -97,19 +106,23 @@ export class WaiterQueue {
   /** The timer may fire for a head that has left since: it then just sets itself anew. */
   #arm(): void {
     if (this.#timer !== undefined || this.#head === undefined) return
-    const dueMs = this.#head.since + this.#timeoutMs - performance.now()
-    this.#timer = setTimeout(() => this.#expire(), Math.max(1, Math.ceil(dueMs)))
+    const dueMs = this.#dueMs(this.#head)
+    this.#timer = setTimeout(() => this.#expire(), Math.max(1, Math.ceil(dueMs > this.#noticeMs ? dueMs - this.#noticeMs : dueMs)))
   }
 
   #expire(): void {
     this.#timer = undefined
-    const now = performance.now()
-    while (this.#head !== undefined && this.#head.since + this.#timeoutMs <= now) {
+    while (this.#head !== undefined && this.#dueMs(this.#head) <= 0) {
       const waiter = this.#head
       this.remove(waiter)
       this.#onTimeout(waiter)
       this.#onLeft()
     }
+    if (this.#head !== undefined && this.#dueMs(this.#head) <= this.#noticeMs) this.#onNotice()
     this.#arm()
+  }
+
+  #dueMs(waiter: Waiter): number {
+    return waiter.since + this.#timeoutMs - performance.now()
   }
 }

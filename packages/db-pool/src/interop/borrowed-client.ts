@@ -1,6 +1,7 @@
 import { AsyncResource } from 'node:async_hooks'
 import { EventEmitter } from 'node:events'
 import pg from 'pg'
+import { mayHaveWritten } from '../causality.ts'
 import { runAfterCommit } from '../commit-hooks.ts'
 import { DbPoolError, endsConnection, sqlState } from '../errors.ts'
 import type { ConnectionPool } from '../pool.ts'
@@ -99,11 +100,13 @@ export class BorrowedClient extends EventEmitter {
   async #query(config: QueryConfig, values: readonly unknown[] | undefined): Promise<unknown> {
     this.#mustBeHeld()
     const text = typeof config === 'string' ? config : (config?.text ?? '')
+    const { scope } = this.#pool.causality
     const operation = this.#pool.instruments.operation(statementOf(text).operation)
     try {
       const result = await new Promise<unknown>((resolve, reject) => {
         this.#session.run(config, values, (error, answer) => {
           if (error !== undefined) return reject(error)
+          if (scope !== undefined && mayHaveWritten(text, this.#session)) scope.noteWrite()
           if (this.#session.hasHooks) this.#runCommitted()
           resolve(answer)
         })

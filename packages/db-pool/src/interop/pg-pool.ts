@@ -2,8 +2,9 @@ import { AsyncResource } from 'node:async_hooks'
 import type { EventEmitter } from 'node:events'
 import pg from 'pg'
 import { type DbPool, engineOf } from '../db-pool.ts'
+import { type Trace, traceBefore } from '../place.ts'
 import type { ConnectionPool } from '../pool.ts'
-import { type QueryConfig, type Trace, traceBefore } from '../session.ts'
+import type { QueryConfig } from '../session.ts'
 import { BorrowedClient, type Callback, settle } from './borrowed-client.ts'
 
 type ConnectCallback = (error: unknown, client: BorrowedClient | undefined, done: (error?: unknown) => void) => void

@@ -192,8 +192,15 @@ describe('migrate', () => {
       message: expect.stringContaining('drop index concurrently public.users_mail'),
     })
     expect(await checkMigrations(db, { directory })).toContain('index public.users_mail of users is invalid')
-    await db.query('drop index users_mail')
-    expect((await migrate(db, { directory })).applied).toEqual(['2-unique.sql'])
+    // Nor does a file inside a transaction take it for done.
+    await files({ '2-unique.sql': 'create unique index if not exists users_mail on users (mail)' })
+    await expect(migrate(db, { directory })).rejects.toMatchObject({ code: 'ERR_DB_POOL_MIGRATION_INDEX', file: '2-unique.sql' })
+    // A file may be what mends it.
+    await files({
+      '2-unique.sql': '-- platform: no-transaction\ndrop index concurrently users_mail',
+      '3-unique.sql': '-- platform: no-transaction\ncreate unique index concurrently if not exists users_mail on users (mail)',
+    })
+    expect((await migrate(db, { directory })).applied).toEqual(['2-unique.sql', '3-unique.sql'])
     await expect(db.query("insert into users values ('a')")).rejects.toMatchObject({ code: '23505' })
   })
 

@@ -3,8 +3,9 @@ import type { Connection } from '../connection.ts'
 import { type DbPool, engineOf } from '../db-pool.ts'
 import { DbPoolError, sqlState } from '../errors.ts'
 import { withHeldConnection } from '../held-connection.ts'
-import { type Cancellable, invalid, type LoggerLike } from '../options.ts'
+import { type Cancellable, invalid, type LoggerLike, mustHaveSessions } from '../options.ts'
 import { scan } from '../sql/scanner.ts'
+import { statementOf } from '../sql/statement.ts'
 import { type MigrationFile, readMigrationFiles, readSeedFiles, type SqlFile, unusable } from './files.ts'
 import { contradictions, createSeedTable, createTables, findTables, pending, readApplied, record, type Tables } from './history.ts'
 import { MigrationLock } from './lock.ts'
@@ -141,7 +142,7 @@ function onOneConnection<T>(
   work: (connection: Connection, logger: LoggerLike) => Promise<T>,
 ): Promise<T> {
   const engine = engineOf(db)
-  engine.needsSession('migrations')
+  mustHaveSessions(engine.options, 'migrations')
   return withHeldConnection(engine, (connection) => work(connection, engine.logger), { signal, expected: true })
 }
 
@@ -184,7 +185,8 @@ async function attempt({ connection, logger, maxAttempts, signal }: Run, { file 
   }
 }
 
-async function inTransaction({ connection, lockTimeoutMs }: Run, { file, text }: SqlFile, finish: () => Promise<void>): Promise<void> {
+async function inTransaction({ connection, lockTimeoutMs }: Run, sqlFile: SqlFile, finish: () => Promise<void>): Promise<void> {
+  const { file, text } = sqlFile
   await connection.query(`begin; set local lock_timeout = ${Math.round(lockTimeoutMs)}`)
   const before = await transactionId(connection)
   await connection.query(text)
@@ -193,24 +195,28 @@ async function inTransaction({ connection, lockTimeoutMs }: Run, { file, text }:
   }
   // The record is ours, whoever the file has become.
   await connection.query('set session authorization default; reset role')
+  // `if not exists` takes one of an earlier try for done.
+  await refuseInvalidIndexes(connection, sqlFile)
   await finish()
   await connection.query('commit')
 }
 
 /** Without lock_timeout: CREATE INDEX CONCURRENTLY waits for other transactions by rights, and would leave an invalid index. */
 async function alone({ connection, tables }: Run, file: MigrationFile): Promise<void> {
-  await refuseInvalidIndexes(connection, file)
+  // What drops or rebuilds one is the way to mend it.
+  if (statementOf(file.text).operation === 'CREATE') await refuseInvalidIndexes(connection, file)
   await connection.query(file.text)
   await refuseInvalidIndexes(connection, file)
   await record(connection, tables, file)
 }
 
+/** Those that the file names, or that stand on a table where it builds one concurrently. */
 async function refuseInvalidIndexes(connection: Connection, { file, text }: SqlFile): Promise<void> {
   const indexes = await invalidIndexes(connection)
   if (indexes.length === 0) return
   const names = new Set<string>()
   for (const token of scan(text)) if (token.kind === 'word' || token.kind === 'quoted') names.add(token.text)
-  const left = indexes.find(({ name, table }) => names.has(name) || names.has(table))
+  const left = indexes.find(({ name, table }) => names.has(name) || (names.has('concurrently') && names.has(table)))
   if (left === undefined) return
   throw new DbPoolError(
     'ERR_DB_POOL_MIGRATION_INDEX',
