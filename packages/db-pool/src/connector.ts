@@ -21,12 +21,17 @@ export class Connector {
   readonly #acquaintance: Acquaintance
   readonly #onLoss: (session: Session, error: Error) => void
   readonly #backends = new Map<string, Backends>()
+  /** Bare connections, and where they lead. */
+  readonly #bareClients = new Map<pg.Client, string>()
 
   constructor(options: ResolvedDbPoolOptions, onWriter: (url: string) => void, onLoss: (session: Session, error: Error) => void) {
     this.#options = options
     this.credential = options.password
     this.#onLoss = onLoss
-    this.hosts = new Hosts(options.urls, onWriter)
+    this.hosts = new Hosts(options.urls, (url) => {
+      this.#leaveOthers(url)
+      onWriter(url)
+    })
     this.#acquaintance = new Acquaintance(options, this.hosts)
   }
 
@@ -76,11 +81,18 @@ export class Connector {
     if (!this.hosts.several) return client
     try {
       await orAborted(this.#acquaintance.checkRole(client, url), signal)
+      this.#bareClients.set(client, url)
+      client.once('end', () => this.#bareClients.delete(client))
       return client
     } catch (error) {
       client.connection.stream.destroy()
       throw error
     }
+  }
+
+  /** Whoever listens on a former writer, which may live on, would hear nothing any more. */
+  #leaveOthers(writer: string): void {
+    for (const [client, url] of this.#bareClients) if (url !== writer) client.connection.stream.destroy()
   }
 
   #newSession(client: pg.Client, url: string, epoch: number): Session {

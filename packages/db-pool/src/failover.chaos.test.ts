@@ -13,14 +13,13 @@ async function start(): Promise<void> {
   standby = await startPostgres({ fresh: true, follows: primary, settings: { max_standby_streaming_delay: '50ms' } })
 }
 async function stop(): Promise<void> {
+  primary.thaw()
+  await closePools()
   await Promise.all([primary.stop(), standby.stop()])
 }
-
-afterEach(async () => {
-  standby.thaw()
-  primary.thaw()
+async function closePools(): Promise<void> {
   await Promise.all(pools.splice(0).map((db) => db.close({ timeoutMs: 500 })))
-})
+}
 
 function open(options: Partial<DbPoolOptions> = {}): DbPool {
   const db = createDbPool({ url: both(), maxSize: 5, acquireTimeoutMs: 20_000, connectTimeoutMs: 2_000, ...options })
@@ -111,6 +110,12 @@ describe('a promotion under load', () => {
     // A statement may take a minute; the failover may not.
     const db = open({ statementTimeoutMs: 60_000 })
     await db.query('select 1')
+    const heard: string[] = []
+    await db.listen(
+      'films',
+      (payload) => heard.push(payload),
+      () => heard.push('gap'),
+    )
     const hanging = db.query('select pg_sleep(600)').catch((error: { code: string }) => error.code)
     await vi.waitFor(() => expect(db.stats().inUse).toBe(1))
     primary.freeze()
@@ -118,6 +123,9 @@ describe('a promotion under load', () => {
     const { told, stop } = load(db)
     await through(told, 20)
     expect(await hanging).toBe('ERR_DB_POOL_CONNECTION_LOST')
+    await vi.waitFor(() => expect(heard).toEqual(['gap']), { timeout: 20_000 })
+    await db.query("notify films, 'from the new one'")
+    await vi.waitFor(() => expect(heard).toEqual(['gap', 'from the new one']), { timeout: 20_000 })
     primary.thaw()
     // The former primary would take writes.
     const before = await idsOn(primary)
@@ -137,6 +145,7 @@ describe('a promotion under load', () => {
 describe('while the primary stays', () => {
   beforeAll(start, 120_000)
   afterAll(stop)
+  afterEach(closePools)
 
   it('a writer that turns out to be a standby is looked for anew', async () => {
     // One name, two servers, as an address that moves.

@@ -465,6 +465,34 @@ describe('close', () => {
     }
   })
 
+  it('with everything in flight settles all of it and leaves no server process', async () => {
+    const applicationName = 'everything'
+    const db = open({ maxSize: 3, applicationName, replicas: [database.url], password: decodeURIComponent(new URL(database.url).password) })
+    const signal = new AbortController()
+    const calls: Promise<unknown>[] = [
+      db.listen('everything', () => {}),
+      ...Array.from({ length: 20 }, () => db.query('select pg_sleep(60)', [], { signal: signal.signal })),
+      db.replica.query('select pg_sleep(60)'),
+      db.transaction((tx) => tx.query('select pg_sleep(60)')),
+      db.withConnection((connection) => Promise.all([connection.query('select pg_sleep(60)'), connection.query('select 1')])),
+      db.drain(),
+      db.ready(),
+      db.rotate(decodeURIComponent(new URL(database.url).password)),
+    ]
+    const settled = Promise.allSettled(calls)
+    await until(() => db.stats().inUse === 3)
+    const late = open({ url: database.url, applicationName })
+    const connecting = late.query('select 1').catch(() => {})
+    signal.abort(new Error('gone'))
+    await Promise.all([late.close({ timeoutMs: 0 }), db.close({ timeoutMs: 200 })])
+    await connecting
+    expect(await settled).toHaveLength(calls.length)
+    await until(
+      async () =>
+        (await admin.query('select 1 from pg_stat_activity where application_name like $1', [`${applicationName}%`])).rowCount === 0,
+    )
+  })
+
   it('is shortened by a second call with less time', async () => {
     const db = open()
     const running = db.query('select pg_sleep(60)').catch((error: unknown) => error)

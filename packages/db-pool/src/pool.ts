@@ -243,6 +243,7 @@ export class ConnectionPool {
       const killed = session.settle(500).then(() => session.kill(closedError()))
       this.#departures.add(session, killed)
     }
+    this.#quiet.look()
     // Goodbyes take their time where nobody answers.
     await settlesWithin(this.#departures.allGone(), farewellMs)
   }

@@ -10,6 +10,8 @@ import { statementOf } from '../sql/statement.ts'
 
 export type Callback = (error: unknown, result?: unknown) => void
 
+type Listener = Parameters<EventEmitter['on']>[1]
+
 const forwarded = new Set(['error', 'notice', 'notification', 'end', 'drain'])
 
 /**
@@ -20,7 +22,7 @@ export class BorrowedClient extends EventEmitter {
   readonly #pool: ConnectionPool
   readonly #session: Session
   readonly #onRelease: (client: BorrowedClient, error: unknown) => void
-  #forwards: [string, (...facts: unknown[]) => void][] = []
+  readonly #forwards: [string, (...facts: unknown[]) => void][] = []
   #released = false
 
   readonly escapeIdentifier: typeof pg.escapeIdentifier = pg.escapeIdentifier
@@ -33,7 +35,20 @@ export class BorrowedClient extends EventEmitter {
     this.#pool = pool
     this.#session = session
     this.#onRelease = onRelease
-    this.on('newListener', (event: string) => this.#forward(event))
+  }
+
+  // `once` and `prependOnceListener` come by here too. A listener of 'newListener' would cost each borrowing more than these.
+  override on(event: string, listener: Listener): this {
+    this.#forward(event)
+    return super.on(event, listener)
+  }
+  override addListener(event: string, listener: Listener): this {
+    this.#forward(event)
+    return super.addListener(event, listener)
+  }
+  override prependListener(event: string, listener: Listener): this {
+    this.#forward(event)
+    return super.prependListener(event, listener)
   }
 
   get processID(): number | null {
@@ -133,7 +148,7 @@ export class BorrowedClient extends EventEmitter {
     if (this.#released) throw new DbPoolError('ERR_DB_POOL_RELEASED', 'the client was released twice')
     this.#released = true
     if (this.#session.hasHooks) this.#session.hooks.drop()
-    for (const [event, listener] of this.#forwards.splice(0)) this.#session.client.off(event, listener)
+    for (const [event, listener] of this.#forwards) this.#session.client.off(event, listener)
     // Callers pass the error of a statement here although the connection is well: that is no reason to lose it.
     const wellDespite =
       error === undefined || error === null || error === false || (sqlState(error) !== undefined && !endsConnection(error))

@@ -141,13 +141,19 @@ it('of 10,000 generated texts none is taken for clean that changes the session',
     }
     if (random() < 0.1) await client.query('set standard_conforming_strings = off')
     await client.query(text).catch(() => {})
+    const { residue } = statementOf(text)
+    // Of the others a part is looked at, to see that they do change sessions.
+    if (residue !== 'none' && round % 5 > 0) {
+      await client.query(reset)
+      continue
+    }
     const answers = (await client.query(`rollback; reset standard_conforming_strings; ${facts}`)) as unknown as pg.QueryResult[]
     const left: unknown = answers.at(-1)?.rows[0]
     if (JSON.stringify(left) === JSON.stringify(clean)) continue
     changing++
-    if (statementOf(text).residue === 'none') missed.push(JSON.stringify({ text, left }))
+    if (residue === 'none') missed.push(JSON.stringify({ text, left }))
     await client.query(reset)
   }
   expect(missed).toEqual([])
-  expect(changing).toBeGreaterThan(1_000)
-}, 120_000)
+  expect(changing).toBeGreaterThan(200)
+}, 300_000)
