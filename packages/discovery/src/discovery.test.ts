@@ -280,6 +280,39 @@ describe('snapshot', () => {
   })
 })
 
+it('uses what is usable of a registry that says more, tells of the rest once, and goes on when the logger throws', async () => {
+  const { driver, set } = scriptedRegistry()
+  const events: unknown[] = []
+  const boom = (): never => {
+    throw new Error('a full disk')
+  }
+  const discovery = discoveryOn(driver, {
+    onEvent: (event) => void (event.type === 'entries-unusable' && events.push(event)),
+    logger: { debug: boom, info: boom, warn: boom, error: boom },
+    emptyConfirmMs: 0,
+  })
+  const unusable = [
+    undefined,
+    { id: 'shop-0' },
+    { ...at(2), port: 0 },
+    { ...at(3), port: '3' },
+    { ...at(4), address: 'evil.example/path' },
+    { ...at(5), address: '' },
+    { ...at(6), meta: { scheme: 1 } },
+    { ...at(7), id: undefined },
+  ] as unknown as Instance[]
+  let seen: number[] | undefined
+  discovery.watch('shop', (instances) => {
+    seen = ports(instances)
+    boom()
+  })
+  set(at(1), ...unusable)
+  await vi.waitFor(() => expect(seen).toEqual([1]), POLL)
+  set(at(1), at(9), ...unusable)
+  await vi.waitFor(() => expect(seen).toEqual([1, 9]), POLL)
+  expect(events).toEqual([{ type: 'entries-unusable', service: 'shop', registry: 'scripted', entries: unusable.length }])
+})
+
 describe('register', () => {
   const place = { service: 'shop', address: '127.0.0.1', port: 1, check: { ttlMs: 1000 } }
 
@@ -323,6 +356,10 @@ describe('register', () => {
     fail(undefined)
     await expect(discovery.register({ ...place, port: 0 })).rejects.toMatchObject({ option: 'port' })
     await expect(discovery.register({ ...place, check: { ttlMs: 5 } })).rejects.toMatchObject({ option: 'check.ttlMs' })
+    await expect(discovery.register({ ...place, id: '' })).rejects.toMatchObject({ option: 'id' })
+    for (const address of ['', 'http://10.0.0.7', '10.0.0.7/x', 'a@b', 'no host'])
+      await expect(discovery.register({ ...place, address })).rejects.toMatchObject({ option: 'address' })
+    await expect(discovery.register({ ...place, meta: { version: 2 as never } })).rejects.toMatchObject({ option: 'meta' })
     expect(discovery.stats().registrations).toEqual({})
   })
 

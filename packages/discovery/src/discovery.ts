@@ -2,9 +2,17 @@ import { durationOption, functionOption, integerOption, knownOptions, settlesWit
 import { DiscoveryError, refuseOption as refuse } from './errors.ts'
 import { type DiscoveryEvent, DiscoveryEvents } from './events.ts'
 import { Heartbeat } from './heartbeat.ts'
-import type { LoggerLike } from './logger.ts'
+import { guardedLogger, type LoggerLike } from './logger.ts'
 import { Registrar } from './registrar.ts'
-import type { Check, Instance, RegisteredInstance, RegistryConnection, RegistryDriver } from './registry.ts'
+import {
+  type Check,
+  type Instance,
+  isHost,
+  isMeta,
+  type RegisteredInstance,
+  type RegistryConnection,
+  type RegistryDriver,
+} from './registry.ts'
 import { PooledServiceClient, type ServiceClient, type ServiceClientOptions } from './service-client.ts'
 import { ServiceWatch } from './service-watch.ts'
 import { SnapshotFile } from './snapshot-file.ts'
@@ -83,7 +91,8 @@ class RegistryDiscovery implements Discovery {
   #departures = 0
   #closing: Promise<void> | undefined
 
-  constructor({ registry, snapshotFile, emptyConfirmMs = 5000, stallGraceMs = 30_000, logger, onEvent }: DiscoveryOptions) {
+  constructor({ registry, snapshotFile, emptyConfirmMs = 5000, stallGraceMs = 30_000, onEvent, ...rest }: DiscoveryOptions) {
+    const logger = guardedLogger(rest.logger)
     const drivers = (Array.isArray(registry) ? registry : [registry]) as readonly RegistryDriver[]
     if (drivers.length === 0 || drivers.some((driver) => typeof driver?.open !== 'function'))
       throw refuse('registry', 'must be one or more drivers')
@@ -226,9 +235,11 @@ class RegistryDiscovery implements Discovery {
 function toRegistered(options: RegisterOptions): RegisteredInstance {
   knownOptions(refuse, '', options, ['id', 'service', 'address', 'port', 'weight', 'meta', 'check'])
   const { id, check = { ttlMs: DEFAULT_TTL_MS }, ...place } = options
-  for (const name of ['service', 'address'] as const) {
-    if (typeof place[name] !== 'string' || place[name] === '') throw refuse(name, 'must be a non-empty string')
+  for (const [name, value] of [['service', place.service], ...(id === undefined ? [] : [['id', id]])] as [string, unknown][]) {
+    if (typeof value !== 'string' || value === '') throw refuse(name, 'must be a non-empty string')
   }
+  if (!isHost(place.address)) throw refuse('address', 'must be an IP address or a host name')
+  if (place.meta !== undefined && !isMeta(place.meta)) throw refuse('meta', 'must be an object of strings')
   integerOption(refuse, 'port', place.port, 1, 65_535)
   if (place.weight !== undefined) integerOption(refuse, 'weight', place.weight, 1, 65_535)
   if ('ttlMs' in check) {

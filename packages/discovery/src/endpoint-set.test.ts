@@ -234,6 +234,39 @@ describe('zones', () => {
   })
 })
 
+describe('probes', () => {
+  it('two failed ones leave an instance out until a good one, which also ends an ejection; not when too few are left', () => {
+    const { set, told } = setOf(many(4))
+    const [first, second, third] = set.all as [Endpoint, Endpoint, Endpoint]
+    const asked = () => new Set(Array.from({ length: 200 }, () => set.pick(nobody)!))
+    set.probed(first, 'failed', 5000)
+    set.probed(first, 'busy', 5000)
+    expect(asked().size).toBe(4)
+    for (let probe = 0; probe < 3; probe++) set.probed(first, 'failed', 5000)
+    expect([asked().has(first), set.reasonFor(first), told]).toEqual([false, 'fails its probes', ['out i0']])
+    for (let failure = 0; failure < 5; failure++) set.record(second, 'failed', 1)
+    expect(asked().has(second)).toBe(false)
+    set.probed(second, 'well', 5000)
+    set.probed(first, 'well', 5000)
+    expect(asked().has(first)).toBe(true)
+    expect(set.reasonFor(second), 'its failures cost it requests for some seconds').toBe('failures in a row: 5')
+    expect(told).toEqual(['out i0', 'out i1', 'back i0', 'back i1'])
+    for (const endpoint of [first, second, third]) for (let probe = 0; probe < 2; probe++) set.probed(endpoint, 'failed', 5000)
+    expect([asked().has(first), set.reasonFor(first)]).toEqual([true, 'fails its probes, used because too few are left'])
+  })
+
+  it('heed what an instance says of leaving, as often as it says it', () => {
+    const { set } = setOf(many(2))
+    const [leaving] = set.all as [Endpoint]
+    for (let time = 0; time < 3; time++) {
+      set.probed(leaving, 'leaving', 5000)
+      expect(Array.from({ length: 50 }, () => set.pick(nobody)).includes(leaving)).toBe(false)
+      now += 61_000
+      expect(Array.from({ length: 50 }, () => set.pick(nobody)).includes(leaving)).toBe(true)
+    }
+  })
+})
+
 it('a pick costs the same among 10 and among 10,000', () => {
   const costOf = (count: number): number => {
     const { set } = setOf(many(count))

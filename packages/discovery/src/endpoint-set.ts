@@ -3,6 +3,7 @@ import { AliasTable } from './alias-table.ts'
 import type { Balancer } from './balancer.ts'
 import type { Ejection } from './ejection.ts'
 import { Endpoint } from './endpoint.ts'
+import type { ProbeResult } from './probes.ts'
 import { type Instance, instanceKey } from './registry.ts'
 
 /** Draws for one that may be asked, before a pick looks at all or does without a second. */
@@ -18,6 +19,8 @@ const KNOWN_AFTER = 5
 const REST_MS = 1000
 const LONGEST_REST_MS = 300_000
 const DRAIN_MS = 60_000
+/** Probes in a row that leave an instance out; one good one takes it back. */
+const FAILED_PROBES = 2
 
 interface EndpointSetOptions {
   readonly balancer: Balancer
@@ -108,9 +111,26 @@ export class EndpointSet {
   }
 
   drain(endpoint: Endpoint, drains: boolean): void {
-    if (drains === endpoint.drainsUntil > 0) return
-    endpoint.drainsUntil = drains ? performance.now() + DRAIN_MS : 0
+    const now = performance.now()
+    if (drains === endpoint.drainsUntil > now) return
+    endpoint.drainsUntil = drains ? now + DRAIN_MS : 0
     this.#changed()
+  }
+
+  /** A good answer to a probe ends an ejection; failed ones leave an instance out for `forMs` and until there is a good one. */
+  probed(endpoint: Endpoint, result: ProbeResult, forMs: number): void {
+    if (result === 'busy') return
+    if (result !== 'failed') {
+      const wasOut = failsProbes(endpoint) || endpoint.ejectedUntil > performance.now()
+      endpoint.failedProbes = 0
+      endpoint.ejectedUntil = 0
+      if (wasOut) this.#changed()
+      this.drain(endpoint, result === 'leaving')
+    } else if (++endpoint.failedProbes === FAILED_PROBES) {
+      this.#out.add(endpoint)
+      this.#options.onEjected(endpoint.instance, forMs)
+      this.#changed()
+    }
   }
 
   reasonFor(endpoint: Endpoint): string {
@@ -118,6 +138,7 @@ export class EndpointSet {
     if (now >= this.#countedUntil) this.#count(now)
     if (endpoint.drainsUntil > now) return 'draining'
     if (endpoint.restsUntil > now) return 'resting, as it asked'
+    if (failsProbes(endpoint)) return this.#panic ? 'fails its probes, used because too few are left' : 'fails its probes'
     if (endpoint.ejectedUntil > now) return this.#panic ? 'ejected, used because too few are left' : `ejected after ${endpoint.ejectedFor}`
     if (endpoint.failuresInRow > 0) return `failures in a row: ${endpoint.failuresInRow}`
     return endpoint.warmth(now) < 1 ? 'warming up' : 'in use'
@@ -184,8 +205,8 @@ export class EndpointSet {
     return this.#isIn(endpoint, now) && this.#hasRoom(endpoint) && !tried.has(endpoint)
   }
 
-  #isIn({ restsUntil, drainsUntil, ejectedUntil }: Endpoint, now: number): boolean {
-    return restsUntil <= now && drainsUntil <= now && (ejectedUntil <= now || this.#panic)
+  #isIn(endpoint: Endpoint, now: number): boolean {
+    return endpoint.restsUntil <= now && endpoint.drainsUntil <= now && (this.#panic || !isOut(endpoint, now))
   }
 
   #hasRoom(endpoint: Endpoint): boolean {
@@ -199,13 +220,14 @@ export class EndpointSet {
   #count(now: number): void {
     let out = 0
     let until = Number.POSITIVE_INFINITY
-    for (const { ejectedUntil, restsUntil, drainsUntil } of this.#endpoints) {
-      if (ejectedUntil > now) out++
+    for (const endpoint of this.#endpoints) {
+      const { ejectedUntil, restsUntil, drainsUntil } = endpoint
+      if (isOut(endpoint, now)) out++
       for (const time of [ejectedUntil, restsUntil, drainsUntil]) if (time > now && time < until) until = time
     }
     this.#countedUntil = until
     for (const endpoint of this.#out) {
-      if (endpoint.ejectedUntil > now) continue
+      if (isOut(endpoint, now)) continue
       this.#out.delete(endpoint)
       if (this.#endpoints.includes(endpoint)) this.#options.onBack(endpoint.instance)
     }
@@ -237,6 +259,14 @@ export class EndpointSet {
     this.#alike = weights.every((weight) => weight === weights[0]) ? weights.length : undefined
     this.#table = new AliasTable(weights.length === 0 ? [1] : weights)
   }
+}
+
+function failsProbes({ failedProbes }: Endpoint): boolean {
+  return failedProbes >= FAILED_PROBES
+}
+
+function isOut(endpoint: Endpoint, now: number): boolean {
+  return endpoint.ejectedUntil > now || failsProbes(endpoint)
 }
 
 function zoneOf({ instance }: Endpoint): string | undefined {

@@ -32,6 +32,8 @@ export class Endpoint {
   ejectedUntil = 0
   ejections = 0
   ejectedFor: 'failures in a row' | 'its success rate' = 'failures in a row'
+  /** Probes that failed since the last good one. */
+  failedProbes = 0
   /** It asked to be left alone until then. */
   restsUntil = 0
   /** It said that it is about to stop. */

@@ -13,6 +13,8 @@ export type DiscoveryEvent =
   | { type: 'registry-back'; service: string; registry: string }
   /** Many instances, or all, vanished at once; they are kept until the registry has gone on without them. */
   | { type: 'removal-held'; service: string; registry: string; instances: number }
+  /** So many entries of a registry name no place that could be asked; the others are used. */
+  | { type: 'entries-unusable'; service: string; registry: string; entries: number }
 
 const calm = new Set<DiscoveryEvent['type']>(['instance-appeared', 'instance-left'])
 
@@ -29,10 +31,10 @@ export class DiscoveryEvents {
   emit(event: DiscoveryEvent): void {
     const { type, service } = event
     instruments().events.add(1, { type, service })
-    guarded(() => this.#log(event))
+    this.#log(event)
     guarded(
       () => this.#onEvent?.(event),
-      (err) => guarded(() => this.#logger?.error({ err, service }, 'onEvent threw')),
+      (err) => this.#logger?.error({ err, service }, 'onEvent threw'),
     )
   }
 

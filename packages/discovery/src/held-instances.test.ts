@@ -35,6 +35,18 @@ describe('instances that vanish', () => {
     expect(held.release(5000).size).toBe(2)
   })
 
+  it('are many as well when they vanish in small steps; when they do slowly, they are not', () => {
+    const inSteps = (everyMs: number): number[] => {
+      const held = new HeldInstances(5000)
+      let known: readonly Instance[] = set(1, 2, 3, 4, 5, 6, 7, 8, 9, 10)
+      for (let left = 9; left > 0; left--)
+        known = held.merge(known, set(...Array.from({ length: left }, (_, index) => index + 1)), false, (10 - left) * everyMs).instances
+      return portsOf(known)
+    }
+    expect(inSteps(100)).toEqual([1, 2, 3, 4, 5, 6, 7])
+    expect(inSteps(6000)).toEqual([1])
+  })
+
   it('are believed gone at once when nothing is to be confirmed', () => {
     expect(new HeldInstances(0).merge(set(1, 2), [], false, 0)).toEqual({ instances: [], held: 0 })
   })

@@ -5,12 +5,14 @@ const MANY = 2
 const LARGE_PART = 1 / 3
 
 /**
- * Instances that vanished from a registry many at a time, or all, or while it was not to be had: kept until the registry has gone on without them
+ * Instances that vanished from a registry many within a time, or all, or while it was not to be had: kept until the registry has gone on without them
  * for some time. Their clients find out what is dead as they always do, by asking.
  */
 export class HeldInstances {
   readonly #confirmMs: number
   readonly #held = new Map<string, { instance: Instance; until: number }>()
+  /** The largest set of the last `confirmMs`: agents that lose their data one by one take it down in small steps. */
+  #peak = { size: 0, until: 0 }
 
   constructor(confirmMs: number) {
     this.#confirmMs = confirmMs
@@ -38,7 +40,8 @@ export class HeldInstances {
     for (const key of present) this.#held.delete(key)
     const gone = known.filter((instance) => !present.has(instanceKey(instance)))
     const fresh = gone.filter((instance) => !this.#held.has(instanceKey(instance)))
-    const many = gone.length >= MANY && gone.length > known.length * LARGE_PART
+    if (known.length >= this.#peak.size || now >= this.#peak.until) this.#peak = { size: known.length, until: now + this.#confirmMs }
+    const many = isMany(gone.length, known.length) || isMany(this.#peak.size - next.length, this.#peak.size)
     const hold = this.#confirmMs > 0 && fresh.length > 0 && (next.length === 0 || many || doubtful)
     this.release(now)
     for (const instance of hold ? fresh : []) this.#held.set(instanceKey(instance), { instance, until: now + this.#confirmMs })
@@ -52,4 +55,8 @@ export class HeldInstances {
     for (const key of over) this.#held.delete(key)
     return over
   }
+}
+
+function isMany(gone: number, of: number): boolean {
+  return gone >= MANY && gone > of * LARGE_PART
 }

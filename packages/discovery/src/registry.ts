@@ -1,3 +1,5 @@
+import { isIP } from 'node:net'
+
 /** One place where a service answers. */
 export interface Instance {
   readonly id: string
@@ -68,4 +70,20 @@ export function instanceKey(instance: Instance): string {
 /** What a registry says cannot be checked when it is made: what is no share counts as 1. */
 export function weightOf({ weight = 1 }: Instance): number {
   return weight > 0 && weight < Number.POSITIVE_INFINITY ? weight : 1
+}
+
+export function isHost(address: unknown): address is string {
+  return typeof address === 'string' && (isIP(address) !== 0 || /^[\w.-]{1,253}$/.test(address))
+}
+
+export function isMeta(meta: unknown): meta is Readonly<Record<string, string>> {
+  return typeof meta === 'object' && meta !== null && Object.values(meta).every((value) => typeof value === 'string')
+}
+
+/** Whether what a registry or a file calls an instance can be asked. */
+export function isUsable(value: unknown): value is Instance {
+  const { id, service, address, port, meta } = (value ?? {}) as Partial<Record<keyof Instance, unknown>>
+  if (typeof id !== 'string' || id === '' || typeof service !== 'string' || !isHost(address)) return false
+  if (!Number.isInteger(port) || (port as number) < 1 || (port as number) > 65_535) return false
+  return (meta === undefined || isMeta(meta)) && URL.canParse(baseUrl(value as Instance))
 }

@@ -380,7 +380,7 @@ describe('blame and load', () => {
 
   it('has defaults that our own linter has nothing to say about', async () => {
     const { clientPolicy, defaultPolicy } = await import('./client-policy.ts')
-    expect(lintPolicy(clientPolicy('shop', defaultPolicy, () => true))).toEqual([])
+    expect(lintPolicy(clientPolicy('shop', defaultPolicy, { elsewhere: () => true, isOurFault: () => false }))).toEqual([])
   })
 })
 

@@ -18,7 +18,9 @@ import { EndpointSet } from './endpoint-set.ts'
 import { DiscoveryError, refuseOption } from './errors.ts'
 import type { DiscoveryEvents } from './events.ts'
 import { instruments, RequestTelemetry } from './instrumentation.ts'
+import { type ProbeOptions, Probes, resolveProbe } from './probes.ts'
 import type { Instance } from './registry.ts'
+import { isRefusedRequest, OurFaults } from './our-fault.ts'
 import { isReplayable, toUndiciBody } from './request-body.ts'
 import { askedRestMs, drains, loadOf } from './response-signals.ts'
 import type { ServiceWatch } from './service-watch.ts'
@@ -39,6 +41,8 @@ export interface ServiceClientOptions {
   /** Requests that one instance may have at once, at least 1. Default: any number. */
   maxConcurrentPerInstance?: number | undefined
   ejection?: EjectionOptions | undefined
+  /** Asks instances how they are, beside the requests. Default: it does not. */
+  probe?: ProbeOptions | undefined
 }
 
 export type ServiceRequestInit = RequestInit & {
@@ -79,7 +83,7 @@ interface Request {
   previous: Response | undefined
 }
 
-const known = ['policy', 'balancer', 'outbound', 'zone', 'maxConcurrentPerInstance', 'ejection']
+const known = ['policy', 'balancer', 'outbound', 'zone', 'maxConcurrentPerInstance', 'ejection', 'probe']
 const idempotentMethods = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE', 'TRACE'])
 const CLOSE_MS = 5000
 /** A body up to this size is read to its end to keep the connection; a larger one is cut. */
@@ -91,10 +95,12 @@ export class PooledServiceClient implements ServiceClient {
   readonly #policy: Policy
   readonly #set: EndpointSet
   readonly #outbound: readonly OutboundHook[]
+  readonly #probes: Probes | undefined
   readonly #unsubscribe: () => void
   readonly #onClose: (client: ServiceClient) => void
   /** Who gave an answer or an error, for the question whether there is somebody else. */
   readonly #origins = new WeakMap<object, Endpoint>()
+  readonly #ourFaults = new OurFaults()
   #closing: Promise<void> | undefined
 
   constructor(
@@ -123,9 +129,21 @@ export class PooledServiceClient implements ServiceClient {
       },
       onBack: (instance) => events.emit({ type: 'instance-back', service, instance }),
     })
-    this.#policy = createPolicy(clientPolicy(service, options.policy ?? defaultPolicy, (outcome) => this.#hasOther(outcome)))
+    const knowledge = {
+      elsewhere: (outcome: Outcome) => this.#hasOther(outcome),
+      isOurFault: (error: unknown) => this.#ourFaults.has(error),
+    }
+    this.#policy = createPolicy(clientPolicy(service, options.policy ?? defaultPolicy, knowledge))
     this.#outbound = outbound
     this.#onClose = onClose
+    const probe = options.probe === undefined ? undefined : resolveProbe(options.probe)
+    this.#probes =
+      probe &&
+      new Probes(
+        probe,
+        () => this.#set.all,
+        (endpoint, result) => this.#set.probed(endpoint, result, probe.intervalMs),
+      )
     this.#unsubscribe = watch.subscribe((instances) => this.#set.follow(instances))
   }
 
@@ -174,6 +192,7 @@ export class PooledServiceClient implements ServiceClient {
   close({ timeoutMs = CLOSE_MS }: { timeoutMs?: number | undefined } = {}): Promise<void> {
     this.#closing ??= (async () => {
       this.#unsubscribe()
+      this.#probes?.close()
       await this.#set.close(timeoutMs)
       this.#policy.dispose()
       this.#onClose(this)
@@ -195,14 +214,15 @@ export class PooledServiceClient implements ServiceClient {
     const telemetry = new RequestTelemetry(request.method, url, endpoint.instance, attempt.attempt)
     const startedAt = performance.now()
     let response: Response | undefined
-    let waited = true
+    let [waited, ours] = [true, false]
     attempt.onEnded((verdict, tookMs) => {
       waited = response !== undefined
-      this.#record(endpoint, verdict, tookMs, response)
+      if (!ours) this.#record(endpoint, verdict, tookMs, response)
     })
+    const onOurFault = (): void => void (ours = true)
     const end = endpoint.begin()
     try {
-      response = await this.#send(endpoint, url, request, signal, telemetry, end)
+      response = await this.#send(endpoint, url, request, signal, telemetry, end, onOurFault)
       telemetry.answered(response.status, performance.now() - startedAt)
       this.#origins.set(response, endpoint)
       if (waited) request.unclaimed.add(response)
@@ -212,7 +232,9 @@ export class PooledServiceClient implements ServiceClient {
     } catch (error) {
       end()
       telemetry.failed(error, performance.now() - startedAt)
-      if (typeof error === 'object' && error !== null) this.#origins.set(error, endpoint)
+      ours ||= isRefusedRequest(error)
+      if (ours) this.#ourFaults.add(error)
+      else if (typeof error === 'object' && error !== null) this.#origins.set(error, endpoint)
       throw error
     }
   }
@@ -224,19 +246,25 @@ export class PooledServiceClient implements ServiceClient {
     attemptSignal: AbortSignal,
     telemetry: RequestTelemetry,
     onEnd: () => void,
+    onOurFault: () => void,
   ): Promise<Response> {
     const headers = { ...request.headers }
     deadlineHeaders(headers)
-    context.with(trace.setSpan(context.active(), telemetry.span), () => {
-      for (const hook of this.#outbound) hook(headers)
-    })
+    try {
+      context.with(trace.setSpan(context.active(), telemetry.span), () => {
+        for (const hook of this.#outbound) hook(headers)
+      })
+    } catch (error) {
+      onOurFault()
+      throw error
+    }
     // The attempt's signal ends with the attempt; the caller's also ends the reading of the body.
     const signal = request.signal === undefined ? attemptSignal : AbortSignal.any([attemptSignal, request.signal])
     const response = await undiciFetch(url, {
       ...(request.init as object),
       method: request.method,
       headers,
-      body: toUndiciBody(request.init.body),
+      body: toUndiciBody(request.init.body, onOurFault),
       redirect: request.init.redirect ?? 'manual',
       duplex: 'half',
       signal,

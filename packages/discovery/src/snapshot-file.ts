@@ -1,6 +1,6 @@
 import { readFile, rename, writeFile } from 'node:fs/promises'
 import type { LoggerLike } from './logger.ts'
-import type { Instance } from './registry.ts'
+import { type Instance, isUsable } from './registry.ts'
 
 const FORMAT = 1
 
@@ -49,7 +49,8 @@ export class SnapshotFile {
     try {
       const content = JSON.parse(await readFile(this.#path, 'utf8')) as Content
       if (content.format !== FORMAT) throw new Error(`format ${content.format}, expected ${FORMAT}`)
-      return new Map(Object.entries(content.services).filter(([, instances]) => instances.every(isInstance)))
+      const known = Object.entries(content.services).map(([service, instances]) => [service, instances.filter(isUsable)] as const)
+      return new Map(known.filter(([, instances]) => instances.length > 0))
     } catch (error) {
       if ((error as { code?: string }).code !== 'ENOENT')
         this.#logger?.warn({ err: error, file: this.#path }, 'snapshot of instances ignored')
@@ -68,9 +69,4 @@ export class SnapshotFile {
       this.#logger?.warn({ err: error, file: this.#path }, 'snapshot of instances not written')
     }
   }
-}
-
-function isInstance(value: unknown): value is Instance {
-  const { id, service, address, port } = (value ?? {}) as Partial<Instance>
-  return typeof id === 'string' && typeof service === 'string' && typeof address === 'string' && Number.isInteger(port)
 }

@@ -3,7 +3,7 @@ import type { DiscoveryEvents } from './events.ts'
 import { HeldInstances } from './held-instances.ts'
 import { instruments } from './instrumentation.ts'
 import { jittered } from './jitter.ts'
-import { type Instance, instanceKey, type ReadResult, type RegistryConnection } from './registry.ts'
+import { type Instance, instanceKey, isUsable, type ReadResult, type RegistryConnection } from './registry.ts'
 
 const FIRST_RETRY_MS = 100
 const LAST_RETRY_MS = 10_000
@@ -30,6 +30,7 @@ export class Source {
   readonly #held: HeldInstances
   readonly #closing = new AbortController()
   #release: NodeJS.Timeout | undefined
+  #unusable = 0
   #tokens = BURST
   #pacedAt: number = performance.now()
 
@@ -82,8 +83,12 @@ export class Source {
     return connection.read(service, { cursor, signal })
   }
 
-  #take(next: readonly Instance[], wasLost: boolean): void {
+  #take(entries: readonly Instance[], wasLost: boolean): void {
     const { service, registry, events } = this.#options
+    const next = entries.filter(isUsable)
+    const unusable = entries.length - next.length
+    if (unusable > 0 && unusable !== this.#unusable) events.emit({ type: 'entries-unusable', service, registry, entries: unusable })
+    this.#unusable = unusable
     const { instances, held } = this.#held.merge(this.instances ?? [], next, wasLost, performance.now())
     if (held > 0) events.emit({ type: 'removal-held', service, registry, instances: held })
     this.#publish(instances)

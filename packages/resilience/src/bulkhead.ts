@@ -55,6 +55,13 @@ export class Bulkhead {
     this.#grant()
   }
 
+  /** It is not used any more: whoever waits need not. */
+  open(): void {
+    this.#adaptive = undefined
+    this.settings = { ...this.settings, adaptive: undefined, maxConcurrent: Number.POSITIVE_INFINITY }
+    this.#grant()
+  }
+
   /** The slot, at once or after a wait; throws when neither is to be had. */
   acquire(call: Call): Slot | Promise<Slot> {
     if (this.#active < this.#limit) return this.#take()

@@ -184,6 +184,7 @@ export class ChainPolicy implements Policy, Observed {
     const { attemptTimeoutMs, bulkhead, retry, hedge, rateLimit, hooks } = this.#settings
     let next = attemptLayer(this.#counter, attemptTimeoutMs)
     if (bulkhead === undefined) {
+      this.#bulkhead?.open()
       this.#bulkhead = undefined
     } else {
       if (this.#bulkhead === undefined) this.#bulkhead = new Bulkhead(this.name, bulkhead)

@@ -53,7 +53,12 @@ export class ResilienceError extends Error {
 
   /** True for errors of every installed copy of this package. */
   static isInstance(error: unknown): error is ResilienceError {
-    return typeof error === 'object' && error !== null && (error as Record<symbol, unknown>)[brand] === true
+    try {
+      return typeof error === 'object' && error !== null && (error as Record<symbol, unknown>)[brand] === true
+    } catch {
+      // A proxy of somebody else's.
+      return false
+    }
   }
 }
 

@@ -54,3 +54,16 @@ it('keeps count of everything while options change under calls that succeed, fai
   policy.update({})
   expect(vi.getTimerCount()).toBe(0)
 })
+
+it('whoever waits in the queue of a bulkhead that is taken away need not wait', async () => {
+  const policy = createPolicy({ bulkhead: { maxConcurrent: 1, maxQueued: 2 } })
+  const running = Promise.withResolvers<void>()
+  const first = policy.execute(() => running.promise)
+  const waiting = [policy.execute(() => 1), policy.execute(() => 2)]
+  expect(policy.stats().queued).toBe(2)
+  policy.update({})
+  expect(await Promise.all(waiting)).toEqual([1, 2])
+  running.resolve()
+  await first
+  expect(policy.stats()).toMatchObject({ inFlight: 0, queued: 0 })
+})

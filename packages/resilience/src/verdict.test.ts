@@ -1,7 +1,16 @@
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
-import { type Attempt, createPolicy, noopPolicy, type Policy, provesNotSent, type Verdict, withDeadline } from './index.ts'
+import {
+  type Attempt,
+  createPolicy,
+  noopPolicy,
+  type Policy,
+  type PolicyOptions,
+  provesNotSent,
+  type Verdict,
+  withDeadline,
+} from './index.ts'
 
 const settled = async (promise: Promise<unknown>): Promise<unknown> => promise.catch((error: unknown) => error)
 const after = (ms: number, value: unknown = ms) => new Promise((resolve) => setTimeout(resolve, ms, value))
@@ -154,6 +163,28 @@ describe('provesNotSent', () => {
   ])('%o: %s', (error, expected) => {
     expect(provesNotSent(error)).toBe(expected)
   })
+})
+
+it.each<[string, PolicyOptions]>([
+  ['nothing', {}],
+  ['a timeout', { timeoutMs: 5000 }],
+  ['retries', { timeoutMs: 5000, retry: { maxAttempts: 2, initialDelayMs: 1 } }],
+  ['a hedge', { timeoutMs: 5000, hedge: { maxHedges: 1, delayMs: 1 } }],
+  ['a breaker and a bulkhead', { timeoutMs: 5000, breaker: {}, bulkhead: { maxConcurrent: 1, adaptive: {} } }],
+])('an error whose every property throws arrives unchanged through %s, and frees what it held', async (_, options) => {
+  const hostile: Error = new Proxy(new Error('x'), { get: assertNever, has: assertNever, getPrototypeOf: assertNever })
+  const policy = createPolicy(options)
+  for (let i = 0; i < 3; i++) {
+    let caught: unknown
+    await policy
+      .execute(() => Promise.reject(hostile))
+      .then(
+        () => {},
+        (error: unknown) => void (caught = error),
+      )
+    expect(caught === hostile).toBe(true)
+  }
+  expect(policy.stats()).toMatchObject({ inFlight: 0, queued: 0 })
 })
 
 function assertNever(): never {

@@ -31,6 +31,15 @@ export function verdictOfValue(value: unknown): 'answered' | 'refused' {
 
 /** `stalledMs` is what this process lost of the attempt's time. */
 export function verdictOfError(error: unknown, stalledMs: number): Verdict {
+  try {
+    return verdictOf(error, stalledMs)
+  } catch {
+    // A getter of somebody else's error.
+    return 'failed'
+  }
+}
+
+function verdictOf(error: unknown, stalledMs: number): Verdict {
   if (ResilienceError.isInstance(error)) {
     if (error.code !== 'ERR_RESILIENCE_TIMEOUT') return 'not-wanted'
     return error.which === 'deadline' ? 'too-slow' : 'timed-out'

@@ -96,7 +96,7 @@ it('fails while nothing is known, and never says that a configured service does 
   await known([])
   expect(await code(srv())).toBe('ENODATA')
   expect(await code(resolver.resolve4('shop.test.internal'))).toBe('ENODATA')
-  await known([{ address: 'no host name', port: 3000 }])
+  await known([{ address: Array(4).fill('a'.repeat(60)).join('.'), port: 3000 }])
   expect(await code(srv()), 'there is one, and it cannot be told').toBe('ESERVFAIL')
   expect(await code(srv('_http._tcp.other.test.internal'))).toBe('ENOTFOUND')
   expect(await code(resolver.resolve4('example.com'))).toBe('EREFUSED')

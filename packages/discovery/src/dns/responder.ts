@@ -4,7 +4,7 @@ import { backgroundTimeout, durationOption, guarded, integerOption, knownOptions
 import type { Discovery } from '../discovery.ts'
 import { DiscoveryError, refuseOption as refuse } from '../errors.ts'
 import { instruments } from '../instrumentation.ts'
-import type { LoggerLike } from '../logger.ts'
+import { guardedLogger, type LoggerLike } from '../logger.ts'
 import { decodeQuery, encodeReply, LARGEST_TCP, type Query, type Reply, reply } from './message.ts'
 import { isDomainName } from './name.ts'
 import { ServiceZone } from './service-zone.ts'
@@ -65,7 +65,7 @@ class WatchedResponder implements DnsResponder {
   #closing: Promise<void> | undefined
 
   constructor(options: DnsResponderOptions) {
-    const { discovery, services, domain = 'platform.internal', host = '127.0.0.1', port = 0, ttlMs = 0, sentinel, logger } = options
+    const { discovery, services, domain = 'platform.internal', host = '127.0.0.1', port = 0, ttlMs = 0, sentinel } = options
     if (typeof discovery?.watch !== 'function') throw refuse('discovery', 'must be what createDiscovery gives')
     if (typeof domain !== 'string' || !isDomainName(domain)) throw refuse('domain', 'must be a domain name without a dot at its end')
     if (isIP(host) === 0) throw refuse('host', 'must be an IP address')
@@ -75,7 +75,7 @@ class WatchedResponder implements DnsResponder {
       integerOption(refuse, 'sentinel.port', sentinel.port, 1, 65_535)
     }
     this.#discovery = discovery
-    this.#logger = logger
+    this.#logger = guardedLogger(options.logger)
     this.#domain = domain.toLowerCase()
     this.#host = host
     this.#port = integerOption(refuse, 'port', port, 0, 65_535)
@@ -84,7 +84,7 @@ class WatchedResponder implements DnsResponder {
       domain: this.#domain,
       ttlSeconds: Math.floor(durationOption(refuse, 'ttlMs', ttlMs, 0) / 1000),
       sentinel,
-      onLeftOut: (service, instances) => guarded(() => logger?.warn({ service, instances }, 'instances left out of the DNS answer')),
+      onLeftOut: (service, instances) => this.#logger?.warn({ service, instances }, 'instances left out of the DNS answer'),
     })
   }
 
@@ -152,7 +152,7 @@ class WatchedResponder implements DnsResponder {
       const { udp, tcp, port } = sockets
       udp.on('message', (message, from) => void this.#overUdp(udp, message, from))
       tcp.on('connection', (socket) => void this.#overTcp(socket))
-      const failed = (err: unknown): void => guarded(() => this.#logger?.error({ err }, 'a socket of the DNS responder failed'))
+      const failed = (err: unknown): void => this.#logger?.error({ err }, 'a socket of the DNS responder failed')
       udp.on('error', failed)
       tcp.on('error', failed)
       this.#address = `${isIPv6(this.#host) ? `[${this.#host}]` : this.#host}:${port}`

@@ -69,7 +69,7 @@ describe('a real agent', () => {
     )
     const server = discoveryOn()
     for (const { port } of [good, other])
-      await server.register({ service, address: '127.0.0.1', port, check: { http: '/health', intervalMs: 200 } })
+      await server.register({ service, address: '127.0.0.1', port, check: { http: '/health', intervalMs: 1000 } })
     const discovery = discoveryOn()
     const client = discovery.client(service)
     await vi.waitFor(async () => expect(await discovery.resolve(service)).toHaveLength(2), POLL)

@@ -64,15 +64,16 @@ interface Settings {
   readonly query: Readonly<Record<string, string>>
 }
 
+/** As the agent says it; the core checks what comes out of it. */
 interface HealthEntry {
-  Node: { Address: string }
-  Service: {
-    ID: string
-    Service: string
-    Address: string
-    Port: number
-    Meta?: Record<string, string> | null
-    Weights?: { Passing: number }
+  readonly Node?: { readonly Address: string }
+  readonly Service?: {
+    readonly ID: string
+    readonly Service: string
+    readonly Address: string
+    readonly Port: number
+    readonly Meta?: Readonly<Record<string, string>> | null
+    readonly Weights?: { readonly Passing: number } | null
   }
 }
 
@@ -128,7 +129,7 @@ class ConsulConnection implements RegistryConnection {
     const index = typeof said === 'string' && /^\d{1,20}$/.test(said) ? BigInt(said) : 0n
     const backwards = cursor !== undefined && index < BigInt(cursor)
     const next = index >= 1n && !backwards ? String(index) : '1'
-    return { instances: (JSON.parse(body) as HealthEntry[]).map(toInstance), cursor: next }
+    return { instances: (JSON.parse(body) as (HealthEntry | null)[]).map(toInstance), cursor: next }
   }
 
   async close(): Promise<void> {
@@ -194,14 +195,14 @@ function passPath(id: string): string {
   return `/v1/agent/check/pass/service:${encodeURIComponent(id)}`
 }
 
-function toInstance({ Node, Service }: HealthEntry): Instance {
-  const { Meta, Weights } = Service
+function toInstance(entry: HealthEntry | null): Instance {
+  const { ID, Service, Address, Port, Meta, Weights } = entry?.Service ?? ({} as Partial<NonNullable<HealthEntry['Service']>>)
   return {
-    id: Service.ID,
-    service: Service.Service,
-    address: Service.Address || Node.Address,
-    port: Service.Port,
-    ...(Weights !== undefined && Weights.Passing > 1 ? { weight: Weights.Passing } : {}),
+    id: ID!,
+    service: Service!,
+    address: (Address || entry?.Node?.Address)!,
+    port: Port!,
+    ...(Weights && Weights.Passing > 1 ? { weight: Weights.Passing } : {}),
     ...(Meta && Object.keys(Meta).length > 0 ? { meta: Meta } : {}),
   }
 }

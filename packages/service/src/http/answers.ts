@@ -7,7 +7,13 @@ export class Answers {
   readonly #latest = new WeakMap<Socket, ServerResponse>()
   /** Those that were given `Connection: close` here. */
   readonly #last = new WeakSet<ServerResponse>()
+  readonly #loadText: () => string | undefined
   #leaving = false
+
+  /** `loadText` is what every answer says of this process's load; undefined: nothing. */
+  constructor(loadText: () => string | undefined) {
+    this.#loadText = loadText
+  }
 
   get size(): number {
     return this.#active.size
@@ -26,6 +32,8 @@ export class Answers {
     this.#latest.set(request.socket, response)
     this.#active.add(response)
     response.on('close', () => this.#active.delete(response))
+    const load = this.#loadText()
+    if (load !== undefined) response.setHeader('x-platform-load', load)
     if (this.#leaving) this.#sendAway(response)
     return true
   }
@@ -39,6 +47,7 @@ export class Answers {
   #sendAway(response: ServerResponse): void {
     if (response.headersSent) return
     response.setHeader('connection', 'close')
+    response.setHeader('x-platform-draining', '1')
     this.#last.add(response)
   }
 

@@ -5,7 +5,7 @@ import { connect, type Socket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { createService } from '../index.ts'
-import { type HttpServer, type HttpServerOptions, httpServer } from './index.ts'
+import { eventLoopLoad, type HttpServer, type HttpServerOptions, httpServer } from './index.ts'
 
 const until = (assert: () => void | Promise<void>) => vi.waitFor(assert, { timeout: 10_000, interval: 5 })
 const cleanups: (() => Promise<unknown>)[] = []
@@ -238,4 +238,36 @@ describe('HTTP/2', () => {
     await until(() => expect(session.destroyed).toBe(true))
     expect(http.stats().inFlight).toBe(0)
   })
+})
+
+it('every answer says how busy this process is, and from the stop on that it leaves', async () => {
+  let load: () => number = () => 0.256
+  const http = await up((_, response) => response.end('ok'), { load: () => load(), minDrainMs: 500 })
+  const headers = async () => {
+    const response = await fetch(`http://127.0.0.1:${http.port}`)
+    await response.text()
+    return [response.headers.get('x-platform-load'), response.headers.get('x-platform-draining')]
+  }
+  expect(await headers()).toEqual(['0.26', null])
+  load = () => 7
+  expect(await headers()).toEqual(['1.00', null])
+  for (const none of [() => Number.NaN, () => -1, () => 'x' as never]) {
+    load = none
+    expect(await headers()).toEqual([null, null])
+  }
+  load = () => {
+    throw new Error('a mistake of the user')
+  }
+  expect(await headers()).toEqual([null, null])
+  http.quiesce()
+  expect(await headers()).toEqual([null, '1'])
+})
+
+it('the load of an event loop is near 0 when it is idle and near 1 when it is busy', async () => {
+  const load = eventLoopLoad()
+  await delay(1_100)
+  expect(load()).toBeLessThan(0.8)
+  const until = performance.now() + 1_100
+  while (performance.now() < until);
+  expect(load()).toBeGreaterThan(0.8)
 })

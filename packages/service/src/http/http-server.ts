@@ -8,6 +8,7 @@ import { ServiceError } from '../errors.ts'
 import { listen, portOf } from '../listen.ts'
 import { Answers } from './answers.ts'
 import { enterHooks } from './enter-hooks.ts'
+import { loadText } from './load.ts'
 import { type HttpServerOptions, type ResolvedHttpServerOptions, resolveHttpServerOptions } from './options.ts'
 import { untilQuiet } from './quiet.ts'
 import { Sessions } from './sessions.ts'
@@ -52,7 +53,7 @@ class DrainingHttpServer implements HttpServer {
   readonly #server: Server
   readonly #options: ResolvedHttpServerOptions
   readonly #sockets = new Set<Socket>()
-  readonly #answers = new Answers()
+  readonly #answers: Answers
   readonly #sessions = new Sessions()
   readonly #webSockets = new WebSockets()
   readonly #leaving = new AbortController()
@@ -68,6 +69,7 @@ class DrainingHttpServer implements HttpServer {
   constructor(server: Server, options: ResolvedHttpServerOptions) {
     this.#server = server
     this.#options = options
+    this.#answers = new Answers(() => loadText(options.load))
     if ('keepAliveTimeout' in server) server.keepAliveTimeout = options.keepAliveTimeoutMs
     const unhook = enterHooks(server, options.inbound, {
       request: (request, response) => {

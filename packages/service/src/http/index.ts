@@ -1,4 +1,5 @@
 export { httpServer } from './http-server.ts'
+export { eventLoopLoad } from './load.ts'
 export { expressInbound, fastifyInbound } from './frameworks.ts'
 export type { HttpServer } from './http-server.ts'
 export type { InboundHook, InboundRequest } from './inbound.ts'

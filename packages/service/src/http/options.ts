@@ -1,4 +1,4 @@
-import { durationOption, integerOption, knownOptions } from '@platform/kernel'
+import { durationOption, functionOption, integerOption, knownOptions } from '@platform/kernel'
 import { type LoggerLike, safeLogger } from '../logger-like.ts'
 import { refuse } from '../options.ts'
 import type { InboundHook } from './inbound.ts'
@@ -21,10 +21,15 @@ export interface HttpServerOptions {
   maxQuietWaitMs?: number | undefined
   /** Idle time of a connection; must exceed the balancer's, which is 60 s for AWS and for nginx upstreams. Default 72 000. */
   keepAliveTimeoutMs?: number | undefined
+  /**
+   * How busy this process is, from 0 to 1: every answer says it to the clients of discovery, which then ask others more often (`x-platform-load`).
+   * Called for each request. Default: nothing is said.
+   */
+  load?: (() => number) | undefined
   logger?: LoggerLike | undefined
 }
 
-const known = ['port', 'host', 'inbound', 'minDrainMs', 'quietWindowMs', 'maxQuietWaitMs', 'keepAliveTimeoutMs', 'logger']
+const known = ['port', 'host', 'inbound', 'minDrainMs', 'quietWindowMs', 'maxQuietWaitMs', 'keepAliveTimeoutMs', 'load', 'logger']
 
 export interface ResolvedHttpServerOptions {
   readonly port: number
@@ -34,6 +39,7 @@ export interface ResolvedHttpServerOptions {
   readonly quietWindowMs: number
   readonly maxQuietWaitMs: number
   readonly keepAliveTimeoutMs: number
+  readonly load: (() => number) | undefined
   readonly logger: LoggerLike
 }
 
@@ -49,6 +55,7 @@ export function resolveHttpServerOptions(options: HttpServerOptions): ResolvedHt
     quietWindowMs: durationOption(refuse, 'quietWindowMs', quietWindowMs, 0),
     maxQuietWaitMs: durationOption(refuse, 'maxQuietWaitMs', maxQuietWaitMs, 0),
     keepAliveTimeoutMs: durationOption(refuse, 'keepAliveTimeoutMs', keepAliveTimeoutMs, 0),
+    load: functionOption(refuse, 'load', options.load),
     logger: safeLogger(options.logger),
   }
 }
