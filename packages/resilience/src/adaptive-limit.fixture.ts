@@ -69,10 +69,13 @@ export class Vegas implements Limit {
   }
 }
 
-/** Real time: 1.4 times what a dependency can take is offered for some seconds. Returns what the second half saw. */
+export const overloadMs = 8000
+
+/** 1.4 times what a dependency can take is offered for `overloadMs`, by the clock that is set. Returns what the second half saw. */
 export async function underOverload(
   make: () => Limit,
   { latencyMs, capacity }: { latencyMs: number; capacity: number },
+  random: () => number = Math.random,
 ): Promise<{ limit: number; meanMs: number; perSecond: number }> {
   const limit = make()
   const line: (() => void)[] = []
@@ -85,10 +88,10 @@ export async function underOverload(
         line.shift()?.()
         done()
       },
-      latencyMs * (0.5 + Math.random()),
+      latencyMs * (0.5 + random()),
     )
   }
-  const lengthMs = 8000
+  const lengthMs = overloadMs
   const perMs = (capacity / latencyMs) * 1.4
   const startedAt = performance.now()
   let offered = 0

@@ -1,7 +1,8 @@
 import { AdaptiveLimit } from './adaptive-limit.ts'
-import { Gradient2, underOverload, Vegas } from './adaptive-limit.fixture.ts'
+import { Gradient2, overloadMs, underOverload, Vegas } from './adaptive-limit.fixture.ts'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { createPolicy, type Policy } from './index.ts'
+import { seeded } from './random.fixture.ts'
 import { simulate } from './testing/index.ts'
 
 const seed = Math.floor(Math.random() * 2 ** 32)
@@ -42,12 +43,17 @@ describe('an adaptive bulkhead', () => {
   )
 
   it('does better than Gradient2 and Vegas as they are published, under a lasting overload', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] })
     const model = { latencyMs: 20, capacity: 10 }
-    const [ours, gradient2, vegas] = await Promise.all([
-      underOverload(() => new AdaptiveLimit({ minConcurrent: 1, initialConcurrent: 20 }, 500), model),
-      underOverload(() => new Gradient2(20, 500), model),
-      underOverload(() => new Vegas(20, 500), model),
+    const under = (make: Parameters<typeof underOverload>[0]) => underOverload(make, model, seeded(seed))
+    const all = Promise.all([
+      under(() => new AdaptiveLimit({ minConcurrent: 1, initialConcurrent: 20 }, 500)),
+      under(() => new Gradient2(20, 500)),
+      under(() => new Vegas(20, 500)),
     ])
+    await vi.advanceTimersByTimeAsync(overloadMs + 1000)
+    const [ours, gradient2, vegas] = await all
+    vi.useRealTimers()
     console.log('latency and throughput', { ours, gradient2, vegas })
     expect(ours.meanMs).toBeLessThan(3 * model.latencyMs)
     expect(ours.meanMs).toBeLessThan(gradient2.meanMs)
