@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { promisify } from 'node:util'
+import { startConsul } from '@platform/stack'
 import { type Check, median, type Question, type Row, row } from '../report.ts'
 
 const variants = resolve(import.meta.dirname, '../variants')
@@ -9,7 +10,7 @@ const modules = resolve(import.meta.dirname, '../node_modules')
 
 /** What one of five instances does, and the largest share of the requests that it may get after a second, in percent. */
 const sick: Readonly<Record<string, number>> = { slow: 2, failing: 1, hung: 1, 'fast 429': 1 }
-const balancers = ['ours', 'BalancedPool', 'round robin']
+const balancers = ['ours', 'BalancedPool', 'round robin', 'moleculer, RoundRobin', 'moleculer, Latency', 'moleculer, CpuUsage']
 const counts = [10, 100, 1000]
 
 async function run<T>(args: readonly string[]): Promise<T> {
@@ -17,8 +18,12 @@ async function run<T>(args: readonly string[]): Promise<T> {
   return JSON.parse(stdout) as T
 }
 
+const version = (name: string): string =>
+  (JSON.parse(readFileSync(join(modules, name, 'package.json'), 'utf8')) as { version: string }).version
+
 const question: Question = {
-  title: 'How much traffic does a sick instance of five draw beside undici, with callers that give up, and what does a pick cost?',
+  title:
+    'How much traffic does a sick instance of five draw beside undici and moleculer, with callers that give up, what does a pick cost, and how soon is a change there?',
   async measure({ quick, onProgress }) {
     const rounds = quick ? 2 : 5
     const names = Object.keys(sick).flatMap((kind) => balancers.map((balancer) => `${kind}/${balancer}`))
@@ -44,12 +49,18 @@ const question: Question = {
       }
       rows.push(row('ours', `pick among ${count}`, 'µs CPU', cpuUs))
     }
+    const agent = await startConsul({ fresh: true })
+    try {
+      const times = await run<number[]>([join(variants, 'discovery-change.ts'), agent.url, quick ? '6' : '20'])
+      rows.push(row('ours', 'a change in Consul to a set', 'ms', times))
+    } finally {
+      await agent.stop()
+    }
     const checks = Object.entries(sick).map(([kind, target]): Check => {
       const share = median(shares[`${kind}/ours`]!)
       return { name: `share of one ${kind} of five`, target: `< ${target} %`, measured: `${share.toFixed(2)} %`, holds: share < target }
     })
-    const { version } = JSON.parse(readFileSync(join(modules, 'undici', 'package.json'), 'utf8')) as { version: string }
-    return { versions: { node: process.versions.node, undici: version }, rows, checks }
+    return { versions: { node: process.versions.node, undici: version('undici'), moleculer: version('moleculer') }, rows, checks }
   },
 }
 

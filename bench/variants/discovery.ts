@@ -4,10 +4,12 @@ import type { AddressInfo } from 'node:net'
 import { createDiscovery } from '@platform/discovery'
 import { staticInstances } from '@platform/discovery/static'
 import { BalancedPool, Pool } from 'undici'
+import { moleculerCaller } from './discovery-moleculer.ts'
 
 const WARM_MS = 1000
 const MEASURED_MS = 3000
 const CALLERS = 12
+const PATIENCE_MS = 300
 
 /** What the first of five does; the others answer in about 20 ms. */
 const sick: Record<string, RequestListener> = {
@@ -16,7 +18,9 @@ const sick: Record<string, RequestListener> = {
   hung: () => {},
   'fast 429': (_, response) => response.writeHead(429, { 'retry-after': '30' }).end('no'),
 }
-const well: RequestListener = (_, response) => void setTimeout(() => response.end('ok'), 15 + Math.random() * 10)
+const wellMs = () => 15 + Math.random() * 10
+const well: RequestListener = (_, response) => void setTimeout(() => response.end('ok'), wellMs())
+const wait = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
 
 const [kind = '', balancer = '', quick] = process.argv[2]!.split('/').concat(process.argv.slice(3))
 const hits = [0, 0, 0, 0, 0]
@@ -29,9 +33,32 @@ const servers = hits.map((_, index) =>
 await Promise.all(servers.map((server) => new Promise((resolve) => server.once('listening', resolve))))
 const origins = servers.map((server) => `http://127.0.0.1:${(server.address() as AddressInfo).port}`)
 
-/** Callers that give up after 300 ms, as callers do. */
-const patience = () => AbortSignal.timeout(300)
-const callers: Record<string, () => () => Promise<boolean>> = {
+/** The same in moleculer, whose nodes talk over a transporter of their own. */
+const sickNode: Record<string, () => Promise<string>> = {
+  slow: async () => (await wait(200), 'ok'),
+  failing: async () => {
+    throw Object.assign(new Error('no'), { code: 500 })
+  },
+  hung: () => new Promise(() => {}),
+  'fast 429': async () => {
+    throw Object.assign(new Error('no'), { code: 429 })
+  },
+}
+const moleculer = (strategy: string) => () =>
+  moleculerCaller(
+    strategy,
+    hits.length,
+    async (node) => {
+      hits[node]!++
+      return node === 0 ? sickNode[kind]!() : (await wait(wellMs()), 'ok')
+    },
+    PATIENCE_MS,
+  )
+
+/** Callers that give up, as callers do. */
+const patience = () => AbortSignal.timeout(PATIENCE_MS)
+type Call = () => Promise<boolean>
+const callers: Record<string, () => Call | Promise<Call>> = {
   ours: () => {
     const client = createDiscovery({ registry: staticInstances({ shop: origins }) }).client('shop')
     return async () => {
@@ -57,8 +84,11 @@ const callers: Record<string, () => () => Promise<boolean>> = {
       return statusCode === 200
     }
   },
+  'moleculer, RoundRobin': moleculer('RoundRobin'),
+  'moleculer, Latency': moleculer('Latency'),
+  'moleculer, CpuUsage': moleculer('CpuUsage'),
 }
-const call = callers[balancer]!()
+const call = await callers[balancer]!()
 let [good, bad] = [0, 0]
 let running = true
 const loops = Array.from({ length: CALLERS }, async () => {
@@ -67,7 +97,6 @@ const loops = Array.from({ length: CALLERS }, async () => {
     else bad++
   }
 })
-const wait = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
 await wait(WARM_MS)
 const [hitsBefore, goodBefore, badBefore] = [hits.slice(), good, bad]
 await wait(quick === undefined ? MEASURED_MS : MEASURED_MS / 2)
