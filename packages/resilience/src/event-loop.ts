@@ -21,10 +21,12 @@ class EventLoop {
   #tickedAt = 0
   #timer: NodeJS.Timeout | undefined
 
-  /** An attempt begins. Returns the sum of all lateness until now, for `lateMsSince`. */
+  /** An attempt begins. Returns the sum of all lateness until now, for `lateMsSince`; infinite on a clock that is not the real one. */
   enter(now: number): number {
     this.#running++
-    if (this.#timer === undefined && performance.now === realNow) {
+    // Once a call: reaching for the global `performance` is among the dearest things that it does.
+    if (performance.now !== realNow) return Number.POSITIVE_INFINITY
+    if (this.#timer === undefined) {
       this.#tickedAt = now
       this.#timer = backgroundInterval(() => this.#tick(), EVERY_MS)
     }
@@ -36,7 +38,7 @@ class EventLoop {
   }
 
   lateMsSince(entered: number, now: number): number {
-    return this.#lateMs + this.#latenessOf(now) - entered
+    return Math.max(0, this.#lateMs + this.#latenessOf(now) - entered)
   }
 
   #tick(): void {
@@ -51,7 +53,7 @@ class EventLoop {
   }
 
   #latenessOf(now: number): number {
-    if (this.#timer === undefined || performance.now !== realNow) return 0
+    if (this.#timer === undefined) return 0
     const lateMs = now - this.#tickedAt - EVERY_MS
     return lateMs > LATE_MS && lateMs < LOST_MS ? lateMs : 0
   }
