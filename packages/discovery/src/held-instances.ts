@@ -3,6 +3,8 @@ import { type Instance, instanceKey } from './registry.ts'
 /** So many at once are more often a registry that lost its data than instances that left. */
 const MANY = 2
 const LARGE_PART = 1 / 3
+/** While some come back the others are waited for, at most for so many times the usual. */
+const LONGEST = 6
 
 /**
  * Instances that vanished from a registry many within a time, or all, or while it was not to be had: kept until the registry has gone on without them
@@ -10,7 +12,7 @@ const LARGE_PART = 1 / 3
  */
 export class HeldInstances {
   readonly #confirmMs: number
-  readonly #held = new Map<string, { instance: Instance; until: number }>()
+  readonly #held = new Map<string, { instance: Instance; since: number; until: number }>()
   /** The largest set of the last `confirmMs`: agents that lose their data one by one take it down in small steps. */
   #peak = { size: 0, until: 0 }
 
@@ -37,15 +39,22 @@ export class HeldInstances {
     now: number,
   ): { instances: readonly Instance[]; held: number } {
     const present = new Set(next.map(instanceKey))
-    for (const key of present) this.#held.delete(key)
+    let returned = false
+    for (const key of present) returned = this.#held.delete(key) || returned
     const gone = known.filter((instance) => !present.has(instanceKey(instance)))
     const fresh = gone.filter((instance) => !this.#held.has(instanceKey(instance)))
     if (known.length >= this.#peak.size || now >= this.#peak.until) this.#peak = { size: known.length, until: now + this.#confirmMs }
     const many = isMany(gone.length, known.length) || isMany(this.#peak.size - next.length, this.#peak.size)
     const hold = this.#confirmMs > 0 && fresh.length > 0 && (next.length === 0 || many || doubtful)
+    if (returned) this.#waitOn(now)
     this.release(now)
-    for (const instance of hold ? fresh : []) this.#held.set(instanceKey(instance), { instance, until: now + this.#confirmMs })
+    for (const instance of hold ? fresh : []) this.#held.set(instanceKey(instance), { instance, since: now, until: now + this.#confirmMs })
     return { instances: [...next, ...[...this.#held.values()].map(({ instance }) => instance)], held: hold ? fresh.length : 0 }
+  }
+
+  /** A registry that is being filled again is not done. */
+  #waitOn(now: number): void {
+    for (const held of this.#held.values()) held.until = Math.min(now + this.#confirmMs, held.since + this.#confirmMs * LONGEST)
   }
 
   /** Those whose time is over. */
