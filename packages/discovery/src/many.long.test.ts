@@ -15,7 +15,10 @@ async function switchboard(first: string) {
   let target: URL | undefined = new URL(first)
   const cuts = new Set<() => void>()
   const server = createTcpServer((near) => {
-    if (target === undefined) return near.destroy()
+    if (target === undefined) {
+      near.destroy()
+      return
+    }
     const far = connect(Number(target.port), target.hostname)
     const cut = (): void => {
       near.destroy()
