@@ -1,9 +1,10 @@
 import { QueueError, type QueueErrorCode, type QueueErrorFacts } from '../../errors.ts'
 
-/** The broker's own number for what it refused, when the error is its answer. */
+/** The broker's own number for what it refused, when the error is its answer. amqplib 0.10.0 rejects with the frame itself, later ones with an error. */
 export function replyCode(error: unknown): number | undefined {
-  const code = (error as { code?: unknown } | undefined)?.code
-  return typeof code === 'number' && code >= 300 && code < 600 ? code : undefined
+  const { code, fields } = (error ?? {}) as { code?: unknown; fields?: { replyCode?: unknown } }
+  const number = code ?? fields?.replyCode
+  return typeof number === 'number' && number >= 300 && number < 600 ? number : undefined
 }
 
 const codes: Partial<Record<number, QueueErrorCode>> = {
