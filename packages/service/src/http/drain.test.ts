@@ -201,7 +201,7 @@ describe('HTTP/2', () => {
       setTimeout(() => response.end('ok'), paths.includes(request.url) ? 300 : 10)
     })
     // A busy machine is slow to open a session.
-    return up(server as never, { minDrainMs: 1_500 })
+    return up(server as never, { minDrainMs: 4_000 })
   }
   const open = async (http: HttpServer) => {
     const session = http2Connect(`http://127.0.0.1:${http.port}`).on('error', () => {})
