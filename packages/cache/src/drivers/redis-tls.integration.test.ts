@@ -65,8 +65,9 @@ describe('rediss:', () => {
         namespace: 'tls',
         l1: memory({ maxBytes: 1e6 }),
         l2: redis({ url, tls: { ca } }),
-        bus: redisBus({ url, tls: { ca }, heartbeatMs: 500 }),
+        bus: redisBus({ url, tls: { ca }, heartbeatMs: 20_000 }),
         ttlMs: 600_000,
+        l2HardTimeoutMs: 10_000,
       })
     const [a, b] = [make(), make()] as [Cache, Cache]
     await Promise.all([a.ready(), b.ready()])
