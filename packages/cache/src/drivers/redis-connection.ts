@@ -51,8 +51,10 @@ const settings = {
   retryStrategy: (times: number): number => Math.min(reconnectMaxDelayMs, 50 * 2 ** Math.min(times, 6)) * (0.5 + Math.random() / 2),
 } as const
 
+/** ioredis hears one error of each connection. TLS may have a second one when it is closed amid its handshake, and an error that nobody hears ends the process. */
 function watched<T extends RedisLike>(client: T, onError: (error: unknown) => void): T {
   client.on('error', onError)
+  if (client instanceof Redis) client.on('connecting', () => setImmediate(() => client.stream?.on('error', () => undefined)))
   return client
 }
 

@@ -4,7 +4,7 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { startRedis } from '@platform/stack'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { createCache, type Cache } from '../index.ts'
 import { memory } from './memory.ts'
 import { redis, redisBus } from './redis.ts'
@@ -77,6 +77,21 @@ describe('rediss:', () => {
     await expect.poll(() => b.getOrSet('k', () => 'new')).toBe('new')
     expect(await a.check()).toBeUndefined()
     await Promise.all([a.close(), b.close()])
+  })
+
+  it('may be closed at any moment of a handshake that fails', async () => {
+    const uncaught = vi.fn<(error: unknown) => void>()
+    process.on('uncaughtException', uncaught)
+    for (let round = 0; round < 100; round++) {
+      const cache = createCache({ namespace: 'tls-closing', l2: redis({ url }), ttlMs: 600_000 })
+      await new Promise((resolve) => setTimeout(resolve, (round % 25) / 2))
+      await cache.close({ timeoutMs: 0 })
+    }
+    const after = createCache({ namespace: 'tls-closing', l2: redis({ url, tls: { ca } }), ttlMs: 600_000 })
+    await after.ready()
+    await after.close()
+    process.off('uncaughtException', uncaught)
+    expect(uncaught).not.toHaveBeenCalled()
   })
 
   it('a server whose certificate nobody vouches for is away: no value goes there, and every request is answered', async () => {
