@@ -44,7 +44,7 @@ describe('a container is well', () => {
   it.each([
     [{}, true],
     [{ Health: 'starting' }, false],
-    [{ Health: '' }, false],
+    [{ Health: '' }, true], // it has no healthcheck
     [{ State: 'restarting' }, false],
     [{ State: 'exited', Health: '' }, true],
     [{ State: 'exited', Health: '', ExitCode: 1 }, false],
