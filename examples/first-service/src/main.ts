@@ -39,8 +39,8 @@ async function place(film: string): Promise<string> {
 const shipping = broker.consumer(
   orderPlaced,
   async ({ body }, { tx }) => {
-    await tx!.query('update orders set shipped = true where id = $1', [body.id])
-    cache.invalidateAfterCommit(tx!, { tags: [body.film] }) // a rollback undoes it, a crash does not lose it
+    await tx.query('update orders set shipped = true where id = $1', [body.id])
+    cache.invalidateAfterCommit(tx, { tags: [body.film] }) // a rollback undoes it, a crash does not lose it
   },
   { group: 'shipping', retry: { maxAttempts: 5 }, inbox: createInbox({ db }) }, // a message that comes twice ships once
 )

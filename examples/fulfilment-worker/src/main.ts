@@ -12,7 +12,7 @@ const { logger, telemetry, db, broker, outbox, inbox } = connect(config)
 const orders = broker.consumer(
   orderPlaced,
   async ({ body }, { tx }) => {
-    const outcome = await fulfil(tx!, outbox, body)
+    const outcome = await fulfil(tx, outbox, body)
     logger.debug({ orderId: body.orderId, outcome }, 'order handled')
   },
   { group: 'fulfilment', concurrency: current.concurrency, ordered: true, retry: { maxAttempts: 10 }, inbox },

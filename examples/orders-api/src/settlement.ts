@@ -10,7 +10,7 @@ export function settleOrders(broker: Broker, inbox: Inbox): [Consumer, Consumer]
     ])
   const options = { group: 'orders', concurrency: 8, retry: { maxAttempts: 10 }, inbox }
   return [
-    broker.consumer(orderFulfilled, async ({ body }, { tx }) => void (await settle(tx!, body.orderId, 'fulfilled')), options),
-    broker.consumer(orderRejected, async ({ body }, { tx }) => void (await settle(tx!, body.orderId, 'rejected')), options),
+    broker.consumer(orderFulfilled, async ({ body }, { tx }) => void (await settle(tx, body.orderId, 'fulfilled')), options),
+    broker.consumer(orderRejected, async ({ body }, { tx }) => void (await settle(tx, body.orderId, 'rejected')), options),
   ]
 }

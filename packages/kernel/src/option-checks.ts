@@ -21,7 +21,7 @@ export function durationOption(refuse: Refuse, option: string, value: unknown, m
   return numberOption(refuse, option, value, min, max)
 }
 
-export function choiceOption<T extends string>(refuse: Refuse, option: string, value: unknown, choices: readonly T[]): T {
+export function choiceOption<T extends string | number>(refuse: Refuse, option: string, value: unknown, choices: readonly T[]): T {
   if (choices.includes(value as T)) return value as T
   throw refuse(option, `must be one of ${choices.join(', ')}`)
 }

@@ -1,8 +1,10 @@
 import { integerOption, orAborted, settlesWithin, withDeadline } from '@platform/kernel'
 import { MessageConsumer, type Consumer } from './consumer.ts'
+import { ConsumerOfVersions } from './consumer-of-versions.ts'
 import { eachDeadLetter, type DeadLetters } from './dead-letters.ts'
 import type { DriverSession } from './driver.ts'
 import { QueueError } from './errors.ts'
+import type { AnyHandler, Subscribe } from './handler.ts'
 import { createInstruments, type Instruments } from './instrumentation.ts'
 import { contractOf, encode, type Message, type OutgoingMessage } from './message.ts'
 import {
@@ -13,8 +15,9 @@ import {
   type ConsumeOptions,
   type ConsumerOptions,
   type ResolvedBrokerOptions,
+  type ResolvedConsumerOptions,
 } from './options.ts'
-import { Processing, type Handler } from './processing.ts'
+import { Processing } from './processing.ts'
 import { Publisher, type SendOptions } from './publisher.ts'
 import type { Cancellable, LoggerLike } from './shapes.ts'
 import { Solo } from './solo.ts'
@@ -33,9 +36,9 @@ export interface Broker {
    */
   publish<In>(message: Message<In, unknown>, body: NoInfer<In>, options?: PublishOptions): Promise<{ id: string }>
   /** A component that subscribes in its `ready`, and is closed with the broker. Throws for a wrong option. */
-  consumer<Out>(message: Message<never, Out>, handler: Handler<NoInfer<Out>>, options: ConsumerOptions): Consumer
+  readonly consumer: Subscribe<ConsumerOptions, Consumer>
   /** Makes a consumer and waits until it is ready: for ever while the server is down, unless a `signal` says otherwise. */
-  consume<Out>(message: Message<never, Out>, handler: Handler<NoInfer<Out>>, options: ConsumeOptions): Promise<Consumer>
+  readonly consume: Subscribe<ConsumeOptions, Promise<Consumer>>
   /** What failed for good in a group. */
   deadLetters(message: Message<never, unknown>, group: string): DeadLetters
   /**
@@ -106,23 +109,36 @@ class DriverBroker implements Broker {
     await this.#publisher.send(message, { signal, delayMs })
   }
 
-  consumer<Out>(message: Message<never, Out>, handler: Handler<Out>, options: ConsumerOptions): Consumer {
+  consumer<Out>(message: Message<never, Out>, handler: AnyHandler<Out>, options: ConsumerOptions): Consumer {
     this.#assertOpen()
-    const { destination } = contractOf(message)
+    const { destination, upcasters } = contractOf(message)
     const resolved = resolveConsumerOptions(options)
     if (typeof handler !== 'function') throw refuse('handler', 'must be a function')
-    const { group, broadcast, ordered, concurrency, prefetch } = resolved
+    const [first, ...older] = [destination, ...upcasters.map((upcaster) => upcaster.destination)].map((each) =>
+      this.#consumerOf(message, each, handler, resolved),
+    ) as [MessageConsumer, ...MessageConsumer[]]
+    return older.length === 0 ? first : new ConsumerOfVersions([first, ...older])
+  }
+
+  #consumerOf<Out>(
+    message: Message<never, Out>,
+    destination: string,
+    handler: AnyHandler<Out>,
+    resolved: ResolvedConsumerOptions,
+  ): MessageConsumer {
+    const { group, broadcast, ordered, shards, concurrency, prefetch } = resolved
     if (broadcast) this.#broadcasts += 1
     const subscription = {
       destination,
       group: broadcast ? `broadcast-${this.#instance}-${this.#broadcasts}` : group,
       broadcast,
       ordered,
+      shards,
       concurrency,
       prefetch,
     }
-    const parts = { broker: this.#options, instruments: this.#instruments, solo: this.#solo }
-    const { process, unsettled } = new Processing(message, handler, resolved, parts)
+    const parts = { broker: this.#options, instruments: this.#instruments, solo: this.#solo, destination }
+    const { process, labels } = new Processing(message, handler, resolved, parts)
     const consumer: MessageConsumer = new MessageConsumer({
       destination,
       group,
@@ -130,14 +146,16 @@ class DriverBroker implements Broker {
       logger: this.#options.logger,
       subscribe: (receive, signal) => this.#session.subscribe(subscription, receive, { signal }),
       process,
-      onUnsettled: unsettled,
+      labels,
+      onUnsettled: () => this.#instruments.unsettled.add(1, labels),
+      onLost: () => this.#instruments.lost.add(1, labels),
       onClosed: () => void this.#consumers.delete(consumer),
     })
     this.#consumers.add(consumer)
     return consumer
   }
 
-  async consume<Out>(message: Message<never, Out>, handler: Handler<Out>, options: ConsumeOptions): Promise<Consumer> {
+  async consume<Out>(message: Message<never, Out>, handler: AnyHandler<Out>, options: ConsumeOptions): Promise<Consumer> {
     const { signal, ...rest } = options
     signal?.throwIfAborted()
     const consumer = this.consumer(message, handler, rest)

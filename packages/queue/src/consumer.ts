@@ -1,4 +1,5 @@
 import { orAborted, settlesWithin } from '@platform/kernel'
+import { Backlog } from './backlog.ts'
 import type { DriverSubscription, Lease } from './driver.ts'
 import { QueueError } from './errors.ts'
 import type { Cancellable, LoggerLike } from './shapes.ts'
@@ -40,7 +41,9 @@ export interface ConsumerParts {
   subscribe(receive: (lease: Lease) => Promise<void>, signal: AbortSignal): Promise<DriverSubscription>
   /** Runs the handler and settles the lease; `cut` aborts when the time to close is over. */
   process(lease: Lease, cut: AbortSignal): Promise<Outcome>
+  readonly labels: Readonly<Record<string, string>>
   onUnsettled(): void
+  onLost(): void
   onClosed(): void
 }
 
@@ -56,6 +59,7 @@ export class MessageConsumer implements Consumer {
   readonly #counts = { inFlight: 0, processed: 0, retried: 0, deadLettered: 0, duplicates: 0 }
   #subscribing: Promise<DriverSubscription> | undefined
   #subscription: DriverSubscription | undefined
+  #backlog: Backlog | undefined
   #idle: (() => void)[] = []
   #closed: Promise<void> | undefined
 
@@ -121,6 +125,7 @@ export class MessageConsumer implements Consumer {
 
   async #close(timeoutMs: number): Promise<void> {
     const { destination, logger } = this.#parts
+    this.#backlog?.end()
     if (!(await settlesWithin(this.drain(), timeoutMs))) this.#cut.abort(new QueueError('ERR_QUEUE_CLOSED', { destination }))
     // A server that does not answer must not hold the close; what this leaves behind ends with the connection.
     const closing = (this.#subscription?.close() ?? Promise.resolve()).catch((error: unknown) => {
@@ -146,6 +151,7 @@ export class MessageConsumer implements Consumer {
       const subscribing = this.#parts.subscribe(this.#receive, signal)
       const subscription = await orAborted(subscribing, signal, (late) => void late.close().catch(() => {}))
       this.#subscription = subscription
+      this.#backlog = new Backlog(subscription, this.#parts.labels)
       if (waited) logger.info(fields, 'consumer has subscribed')
       return subscription
     } catch (error) {
@@ -158,6 +164,7 @@ export class MessageConsumer implements Consumer {
 
   readonly #receive = async (lease: Lease): Promise<void> => {
     this.#counts.inFlight += 1
+    if (lease.envelope !== undefined) this.#backlog?.saw(lease.envelope.publishedAt)
     try {
       const outcome = await this.#parts.process(lease, this.#cut.signal)
       if (outcome === 'duplicate') this.#counts.duplicates += 1
@@ -167,8 +174,10 @@ export class MessageConsumer implements Consumer {
       // The message comes again: nothing is lost, so nothing is thrown.
       const { destination, group, logger } = this.#parts
       const fields = { err: error, destination, group, messageId: lease.envelope?.id }
-      if (QueueError.isInstance(error) && error.code === 'ERR_QUEUE_LEASE_LOST') logger.debug(fields, 'delivery was lost')
-      else {
+      if (QueueError.isInstance(error) && error.code === 'ERR_QUEUE_LEASE_LOST') {
+        logger.debug(fields, 'delivery was lost')
+        this.#parts.onLost()
+      } else {
         logger.warn(fields, 'delivery could not be settled; it comes again')
         this.#parts.onUnsettled()
       }

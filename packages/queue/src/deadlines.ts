@@ -1,7 +1,14 @@
 /** Publishes that begin within this share of their time limit end together. */
 const share = 50
 
-interface Bucket {
+/** Operations that end together. */
+export interface Deadline {
+  readonly signal: AbortSignal
+  /** Called when the operation has ended. */
+  release(): void
+}
+
+interface Bucket extends Deadline {
   readonly controller: AbortController
   readonly opensUntil: number
   readonly timer: NodeJS.Timeout
@@ -23,20 +30,12 @@ export class Deadlines {
     this.#error = error
   }
 
-  /** Call `release` when the operation has ended. */
-  begin(): { readonly signal: AbortSignal; release(): void } {
+  begin(): Deadline {
     const now = performance.now()
     let bucket = this.#current
-    if (bucket === undefined || now > bucket.opensUntil || bucket.controller.signal.aborted) this.#current = bucket = this.#open(now)
-    const mine = bucket
-    mine.users += 1
-    return {
-      signal: mine.controller.signal,
-      release: () => {
-        mine.users -= 1
-        if (mine.users === 0) this.#end(mine)
-      },
-    }
+    if (bucket === undefined || now > bucket.opensUntil || bucket.signal.aborted) this.#current = bucket = this.#open(now)
+    bucket.users += 1
+    return bucket
   }
 
   /** Ends all that are under way. */
@@ -54,7 +53,17 @@ export class Deadlines {
       this.#end(bucket)
       controller.abort(this.#error())
     }, this.#ms + width)
-    const bucket: Bucket = { controller, opensUntil: now + width, timer, users: 0 }
+    const bucket: Bucket = {
+      controller,
+      signal: controller.signal,
+      opensUntil: now + width,
+      timer,
+      users: 0,
+      release: () => {
+        bucket.users -= 1
+        if (bucket.users === 0) this.#end(bucket)
+      },
+    }
     this.#buckets.add(bucket)
     return bucket
   }

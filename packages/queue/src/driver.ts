@@ -59,6 +59,8 @@ export interface Subscription {
   readonly broadcast: boolean
   /** At most one unsettled lease per key in the whole group, in publishing order; a dead-lettered key waits. Differs from what the group has: ERR_QUEUE_CONFLICT. */
   readonly ordered: boolean
+  /** In how many parts the keys of an ordered group are shared out, where members could not be at work side by side otherwise. */
+  readonly shards: number
   /** Never more unresolved `receive` calls than this. */
   readonly concurrency: number
   /** How many messages may be fetched, begun or not. At least `concurrency`. */
@@ -98,6 +100,8 @@ export interface DriverSubscription {
   quiesce(): Promise<void>
   /** Why it gets no messages at the moment, or cannot settle them; `undefined` when all is well. */
   trouble(): string | undefined
+  /** How many messages of the group wait and no member has. */
+  depth(options: { signal: AbortSignal }): Promise<number>
   /** Gives back every lease still open and forgets the subscription's resources in this process; a broadcast subscription ends. */
   close(): Promise<void>
 }

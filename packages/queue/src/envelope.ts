@@ -36,7 +36,7 @@ export function headersFault(headers: Readonly<Record<string, unknown>>): string
   return bytes > envelopeLimits.headersBytes ? `the headers have ${bytes} bytes, more than ${envelopeLimits.headersBytes}` : undefined
 }
 
-/** An envelope out of what somebody sent; `undefined` for everything that is none. */
+/** An envelope out of what somebody sent, whose headers become its own; `undefined` for everything that is none. */
 export function parseEnvelope(data: unknown): Envelope | undefined {
   if (typeof data !== 'object' || data === null) return undefined
   const { id, name, version, key, headers, publishedAt, body } = data as Partial<Record<keyof Envelope, unknown>>
@@ -59,7 +59,7 @@ export function parseEnvelope(data: unknown): Envelope | undefined {
     name,
     version,
     ...(typeof key === 'string' ? { key } : {}),
-    headers: { ...(headers as Record<string, string>) },
+    headers: headers as Record<string, string>,
     publishedAt,
     body,
   }

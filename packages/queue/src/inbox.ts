@@ -27,6 +27,15 @@ export interface Inbox {
   readonly name: string
   /** Runs `work` in a transaction with the record of the id; resolves to false, without running it, when the id is recorded already. */
   once(consumer: string, messageId: string, work: (tx: TransactionLike) => Promise<void>): Promise<boolean>
+  /**
+   * The same for several messages in one transaction: `work` gets the ids that are not recorded yet and is not run when there are none.
+   * Resolves to them.
+   */
+  onceEach(
+    consumer: string,
+    messageIds: readonly string[],
+    work: (tx: TransactionLike, fresh: ReadonlySet<string>) => Promise<void>,
+  ): Promise<ReadonlySet<string>>
   /** Creates the table when it is missing. */
   ready(): Promise<void>
 }
@@ -73,22 +82,28 @@ export function createInbox(options: InboxOptions): Inbox {
       })
   }
 
+  const onceEach: Inbox['onceEach'] = async (consumer, messageIds, work) => {
+    await ready()
+    sweepSometimes()
+    return db.transaction(async (tx) => {
+      // A concurrent duplicate waits here until the first one commits or rolls back; in one order, so that two batches never wait for each other.
+      const inserted = await tx.query(
+        `insert into platform_inbox (consumer, message_id) select $1, id from unnest($2::text[]) as id order by id
+         on conflict do nothing returning message_id`,
+        [consumer, messageIds],
+      )
+      const fresh = new Set(rowsOf<{ message_id: string }>(inserted).map((row) => row.message_id))
+      if (fresh.size > 0) await work(tx, fresh)
+      return fresh
+    })
+  }
+
   return {
     name: 'postgres',
     ready,
     async once(consumer, messageId, work) {
-      await ready()
-      sweepSometimes()
-      return db.transaction(async (tx) => {
-        // A concurrent duplicate waits here until the first one commits or rolls back.
-        const inserted = await tx.query(
-          'insert into platform_inbox (consumer, message_id) values ($1, $2) on conflict do nothing returning message_id',
-          [consumer, messageId],
-        )
-        if (rowsOf(inserted).length === 0) return false
-        await work(tx)
-        return true
-      })
+      return (await onceEach(consumer, [messageId], (tx) => work(tx))).size > 0
     },
+    onceEach,
   }
 }

@@ -23,11 +23,20 @@ export type {
   Subscription,
 } from './driver.ts'
 export type { QueueErrorCode } from './errors.ts'
+export type {
+  BatchHandler,
+  BatchOptions,
+  Handler,
+  HandlerContext,
+  InboxBatchHandler,
+  InboxContext,
+  InboxHandler,
+  Subscribe,
+} from './handler.ts'
 export type { Inbox, InboxOptions } from './inbox.ts'
 export type { Delivery, Message, MessageOptions, OutgoingMessage } from './message.ts'
 export type { BrokerOptions, ConsumeOptions, ConsumerOptions } from './options.ts'
 export type { Outbox, OutboxAddOptions, OutboxOptions } from './outbox.ts'
-export type { Handler, HandlerContext } from './processing.ts'
 export type { SendOptions } from './publisher.ts'
 export type { RetryOptions } from './retry.ts'
 export type { Cancellable, Credential, Database, InboundHook, LoggerLike, OutboundHook, SecretLike, TransactionLike } from './shapes.ts'

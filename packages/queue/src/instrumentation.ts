@@ -11,6 +11,12 @@ export const deadLetteredMessages = 'platform.queue.dead_lettered'
 export const retriedMessages = 'platform.queue.retried'
 /** Deliveries whose acknowledgement, retry or dead letter could not be stored; they come again. */
 export const unsettledMessages = 'platform.queue.unsettled'
+/** Deliveries that were lost, with their connection or lease, while a handler had them; they come again. */
+export const lostDeliveries = 'platform.queue.lost'
+/** Deliveries that an inbox recognised. */
+export const duplicateMessages = 'platform.queue.duplicates'
+export const queueDepth = 'platform.queue.depth'
+export const oldestAge = 'platform.queue.oldest_age'
 /** Exchanges that somebody had deleted. */
 export const restoredTopology = 'platform.queue.restored'
 export const outboxWaiting = 'platform.queue.outbox.waiting'
@@ -35,6 +41,8 @@ export interface Instruments {
   readonly deadLettered: Counter
   readonly retried: Counter
   readonly unsettled: Counter
+  readonly lost: Counter
+  readonly duplicates: Counter
 }
 
 /** The API's proxies start to measure once an SDK is registered, in whatever order. */
@@ -49,6 +57,8 @@ export function createInstruments(): Instruments {
     deadLettered: meter.createCounter(deadLetteredMessages, { unit: '{message}', description: 'Messages that failed for good' }),
     retried: meter.createCounter(retriedMessages, { unit: '{message}', description: 'Tries that failed and will be repeated' }),
     unsettled: meter.createCounter(unsettledMessages, { unit: '{message}', description: 'Deliveries that could not be settled' }),
+    lost: meter.createCounter(lostDeliveries, { unit: '{message}', description: 'Deliveries lost while a handler had them' }),
+    duplicates: meter.createCounter(duplicateMessages, { unit: '{message}', description: 'Deliveries that the inbox recognised' }),
   }
 }
 
@@ -57,6 +67,28 @@ export function createRestoreCounter(system: string): Counter {
     .getMeter(scopeName)
     .createCounter(restoredTopology, { unit: '{exchange}', description: 'Deleted exchanges made anew' })
   return { add: (value, attributes) => counter.add(value, { [attribute.system]: system, ...attributes }) }
+}
+
+export interface BacklogInstruments {
+  end(): void
+}
+
+/** What waits for a group, as this member last saw it; `read` tells nothing before it has seen anything. */
+export function createBacklogInstruments(
+  labels: Readonly<Record<string, string>>,
+  read: () => { messages: number; oldestMs: number } | undefined,
+): BacklogInstruments {
+  const meter = metrics.getMeter(scopeName)
+  const depth = meter.createObservableGauge(queueDepth, { unit: '{message}', description: 'Messages that wait and no member has' })
+  const age = meter.createObservableGauge(oldestAge, { unit: 's', description: 'Age of the message begun last, 0 when none waits' })
+  const observe: BatchObservableCallback = (result) => {
+    const seen = read()
+    if (seen === undefined) return
+    result.observe(depth, seen.messages, labels)
+    result.observe(age, seen.oldestMs / 1000, labels)
+  }
+  meter.addBatchObservableCallback(observe, [depth, age])
+  return { end: () => meter.removeBatchObservableCallback(observe, [depth, age]) }
 }
 
 export interface OutboxInstruments {

@@ -25,6 +25,11 @@ export interface MessageOptions<S extends ZodType> {
   key?: ((body: Input<S>) => string) | undefined
   /** Default true: publishing what nobody has ever subscribed to is an error. False: it is discarded, for news that only live processes need. */
   mandatory?: boolean | undefined
+  /**
+   * By version, what makes a body of the next version out of one of that version, without gap up to `version`. With them a consumer takes
+   * older messages as well, each version in an order of its own. What they make is checked by the schema. Default: none.
+   */
+  upcasters?: Readonly<Record<number, (body: unknown) => unknown>> | undefined
 }
 
 export interface Delivery<T> {
@@ -37,8 +42,13 @@ export interface Delivery<T> {
   readonly publishedAt: Date
 }
 
+type ParseResult = ReturnType<ZodType['safeParse']>
+
 interface Contract {
-  readonly schema: ZodType
+  readonly version: number
+  readonly parse: (value: unknown) => ParseResult | Promise<ParseResult>
+  /** From the oldest version on. */
+  readonly upcasters: readonly { readonly version: number; readonly destination: string; readonly upcast: (body: unknown) => unknown }[]
   readonly key: ((body: never) => string) | undefined
   readonly mandatory: boolean
   readonly destination: string
@@ -53,15 +63,49 @@ export function defineMessage<S extends ZodType>(name: string, options: MessageO
     throw new QueueError('ERR_QUEUE_OPTION', { detail: 'version: a whole number from 1' })
   }
   if (typeof options.schema?.safeParseAsync !== 'function') throw new QueueError('ERR_QUEUE_OPTION', { detail: 'schema: a zod schema' })
-  knownOptions(refuse, '', options, ['version', 'schema', 'key', 'mandatory'])
+  knownOptions(refuse, '', options, ['version', 'schema', 'key', 'mandatory', 'upcasters'])
   const contract: Contract = {
-    schema: options.schema,
+    version: options.version,
+    upcasters: resolveUpcasters(name, options),
+    parse: parserOf(options.schema),
     key: options.key as Contract['key'],
     mandatory: options.mandatory ?? true,
-    destination: `${name}.v${options.version}`,
+    destination: destinationOf(name, options.version),
   }
   const message: Message<Input<S>, Output<S>> = { name, version: options.version }
   return Object.freeze(Object.defineProperty(message, contractKey, { value: contract }))
+}
+
+/** At once where the schema allows it; one with an asynchronous part throws at its first value, and is asked asynchronously from then on. */
+function parserOf(schema: ZodType): Contract['parse'] {
+  let atOnce = true
+  return (value) => {
+    if (atOnce) {
+      try {
+        return schema.safeParse(value)
+      } catch {
+        atOnce = false
+      }
+    }
+    return schema.safeParseAsync(value)
+  }
+}
+
+function destinationOf(name: string, version: number): string {
+  return `${name}.v${version}`
+}
+
+function resolveUpcasters(name: string, { version, upcasters = {} }: MessageOptions<ZodType>): Contract['upcasters'] {
+  const versions = Object.keys(upcasters).map(Number)
+  const oldest = version - versions.length
+  // Integer keys come in ascending order.
+  const gapless = oldest >= 1 && versions.every((each, at) => each === oldest + at)
+  if (!gapless) throw refuse('upcasters', `must be for the versions before ${version}, without gap`)
+  return versions.map((each) => {
+    const upcast = upcasters[each]
+    if (typeof upcast !== 'function') throw refuse(`upcasters.${each}`, 'must be a function')
+    return { version: each, destination: destinationOf(name, each), upcast }
+  })
 }
 
 export function contractOf(message: Message<never, unknown>): Contract {
@@ -85,7 +129,7 @@ export async function encode<In>(
   id: string = uuidv7(),
 ): Promise<OutgoingMessage> {
   const contract = contractOf(message)
-  const result = await contract.schema.safeParseAsync(body)
+  const result = await contract.parse(body)
   if (!result.success) throw invalid(contract.destination, issuePaths(result.error.issues))
   const text = JSON.stringify(body)
   if (text === undefined) throw invalid(contract.destination, 'the body has no JSON form')
@@ -104,20 +148,34 @@ export async function encode<In>(
 /** The typed body, or why there is none. */
 export async function decode<Out>(
   message: Message<never, Out>,
-  envelope: Envelope,
+  envelope: Pick<Envelope, 'version' | 'body'>,
 ): Promise<{ readonly body: Out } | { readonly reason: string }> {
+  const { parse, version, upcasters } = contractOf(message)
   let value: unknown
   try {
     value = JSON.parse(envelope.body)
   } catch {
     return { reason: 'invalid body: not JSON' }
   }
+  const chain = upcasters.filter((upcaster) => upcaster.version >= envelope.version)
+  if (envelope.version !== version - chain.length) return { reason: `invalid version: ${envelope.version}, not ${version}` }
+  for (const upcaster of chain) {
+    try {
+      value = upcaster.upcast(value)
+    } catch (error) {
+      return { reason: `invalid body: the upcaster of version ${upcaster.version} failed (${nameOf(error)})` }
+    }
+  }
   try {
-    const result = await contractOf(message).schema.safeParseAsync(value)
+    const result = await parse(value)
     return result.success ? { body: result.data as Out } : { reason: `invalid body: ${issuePaths(result.error.issues)}` }
   } catch (error) {
-    return { reason: `invalid body: the schema failed (${error instanceof Error ? error.name : typeof error})` }
+    return { reason: `invalid body: the schema failed (${nameOf(error)})` }
   }
+}
+
+function nameOf(error: unknown): string {
+  return error instanceof Error ? error.name : typeof error
 }
 
 function invalid(destination: string, detail: string): QueueError {

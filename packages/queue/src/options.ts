@@ -1,5 +1,6 @@
-import { integerOption, knownOptions } from '@platform/kernel'
+import { choiceOption, integerOption, knownOptions } from '@platform/kernel'
 import type { QueueDriver } from './driver.ts'
+import { resolveBatchOptions, type BatchOptions, type ResolvedBatchOptions } from './handler.ts'
 import type { Inbox } from './inbox.ts'
 import { resolveRetry, type RetryOptions, type RetryPolicy } from './retry.ts'
 import { safeLogger, silentLogger, type InboundHook, type LoggerLike, type OutboundHook } from './shapes.ts'
@@ -51,8 +52,15 @@ export interface ConsumerOptions {
    * letter is replayed or the key released; other keys go on. Default false. The same for all members; not for broadcast.
    */
   ordered?: boolean | undefined
+  /**
+   * rabbitmq, with `ordered`: how many members may work at once, each on its share of the keys. 1, 2, 4, 8, 16, 32 or 64, default 1. The same
+   * for all members; a change needs `platform-queue topology reshard`. The other drivers share keys out over all members by themselves.
+   */
+  shards?: number | undefined
   /** The handler runs in a transaction that also records the message's id, so that a duplicate has no effect. Not for broadcast. */
   inbox?: Inbox | undefined
+  /** The handler gets several messages at once, with `inbox` in one transaction. A batch that fails is handled again one by one. Default: single messages. */
+  batch?: BatchOptions | undefined
 }
 
 export interface ConsumeOptions extends ConsumerOptions {
@@ -67,7 +75,9 @@ export interface ResolvedConsumerOptions {
   readonly prefetch: number
   readonly retry: RetryPolicy
   readonly ordered: boolean
+  readonly shards: number
   readonly inbox: Inbox | undefined
+  readonly batch: ResolvedBatchOptions | undefined
 }
 
 export function resolveBrokerOptions(options: BrokerOptions): ResolvedBrokerOptions {
@@ -96,11 +106,12 @@ export function resolveBrokerOptions(options: BrokerOptions): ResolvedBrokerOpti
 }
 
 export function resolveConsumerOptions(options: ConsumerOptions): ResolvedConsumerOptions {
-  knownOptions(refuse, '', options, ['group', 'concurrency', 'prefetch', 'retry', 'ordered', 'inbox'])
+  knownOptions(refuse, '', options, ['group', 'concurrency', 'prefetch', 'retry', 'ordered', 'shards', 'inbox', 'batch'])
   requireGroup(options.group)
   const broadcast = options.group === 'broadcast'
   if (broadcast && options.ordered === true) throw wrong('ordered: not for broadcast; use concurrency 1')
   if (broadcast && options.inbox !== undefined) throw wrong('inbox: not for broadcast; every process is meant to see the message')
+  if (options.ordered !== true && options.shards !== undefined) throw wrong('shards: only with ordered')
   const concurrency = integerOption(refuse, 'concurrency', options.concurrency ?? 10, 1, 1_000)
   // Ahead of the handlers, so that one slow key does not keep the others from being seen.
   const ahead = options.ordered === true ? Math.max(64, concurrency * 8) : concurrency
@@ -111,7 +122,9 @@ export function resolveConsumerOptions(options: ConsumerOptions): ResolvedConsum
     prefetch: integerOption(refuse, 'prefetch', options.prefetch ?? ahead, concurrency, 10_000),
     retry: resolveRetry(options.retry),
     ordered: options.ordered ?? false,
+    shards: choiceOption(refuse, 'shards', options.shards ?? 1, [1, 2, 4, 8, 16, 32, 64]),
     inbox: options.inbox,
+    batch: resolveBatchOptions(options.batch, concurrency),
   }
 }
 

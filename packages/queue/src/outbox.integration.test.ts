@@ -333,7 +333,7 @@ describe('inbox', () => {
     const consumer = await broker.consume(
       placed,
       async ({ body }, { tx }) => {
-        await tx?.query(insert, [body.film, body.n])
+        await tx.query(insert, [body.film, body.n])
         await new Promise((resolve) => setTimeout(resolve, 50))
       },
       { group: 'g', concurrency: 4, inbox },
@@ -349,7 +349,7 @@ describe('inbox', () => {
     const consumer = await broker.consume(
       placed,
       async ({ body, attempt }, { tx }) => {
-        await tx?.query(insert, [body.film, body.n])
+        await tx.query(insert, [body.film, body.n])
         if (attempt === 1) throw new Error('after the effect')
       },
       { group: 'g', inbox, retry: { maxAttempts: 3, initialDelayMs: 10 } },
@@ -359,10 +359,32 @@ describe('inbox', () => {
     expect((await db.query('select * from effects')).rows.length).toBe(1)
   })
 
+  it('serves batches in one transaction, each message once, also when two members have the same ones in another order', async () => {
+    const inbox = createInbox({ db })
+    const group = 'batches'
+    const [first, second] = await Promise.all(
+      [0, 1].map(() =>
+        broker.consume(
+          placed,
+          async (deliveries, { tx }) => {
+            for (const { body } of deliveries) await tx.query(insert, [body.film, body.n])
+            await new Promise((resolve) => setTimeout(resolve, 5))
+          },
+          { group, inbox, concurrency: 10, batch: { maxSize: 10, maxWaitMs: 20 } },
+        ),
+      ),
+    )
+    const ids = Array.from({ length: 40 }, (_, n) => `batch-${n}`)
+    for (const id of [...ids, ...ids.toReversed()]) await broker.publish(placed, { film: 'a', n: 1 }, { id })
+    await vi.waitFor(() => expect(first!.stats().processed + second!.stats().processed).toBe(80), patience)
+    expect(first!.stats().duplicates + second!.stats().duplicates).toBe(40)
+    expect((await db.query('select * from effects')).rows.length).toBe(40)
+  })
+
   it('gives each group its own memory', async () => {
     const inbox = createInbox({ db })
     for (const group of ['one', 'two']) {
-      await broker.consume(placed, async ({ body }, { tx }) => void (await tx?.query(insert, [body.film, body.n])), { group, inbox })
+      await broker.consume(placed, async ({ body }, { tx }) => void (await tx.query(insert, [body.film, body.n])), { group, inbox })
     }
     await broker.publish(placed, { film: 'a', n: 1 })
     await vi.waitFor(async () => expect((await db.query('select * from effects')).rows.length).toBe(2), patience)

@@ -1,37 +1,45 @@
-import { context, propagation, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api'
+import { context, isSpanContextValid, propagation, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api'
+import { Batches } from './batches.ts'
 import type { Outcome } from './consumer.ts'
 import type { Envelope, Lease } from './driver.ts'
+import type { AnyHandler, HandlerContext } from './handler.ts'
 import { attribute, type Instruments } from './instrumentation.ts'
-import { contractOf, decode, type Delivery, type Message } from './message.ts'
+import { decode, type Delivery, type Message } from './message.ts'
 import type { ResolvedBrokerOptions, ResolvedConsumerOptions } from './options.ts'
 import { exhaustedBefore, judgeFailure } from './retry.ts'
 import type { TransactionLike } from './shapes.ts'
 import type { Solo } from './solo.ts'
 
-export interface HandlerContext {
-  /** Aborts when the delivery is lost or the consumer's time to close is over. */
-  readonly signal: AbortSignal
-  /** The inbox's transaction; there when `inbox` is set. */
-  readonly tx?: TransactionLike
+/** A delivery that a handler is to get. */
+interface Begun<T> {
+  readonly delivery: Delivery<T>
+  readonly lease: Lease
+  readonly cut: AbortSignal
 }
-
-export type Handler<T> = (delivery: Delivery<T>, context: HandlerContext) => Promise<void>
 
 /** One delivery from its arrival to its settlement: checked, handled inside hooks, span and inbox, judged, settled, and told once that is stored. */
 export class Processing<T> {
   readonly #message: Message<never, T>
-  readonly #handler: Handler<T>
+  readonly #handler: AnyHandler<T>
+  readonly #batches: Batches<Begun<T>, Outcome> | undefined
   readonly #options: ResolvedConsumerOptions
   readonly #broker: ResolvedBrokerOptions
   readonly #instruments: Instruments
   readonly #solo: Solo
+  /** Where it came from: that of an older version, where upcasters bring it up to date. */
   readonly #destination: string
+  readonly #labels: Readonly<Record<string, string>>
 
   constructor(
     message: Message<never, T>,
-    handler: Handler<T>,
+    handler: AnyHandler<T>,
     options: ResolvedConsumerOptions,
-    { broker, instruments, solo }: { broker: ResolvedBrokerOptions; instruments: Instruments; solo: Solo },
+    {
+      broker,
+      instruments,
+      solo,
+      destination,
+    }: { broker: ResolvedBrokerOptions; instruments: Instruments; solo: Solo; destination: string },
   ) {
     this.#message = message
     this.#handler = handler
@@ -39,7 +47,13 @@ export class Processing<T> {
     this.#broker = broker
     this.#instruments = instruments
     this.#solo = solo
-    this.#destination = contractOf(message).destination
+    this.#destination = destination
+    this.#labels = {
+      [attribute.system]: broker.driver.name,
+      [attribute.destination]: destination,
+      [attribute.group]: options.group,
+    }
+    this.#batches = options.batch === undefined ? undefined : new Batches(options.batch, (begun) => this.#handle(begun))
   }
 
   readonly process = async (lease: Lease, cut: AbortSignal): Promise<Outcome> => {
@@ -66,10 +80,13 @@ export class Processing<T> {
       return this.#settleFailure(lease, envelope, error, cut)
     }
     await this.#timed('ack', () => lease.ack())
+    if (outcome === 'duplicate') this.#instruments.duplicates.add(1, this.#labels)
     return outcome
   }
 
-  readonly unsettled = (): void => this.#instruments.unsettled.add(1, this.#labels())
+  get labels(): Readonly<Record<string, string>> {
+    return this.#labels
+  }
 
   async #settleFailure(lease: Lease, envelope: Envelope, error: unknown, cut: AbortSignal): Promise<Outcome> {
     if (cut.aborted) {
@@ -90,7 +107,7 @@ export class Processing<T> {
       },
       'handler failed, the message will be tried again',
     )
-    this.#instruments.retried.add(1, this.#labels())
+    this.#instruments.retried.add(1, this.#labels)
     return 'retried'
   }
 
@@ -102,27 +119,29 @@ export class Processing<T> {
     const fields = { err: error, destination: this.#destination, group, messageId: lease.envelope?.id, attempt: lease.attempt, reason }
     const what = broadcast ? 'broadcast message failed for good and was discarded' : 'message failed for good and is a dead letter'
     this.#broker.logger.error(fields, what)
-    this.#instruments.deadLettered.add(1, this.#labels())
+    this.#instruments.deadLettered.add(1, this.#labels)
     return 'deadLettered'
   }
 
   async #run(envelope: Envelope, delivery: Delivery<T>, lease: Lease, cut: AbortSignal): Promise<Outcome> {
+    cut.throwIfAborted()
     const inbound = this.#broker.inbound
+    if (inbound.length === 0) return this.#traced(envelope, delivery, lease, cut)
     const request = { method: 'PROCESS', url: this.#destination, headers: { ...envelope.headers } }
     const enter = (index: number): Promise<Outcome> => {
       const hook = inbound[index]
       return hook === undefined ? this.#traced(envelope, delivery, lease, cut) : hook(request, () => enter(index + 1))
     }
-    cut.throwIfAborted()
     return enter(0)
   }
 
   async #traced(envelope: Envelope, delivery: Delivery<T>, lease: Lease, cut: AbortSignal): Promise<Outcome> {
     const active = context.active()
+    const published = propagation.extract(active, envelope.headers)
     // A hook may have continued the message's trace already; then this span belongs below the hook's.
-    const parent = trace.getSpan(active) === undefined ? propagation.extract(active, envelope.headers) : active
-    const creation = trace.getSpanContext(propagation.extract(context.active(), envelope.headers))
-    const labels = this.#labels()
+    const parent = trace.getSpan(active) === undefined ? published : active
+    const creation = trace.getSpanContext(published)
+    const labels = this.#labels
     const span = this.#instruments.tracer.startSpan(
       `process ${this.#destination}`,
       {
@@ -139,51 +158,66 @@ export class Processing<T> {
     )
     const startedAt = performance.now()
     this.#instruments.consumed.add(1, labels)
-    let failure: { [attribute.errorType]?: string } = {}
+    let outcome: Readonly<Record<string, string>> = labels
     try {
-      return await context.with(trace.setSpan(parent, span), () => this.#handle(delivery, lease, cut))
+      const work = (): Promise<Outcome> => this.#begin({ delivery, lease, cut })
+      // Entering a context copies it: not where nobody traces.
+      const inside = isSpanContextValid(span.spanContext()) ? trace.setSpan(parent, span) : parent
+      return await (inside === active ? work() : context.with(inside, work))
     } catch (error) {
-      failure = { [attribute.errorType]: error instanceof Error ? error.name : 'unknown' }
+      const failure = { [attribute.errorType]: error instanceof Error ? error.name : 'unknown' }
+      outcome = { ...labels, ...failure }
       span.setStatus({ code: SpanStatusCode.ERROR })
       span.setAttributes(failure)
       throw error
     } finally {
       span.end()
-      this.#instruments.processed.record((performance.now() - startedAt) / 1000, { ...labels, ...failure })
+      this.#instruments.processed.record((performance.now() - startedAt) / 1000, outcome)
     }
   }
 
-  async #handle(delivery: Delivery<T>, lease: Lease, cut: AbortSignal): Promise<Outcome> {
+  async #begin(begun: Begun<T>): Promise<Outcome> {
+    if (this.#batches !== undefined) return this.#batches.add(begun, begun.cut)
+    return (await this.#handle([begun]))[0] as Outcome
+  }
+
+  /** Together, in one transaction where there is an inbox; single messages are batches of one. */
+  async #handle(begun: readonly Begun<T>[]): Promise<Outcome[]> {
+    const { inbox, group } = this.#options
+    if (inbox === undefined) {
+      await this.#call(begun)
+      return begun.map(() => 'processed')
+    }
+    const first = new Set<Begun<T>>()
+    const consumer = `${this.#broker.service}/${this.#destination}/${group}`
+    const ids = begun.map(({ delivery }) => delivery.id)
+    await inbox.onceEach(consumer, ids, async (tx, fresh) => {
+      const left = new Set(fresh)
+      for (const each of begun) if (left.delete(each.delivery.id)) first.add(each)
+      await this.#call([...first], tx)
+    })
+    return begun.map((each) => (first.has(each) ? 'processed' : 'duplicate'))
+  }
+
+  async #call(begun: readonly Begun<T>[], tx?: TransactionLike): Promise<void> {
+    const [{ delivery, cut }] = begun as [Begun<T>]
+    cut.throwIfAborted()
     let signal: AbortSignal | undefined
-    const handlerContext = (tx?: TransactionLike): HandlerContext => ({
+    const handlerContext: HandlerContext = {
       // Combined on demand: most handlers never look at it.
       get signal() {
-        signal ??= AbortSignal.any([lease.signal, cut])
+        signal ??= AbortSignal.any([cut, ...begun.map(({ lease }) => lease.signal)])
         return signal
       },
       ...(tx === undefined ? {} : { tx }),
-    })
-    const { inbox, group } = this.#options
-    if (inbox === undefined) {
-      await this.#handler(delivery, handlerContext())
-      return 'processed'
     }
-    const consumer = `${this.#broker.service}/${this.#destination}/${group}`
-    const first = await inbox.once(consumer, delivery.id, (tx) => this.#handler(delivery, handlerContext(tx)))
-    return first ? 'processed' : 'duplicate'
+    const handler = this.#handler as (input: unknown, given: HandlerContext) => Promise<void>
+    await handler(this.#batches === undefined ? delivery : begun.map((each) => each.delivery), handlerContext)
   }
 
   async #timed(operation: string, run: () => Promise<void>): Promise<void> {
     const startedAt = performance.now()
     await run()
-    this.#instruments.operation.record((performance.now() - startedAt) / 1000, { ...this.#labels(), [attribute.operation]: operation })
-  }
-
-  #labels(): Record<string, string> {
-    return {
-      [attribute.system]: this.#broker.driver.name,
-      [attribute.destination]: this.#destination,
-      [attribute.group]: this.#options.group,
-    }
+    this.#instruments.operation.record((performance.now() - startedAt) / 1000, { ...this.#labels, [attribute.operation]: operation })
   }
 }

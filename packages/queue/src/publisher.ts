@@ -1,8 +1,8 @@
-import { orAborted } from '@platform/kernel'
-import { context, propagation, SpanKind, SpanStatusCode, trace, type Context } from '@opentelemetry/api'
+import { context, isSpanContextValid, propagation, SpanKind, SpanStatusCode, trace, type Context } from '@opentelemetry/api'
+import { onAbort } from './abort-listeners.ts'
 import { Deadlines } from './deadlines.ts'
 import type { DriverSession } from './driver.ts'
-import { QueueError } from './errors.ts'
+import { QueueError, type QueueErrorCode } from './errors.ts'
 import { attribute, type Instruments } from './instrumentation.ts'
 import type { OutgoingMessage } from './message.ts'
 import type { ResolvedBrokerOptions } from './options.ts'
@@ -72,17 +72,29 @@ export class Publisher {
   async #hand(message: OutgoingMessage, { signal, delayMs = 0 }: SendOptions): Promise<void> {
     const { destination, envelope, mandatory } = message
     signal?.throwIfAborted()
-    const facts = { destination, messageId: envelope.id }
-    if (this.#draining) throw new QueueError('ERR_QUEUE_CLOSED', facts)
-    if (this.#pending >= this.#options.maxPendingPublishes) throw new QueueError('ERR_QUEUE_OVERFLOW', facts)
+    const failed = (code: QueueErrorCode): QueueError => new QueueError(code, { destination, messageId: envelope.id })
+    if (this.#draining) throw failed('ERR_QUEUE_CLOSED')
+    if (this.#pending >= this.#options.maxPendingPublishes) throw failed('ERR_QUEUE_OVERFLOW')
     this.#pending += 1
     const deadline = this.#deadlines.begin()
     const bound = signal === undefined ? deadline.signal : AbortSignal.any([signal, deadline.signal])
     try {
-      await orAborted(this.#session.publish(destination, envelope, { delayMs, mandatory, signal: bound }), bound)
+      await new Promise<void>((resolve, reject) => {
+        const stopWaiting = onAbort(bound, () => reject(bound.reason as Error))
+        this.#session.publish(destination, envelope, { delayMs, mandatory, signal: bound }).then(
+          () => {
+            stopWaiting()
+            resolve()
+          },
+          (error: unknown) => {
+            stopWaiting()
+            reject(error as Error)
+          },
+        )
+      })
     } catch (error) {
       // The limit is shared; whom it has hit is known here.
-      if (error === deadline.signal.reason && QueueError.isInstance(error)) throw new QueueError(error.code, facts)
+      if (error === deadline.signal.reason && QueueError.isInstance(error)) throw failed(error.code)
       throw error
     } finally {
       deadline.release()
@@ -104,17 +116,19 @@ export class Publisher {
       parent,
     )
     const startedAt = performance.now()
-    let failure: { [attribute.errorType]?: string } = {}
+    let labels: Record<string, string> = attributes
     try {
-      await context.with(trace.setSpan(parent, span), run)
+      // Entering a context copies it: not where nobody traces.
+      const inside = isSpanContextValid(span.spanContext()) ? trace.setSpan(parent, span) : parent
+      await (inside === context.active() ? run() : context.with(inside, run))
     } catch (error) {
-      failure = { [attribute.errorType]: QueueError.isInstance(error) ? error.code : 'aborted' }
+      const failure = { [attribute.errorType]: QueueError.isInstance(error) ? error.code : 'aborted' }
+      labels = { ...attributes, ...failure }
       span.setStatus({ code: SpanStatusCode.ERROR })
+      span.setAttributes(failure)
       throw error
     } finally {
-      span.setAttributes(failure)
       span.end()
-      const labels = { ...attributes, ...failure }
       sent.add(1, labels)
       operation.record((performance.now() - startedAt) / 1000, labels)
     }

@@ -35,6 +35,7 @@ describe('platform-queue', { timeout: 60_000 }, () => {
     [['dlq', 'eat', ...which], /no command/],
     [['dlq', 'list', '--url', 'amqp://x', ...which, '--limit', 'many'], /--limit/],
     [['dlq', 'list', '--colour', 'red'], /colour/],
+    [['topology', 'reshard', '--url', 'amqp://x', ...which], /--shards is missing/],
   ])('refuses %o', async (argv, text) => {
     const { code, err } = await run(...argv)
     expect(code).toBe(2)
@@ -92,12 +93,25 @@ describe('platform-queue', { timeout: 60_000 }, () => {
     await connection.close()
   })
 
+  it.each([
+    [['plan', '--ordered', '--shards', '3'], /--shards must be one of 1, 2, 4, 8, 16, 32, 64/],
+    [['plan', '--shards', '2'], /only with --ordered/],
+  ])('refuses topology %o', async (argv, text) => {
+    const { code, err } = await run('topology', ...argv, '--url', vhost.url, ...which)
+    expect(code).toBe(1)
+    expect(err).toMatch(text)
+  })
+
   it('writes definitions that need no broker', async () => {
     const { code, out } = await run('topology', 'definitions', ...which)
     expect(code).toBe(0)
     const { queues, exchanges, bindings } = JSON.parse(out) as { queues: { name: string }[]; exchanges: object[]; bindings: object[] }
     expect(queues.map(({ name }) => name)).toContain('platform/film.sold.v1/g')
-    expect(exchanges).toHaveLength(3)
+    expect(exchanges).toHaveLength(4)
     expect(bindings).toHaveLength(4)
+    const sharded = JSON.parse((await run('topology', 'definitions', ...which, '--ordered', '--shards', '4')).out) as {
+      queues: { name: string }[]
+    }
+    expect(sharded.queues.map(({ name }) => name)).toContain('platform/film.sold.v1/g/4/3')
   })
 })

@@ -14,6 +14,7 @@ export interface Call {
   readonly version: number
   readonly group: string
   readonly ordered: boolean
+  readonly shards: number | undefined
   readonly schema: string | undefined
   readonly id: string | undefined
   readonly all: boolean
@@ -30,11 +31,13 @@ export const usage = `platform-queue <command> --url URL --message NAME.vVERSION
   dlq discard --id ID     forgets it; --all: all of them
   topology plan           what of a group's exchanges, queues and bindings is missing on RabbitMQ, or differs; changes nothing
   topology apply          makes what is missing; refuses when something differs
+  topology reshard        gives an ordered group another number of shards: --shards; told to call again until the old ones are empty
   topology definitions    the same as a definitions file for a broker that is to start with it; needs no --url
 
   --url          amqp://…, amqps://… or postgres://…; default: PLATFORM_QUEUE_URL
   --schema       of the postgres driver
   --ordered      topology: the group keeps the order of keys
+  --shards       topology, of an ordered group: 1, 2, 4, 8, 16, 32 or 64; default 1
   --limit        dlq: how many, default 100; with --all 10,000
   --per-second   dlq replay --all: at most so many
   --max-replays  dlq replay --all: leave alone what was replayed so often, default 3
@@ -64,7 +67,16 @@ export async function main(argv: readonly string[], output: Output, env: NodeJS.
   }
 }
 
-const commands = ['dlq list', 'dlq show', 'dlq replay', 'dlq discard', 'topology plan', 'topology apply', 'topology definitions']
+const commands = [
+  'dlq list',
+  'dlq show',
+  'dlq replay',
+  'dlq discard',
+  'topology plan',
+  'topology apply',
+  'topology reshard',
+  'topology definitions',
+]
 
 function parse(argv: readonly string[], env: NodeJS.ProcessEnv): 'help' | [string, Call] {
   const text = { type: 'string' } as const
@@ -79,6 +91,7 @@ function parse(argv: readonly string[], env: NodeJS.ProcessEnv): 'help' | [strin
       schema: text,
       id: text,
       limit: text,
+      shards: text,
       'per-second': text,
       'max-replays': text,
       all: flag,
@@ -91,10 +104,11 @@ function parse(argv: readonly string[], env: NodeJS.ProcessEnv): 'help' | [strin
   if (!commands.includes(command)) throw new Error(`"${command}" is no command`)
   const message = /^(.+)\.v([1-9]\d*)$/.exec(values.message ?? '')
   if (message === null) throw new Error('--message must be a name and a version, such as orders.placed.v1')
+  if (command === 'topology reshard' && values.shards === undefined) throw new Error('--shards is missing')
   if (values.group === undefined) throw new Error('--group is missing')
   const url = values.url ?? env['PLATFORM_QUEUE_URL'] ?? ''
   if (url === '' && command !== 'topology definitions') throw new Error('--url is missing')
-  const number = (name: 'limit' | 'per-second' | 'max-replays'): number | undefined => {
+  const number = (name: 'limit' | 'shards' | 'per-second' | 'max-replays'): number | undefined => {
     const given = values[name]
     if (given === undefined) return undefined
     const value = Number(given)
@@ -111,6 +125,7 @@ function parse(argv: readonly string[], env: NodeJS.ProcessEnv): 'help' | [strin
       version: Number(message[2]),
       group: values.group,
       ordered: values.ordered ?? false,
+      shards: number('shards'),
       schema: values.schema,
       id: values.id,
       all: values.all ?? false,

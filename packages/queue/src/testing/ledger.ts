@@ -1,4 +1,4 @@
-import type { Handler } from '../processing.ts'
+import type { Handler } from '../handler.ts'
 
 /**
  * What happened to messages, as plain data: processes print their entries as JSON lines, and one ledger reads them all. `handled` says that

@@ -12,7 +12,7 @@ export async function consumeSales(broker: Broker, db: Database, ordered: boolea
   await vi.waitFor(() => db.query('create table if not exists sales (film text, n integer, id text, at bigserial)'), { timeout: 20_000 })
   return broker.consume(
     sold,
-    async ({ id, body }, { tx }) => void (await tx?.query('insert into sales (film, n, id) values ($1, $2, $3)', [body.film, body.n, id])),
+    async ({ id, body }, { tx }) => void (await tx.query('insert into sales (film, n, id) values ($1, $2, $3)', [body.film, body.n, id])),
     { group: 'shop', concurrency: 8, ordered, inbox, retry: { maxAttempts: 100, initialDelayMs: 50, maxDelayMs: 500 } },
   )
 }

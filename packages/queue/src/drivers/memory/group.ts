@@ -74,11 +74,16 @@ export class Group {
     return this.#members.length
   }
 
-  /** All that it keeps, dead letters included. */
-  get size(): number {
+  /** What no member has. */
+  get waiting(): number {
     let waiting = this.#offered.length - this.#head
     for (const lane of this.#lanes.values()) waiting += lane.waiting.length
-    return waiting + this.#dead.length
+    return waiting
+  }
+
+  /** All that it keeps, dead letters included. */
+  get size(): number {
+    return this.waiting + this.#dead.length
   }
 
   get deadCount(): number {

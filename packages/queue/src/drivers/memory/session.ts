@@ -113,6 +113,7 @@ class MemorySession implements DriverSession {
     const alive = setInterval(() => {}, 2 ** 30)
     return {
       trouble: () => undefined,
+      depth: async () => group.waiting,
       quiesce: async () => {
         member.paused = true
       },

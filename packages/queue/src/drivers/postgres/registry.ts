@@ -30,6 +30,9 @@ export function registryTable(schema: string): string {
     end $$`
 }
 
+/** Counting a long queue again and again would cost more than it tells. */
+const mostCounted = 100_000
+
 export function queueName(destination: string, group: string): string {
   return `${destination}/${group}`
 }
@@ -95,6 +98,16 @@ export class Registry {
     refuseDeletion(destination, group, { ...rows[0], discard })
     await this.remove(queue)
     return true
+  }
+
+  /** What no member has; from `mostCounted` on it is not counted further. */
+  async depth(queue: string): Promise<number> {
+    const { rows } = await this.#connections.query<{ waiting: number }>(
+      `select count(*)::int as waiting from
+         (select 1 from ${this.#jobs} where name = $1 and state < 'active' limit ${mostCounted}) as some`,
+      [queue],
+    )
+    return rows[0]?.waiting ?? 0
   }
 
   async remove(queue: string): Promise<void> {

@@ -96,6 +96,7 @@ class PostgresSession implements DriverSession {
     })
     return {
       trouble: () => running.trouble(),
+      depth: () => running.depth(),
       quiesce: () => running.quiesce(),
       close: async () => {
         this.#broadcasts.delete(queue)

@@ -56,6 +56,10 @@ export class PostgresSubscription implements DriverSubscription {
     return this.#failing ? 'the queue cannot be read; retrying' : undefined
   }
 
+  depth(): Promise<number> {
+    return this.#parts.registry.depth(this.#queue)
+  }
+
   async quiesce(): Promise<void> {
     this.#stopped = true
     this.#hint()

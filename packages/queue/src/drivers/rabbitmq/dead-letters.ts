@@ -3,10 +3,11 @@ import type { DeadLetter, DeadLetterStore } from '../../driver.ts'
 import { QueueError } from '../../errors.ts'
 import { DeadReader } from './dead-reader.ts'
 import { typed } from './faults.ts'
-import { KeyLog } from './key-log.ts'
 import type { Link } from './link.ts'
+import { deadQueue } from './names.ts'
+import { ParkedKeys } from './parked-keys.ts'
 import type { ConfirmPublisher } from './publisher.ts'
-import { deadQueue, keyLog, queueCounts, queueName } from './topology.ts'
+import { queueCounts } from './topology.ts'
 import { controlToWire, copyOf, factsOf, fromWire, type WireMessage } from './wire.ts'
 
 interface Bounded {
@@ -28,7 +29,7 @@ export class RabbitmqDeadLetters implements DeadLetterStore {
   }
 
   async count(destination: string, group: string, { signal }: Bounded): Promise<number> {
-    const queue = deadQueue(queueName(destination, group))
+    const queue = deadQueue(destination, group)
     return this.#typed(destination, async () => {
       const counts = await queueCounts(this.#link, queue, signal)
       if (counts === undefined) return 0
@@ -38,50 +39,43 @@ export class RabbitmqDeadLetters implements DeadLetterStore {
   }
 
   async list(destination: string, group: string, { limit, signal }: Bounded & { limit: number }): Promise<DeadLetter[]> {
-    const queue = queueName(destination, group)
     return this.#typed(destination, async () => {
       const messages: Message[] = []
-      await this.#reader.read(deadQueue(queue), signal, (message) => messages.push(message) === limit, limit)
-      const parked = messages.some((message) => fromWire(message)?.key !== undefined)
-        ? await this.#parkedKeys(queue, signal)
-        : new Map<string, string>()
-      return messages.map((message) => toDeadLetter(message, parked))
+      await this.#reader.read(deadQueue(destination, group), signal, (message) => messages.push(message) === limit, limit)
+      const parked = await this.#parkedKeys(destination, group, signal)
+      return Promise.all(messages.map(async (message) => toDeadLetter(message, await parked.waitsFor(fromWire(message)))))
     })
   }
 
   async replay(destination: string, group: string, ids: readonly string[], { signal }: Bounded): Promise<number> {
-    const queue = queueName(destination, group)
     return this.#typed(destination, async () => {
-      const parked = await this.#parkedKeys(queue, signal)
-      return this.#take(queue, ids, signal, async (message) => {
+      const parked = await this.#parkedKeys(destination, group, signal)
+      return this.#take(deadQueue(destination, group), ids, signal, async (message) => {
         const envelope = fromWire(message)
         const letter = copyOf(message, { replays: factsOf(message).replays + 1 })
-        const key = envelope?.key
+        const waiting = await parked.waitsFor(envelope)
         // The member at work puts it in front of the messages that wait for it.
-        const waited = envelope !== undefined && key !== undefined && parked.get(key) === envelope.id
-        await this.#send(queue, waited ? controlToWire({ op: 'replay', key, id: envelope.id }, letter) : letter, signal)
+        if (waiting !== undefined) await this.#send(waiting.queue, controlToWire({ op: 'replay', ...waiting.parked }, letter), signal)
+        else await this.#send(parked.home(envelope), letter, signal)
       })
     })
   }
 
   async discard(destination: string, group: string, ids: readonly string[], { signal }: Bounded): Promise<number> {
-    const queue = queueName(destination, group)
     return this.#typed(destination, async () => {
-      const parked = await this.#parkedKeys(queue, signal)
-      return this.#take(queue, ids, signal, async (message) => {
-        const envelope = fromWire(message)
-        if (envelope?.key === undefined || parked.get(envelope.key) !== envelope.id) return
-        await this.#send(queue, controlToWire({ op: 'release', key: envelope.key, id: envelope.id }), signal)
+      const parked = await this.#parkedKeys(destination, group, signal)
+      return this.#take(deadQueue(destination, group), ids, signal, async (message) => {
+        const waiting = await parked.waitsFor(fromWire(message))
+        if (waiting !== undefined) await this.#send(waiting.queue, controlToWire({ op: 'release', ...waiting.parked }), signal)
       })
     })
   }
 
   async release(destination: string, group: string, key: string, { signal }: Bounded): Promise<void> {
-    const queue = queueName(destination, group)
     await this.#typed(destination, async () => {
-      const id = (await this.#parkedKeys(queue, signal)).get(key)
-      if (id === undefined) throw new QueueError('ERR_QUEUE_NOT_FOUND', { destination })
-      await this.#send(queue, controlToWire({ op: 'release', key, id }), signal)
+      const waiting = await (await this.#parkedKeys(destination, group, signal)).find(key)
+      if (waiting === undefined) throw new QueueError('ERR_QUEUE_NOT_FOUND', { destination })
+      await this.#send(waiting.queue, controlToWire({ op: 'release', ...waiting.parked }), signal)
     })
   }
 
@@ -89,10 +83,8 @@ export class RabbitmqDeadLetters implements DeadLetterStore {
     await this.#publisher.send({ exchange: '', routingKey: queue }, message, { mandatory: true, signal })
   }
 
-  /** Only ordered groups have a log of their keys. */
-  async #parkedKeys(queue: string, signal: AbortSignal): Promise<ReadonlyMap<string, string>> {
-    if ((await queueCounts(this.#link, keyLog(queue), signal)) === undefined) return new Map()
-    return new KeyLog(this.#link, this.#publisher, queue).peek(signal)
+  #parkedKeys(destination: string, group: string, signal: AbortSignal): Promise<ParkedKeys> {
+    return ParkedKeys.of(this.#link, this.#publisher, { destination, group }, signal)
   }
 
   async #take(
@@ -103,7 +95,7 @@ export class RabbitmqDeadLetters implements DeadLetterStore {
   ): Promise<number> {
     const wanted = new Set(ids)
     let taken = 0
-    await this.#reader.read(deadQueue(queue), signal, async (message, ack) => {
+    await this.#reader.read(queue, signal, async (message, ack) => {
       if (!wanted.delete(idOf(message))) return false
       await each(message)
       ack()
@@ -127,7 +119,7 @@ function idOf(message: Message): string {
   return fromWire(message)?.id ?? (typeof message.properties.messageId === 'string' ? message.properties.messageId : '')
 }
 
-function toDeadLetter(message: Message, parked: ReadonlyMap<string, string>): DeadLetter {
+function toDeadLetter(message: Message, waiting: object | undefined): DeadLetter {
   const envelope = fromWire(message)
   const { shown, reason, deadAt, replays } = factsOf(message)
   return {
@@ -140,6 +132,6 @@ function toDeadLetter(message: Message, parked: ReadonlyMap<string, string>): De
     reason,
     deadAt: new Date(deadAt),
     replays,
-    parked: envelope?.key !== undefined && parked.get(envelope.key) === envelope.id,
+    parked: waiting !== undefined,
   }
 }

@@ -4,7 +4,7 @@ import { isIdentifier } from '../../envelope.ts'
 import { replyCode } from './faults.ts'
 import type { Link } from './link.ts'
 import type { ConfirmPublisher } from './publisher.ts'
-import { keyLog } from './topology.ts'
+import { keyLog } from './names.ts'
 import type { Tries } from './tries.ts'
 
 type Entry =
@@ -15,7 +15,8 @@ type Entry =
   | { readonly op: 'left' }
   | ({ readonly op: 'try'; readonly id: string } & Tries)
   | { readonly op: 'done'; readonly id: string }
-  | { readonly op: 'snapshot'; readonly parked: readonly [string, string][] }
+  /** All that came before, told by a member at work. */
+  | { readonly op: 'snapshot'; readonly parked: readonly [string, string][]; readonly tries: readonly (Tries & { readonly id: string })[] }
 
 export interface KeyState {
   /** Key to the id of the dead letter that it waits for. */
@@ -32,6 +33,8 @@ const firstEntryMs = 2_000
 const quietMs = 150
 /** The log is written anew when it is longer than this and more than ten times what it has to say. */
 const compactAbove = 2_000
+/** What it has to say is one message then, of a few megabytes at most. */
+const mostCompacted = 10_000
 
 /** A stream that remembers which keys of a group are parked, and by which dead letter: reading it takes nothing away. Written by the member at work. */
 export class KeyLog {
@@ -72,7 +75,8 @@ export class KeyLog {
     const id = crypto.randomUUID()
     await this.#append({ op: 'own', id }, signal)
     const state = await this.#read(signal, (entry) => entry?.op === 'own' && entry.id === id)
-    if (state.entries > compactAbove && state.entries > 10 * (state.parked.size + state.tries.size)) await this.#compact(state, signal)
+    const left = state.parked.size + state.tries.size
+    if (state.entries > compactAbove && state.entries > 10 * left && left <= mostCompacted) await this.#compact(state, signal)
     return state
   }
 
@@ -144,7 +148,8 @@ export class KeyLog {
 
   /** The sum goes to a queue first; only then is the stream made anew. A crash in between is finished by the next member. */
   async #compact(state: KeyState, signal: AbortSignal): Promise<void> {
-    const sum: Entry = { op: 'snapshot', parked: [...state.parked] }
+    const tries = [...state.tries].map(([id, { counted, shown }]) => ({ id, counted, shown }))
+    const sum: Entry = { op: 'snapshot', parked: [...state.parked], tries }
     await this.#link.withChannel(
       (channel) => channel.assertQueue(this.#sumQueue, { durable: true, arguments: { 'x-queue-type': 'quorum' } }),
       signal,
@@ -194,7 +199,11 @@ function apply(state: KeyState, entry: Entry): void {
   else if (entry.op === 'done') state.tries.delete(entry.id)
   else if (entry.op === 'own') state.clean = false
   else if (entry.op === 'left') state.clean = true
-  else for (const [key, id] of entry.parked) state.parked.set(key, id)
+  else {
+    state.clean = false
+    for (const [key, id] of entry.parked) state.parked.set(key, id)
+    for (const { id, counted, shown } of entry.tries) state.tries.set(id, { counted, shown })
+  }
 }
 
 function offsetOf(message: ConsumeMessage): number {
@@ -204,6 +213,11 @@ function offsetOf(message: ConsumeMessage): number {
 
 const isCount = (value: unknown): value is number => typeof value === 'number' && Number.isSafeInteger(value) && value >= 0
 
+function isTries(value: unknown): value is Tries & { id: string } {
+  const { id, counted, shown } = (value ?? {}) as Record<string, unknown>
+  return isIdentifier(id) && isCount(counted) && isCount(shown)
+}
+
 /** What is no entry of ours is passed over. */
 function parseEntry(content: Buffer): Entry | undefined {
   let value: unknown
@@ -212,15 +226,15 @@ function parseEntry(content: Buffer): Entry | undefined {
   } catch {
     return undefined
   }
-  const { op, key, id, counted, shown, parked } = (value ?? {}) as Record<string, unknown>
+  const { op, key, id, parked, tries } = (value ?? {}) as Record<string, unknown>
   if (op === 'park' && isIdentifier(key) && isIdentifier(id)) return { op, key, id }
   if (op === 'unpark' && isIdentifier(key)) return { op, key }
   if ((op === 'own' || op === 'done') && isIdentifier(id)) return { op, id }
   if (op === 'left') return { op }
-  if (op === 'try' && isIdentifier(id) && isCount(counted) && isCount(shown)) return { op, id, counted, shown }
-  if (op === 'snapshot' && Array.isArray(parked)) {
+  if (op === 'try' && isTries(value)) return { op, id: value.id, counted: value.counted, shown: value.shown }
+  if (op === 'snapshot' && Array.isArray(parked) && Array.isArray(tries)) {
     const pairs = parked.filter((pair): pair is [string, string] => Array.isArray(pair) && isIdentifier(pair[0]) && isIdentifier(pair[1]))
-    return { op, parked: pairs }
+    return { op, parked: pairs, tries: tries.filter(isTries) }
   }
   return undefined
 }

@@ -1,7 +1,9 @@
 import { backoffMs, orAborted, pause, settlesWithin } from '@platform/kernel'
 import amqp, { type Channel, type ChannelModel } from 'amqplib'
+import type { Writable } from 'node:stream'
 import { QueueError } from '../../errors.ts'
 import { revealCredential, type LoggerLike } from '../../shapes.ts'
+import { gatherWrites } from './gather-writes.ts'
 import type { ResolvedRabbitmqOptions } from './options.ts'
 import { tierOf, type Tier } from './tier.ts'
 
@@ -9,6 +11,8 @@ const heartbeatSeconds = 10
 const connectTimeoutMs = 5_000
 /** A broker that does not answer must not hold a close: its side ends with the connection. */
 const closeTimeoutMs = 2_000
+/** What the socket takes before it asks to wait: room for what is gathered in one turn. */
+const socketOptions: object = { writableHighWaterMark: 131_072 }
 
 /** One connection that is made when somebody asks and made again after a loss. It holds the process until closed, as its socket does. */
 export class Link {
@@ -73,7 +77,7 @@ export class Link {
     if (connection === undefined) return
     await settlesWithin(connection.close(), closeTimeoutMs)
     // amqplib has no way to give a connection up; a silent one would live on until its heartbeats fail.
-    ;(connection.connection as unknown as { stream?: { destroy(): void } }).stream?.destroy()
+    streamOf(connection)?.destroy()
   }
 
   async #connection(signal: AbortSignal | undefined): Promise<ChannelModel> {
@@ -103,6 +107,7 @@ export class Link {
     return amqp.connect(url.href, {
       timeout: connectTimeoutMs,
       noDelay: true,
+      ...socketOptions,
       clientProperties: { connection_name: this.name },
       ...(this.#options.tls as object),
       ...(username === undefined || password === undefined
@@ -113,6 +118,8 @@ export class Link {
 
   #adopt(connection: ChannelModel): ChannelModel {
     this.#current = connection
+    const stream = streamOf(connection)
+    if (stream !== undefined) gatherWrites(stream)
     const lost = new AbortController()
     this.#lost = lost
     this.blockedSince = undefined
@@ -142,4 +149,9 @@ export class Link {
     if (this.#closing.signal.aborted) void connection.close().catch(() => {})
     return connection
   }
+}
+
+/** amqplib does not show its socket. */
+function streamOf(connection: ChannelModel): Writable | undefined {
+  return (connection.connection as unknown as { stream?: Writable }).stream
 }

@@ -2,15 +2,19 @@ import { settlesWithin } from '@platform/kernel'
 import type { ConsumeMessage } from 'amqplib'
 import type { DriverSubscription, Envelope, Lease, Receive, Subscription } from '../../driver.ts'
 import type { Generation } from './generation.ts'
+import { countsOf } from './group.ts'
 import { Intake } from './intake.ts'
 import { KeyLog, type KeyState } from './key-log.ts'
 import { Lane } from './lane.ts'
+import { deadQueue } from './names.ts'
 import { Parking } from './parking.ts'
 import { Settlement } from './settle.ts'
+import type { Slots } from './slots.ts'
 import type { SubscriptionParts } from './subscription.ts'
+import { Suspicion } from './suspicion.ts'
 import { declareSubscription } from './topology.ts'
 import type { Tries } from './tries.ts'
-import { controlFromWire, earlierDeliveries, factsOf, fromWire } from './wire.ts'
+import { controlFromWire, factsOf, fromWire } from './wire.ts'
 
 /** A message of a lane and the channel that it is to be acknowledged on. */
 export interface Item {
@@ -30,8 +34,8 @@ const giveBackMs = 1_000
 const leaveTimeoutMs = 3_000
 
 /**
- * A member of an ordered group. The broker lets one member at a time work (single active consumer) and hands out in publishing order; this
- * class keeps the order per key while keys go on side by side: see `Lane`. A key that failed for good is parked: see `Parking`.
+ * A member at a shard of an ordered group. The broker lets one member at a time work (single active consumer) and hands out in publishing
+ * order; this class keeps the order per key while keys go on side by side: see `Lane`. A key that failed for good is parked: see `Parking`.
  *
  * Who is at work is at work until nothing is in hand. At the end no further handler begins, but the channel stays open until the last one is
  * settled; then one step closes it: the broker takes back in order what was not begun, and lets the next member begin.
@@ -41,16 +45,16 @@ export class OrderedSubscription implements DriverSubscription {
   readonly #parts: SubscriptionParts
   readonly #queue: string
   readonly #receive: Receive
-  readonly #concurrency: number
+  readonly #slots: Slots
   readonly #log: KeyLog
   readonly #settlement: Settlement
   readonly #parking: Parking
+  readonly #suspicion: Suspicion
   readonly #intake: Intake
   readonly #lanes = new Map<string, Lane<Item>>()
   readonly #timers = new Map<NodeJS.Timeout, Item>()
   /** Tries of messages that stay unsettled at the end; the next member is to know of them. */
   readonly #owed = new Map<string, Tries>()
-  readonly #seen = new Set<string>()
   /** What handlers have. */
   readonly #inHand = new Set<Item>()
   #loose: Item[] = []
@@ -61,17 +65,19 @@ export class OrderedSubscription implements DriverSubscription {
   #running = 0
   #unsettled = 0
   #stopped = false
+  readonly #gone = Promise.withResolvers<void>()
   #left: Promise<void> | undefined
 
-  constructor(queue: string, subscription: Subscription, receive: Receive, parts: SubscriptionParts) {
+  constructor(queue: string, subscription: Subscription, receive: Receive, parts: SubscriptionParts, slots: Slots) {
     this.#parts = parts
     this.#queue = queue
     this.#receive = receive
-    this.#concurrency = subscription.concurrency
+    this.#slots = slots
     this.#log = new KeyLog(parts.link, parts.publisher, queue)
-    const restore = async (): Promise<void> => void (await declareSubscription(parts.link, subscription))
-    this.#settlement = new Settlement(queue, { ...parts, restore })
+    const restore = (): Promise<void> => declareSubscription(parts.link, subscription)
+    this.#settlement = new Settlement(queue, deadQueue(subscription.destination, subscription.group), { ...parts, restore })
     this.#parking = new Parking(queue, { log: this.#log, settlement: this.#settlement, link: parts.link })
+    this.#suspicion = new Suspicion(queue, parts.givenBack)
     this.#intake = new Intake({
       link: parts.link,
       queue,
@@ -87,9 +93,24 @@ export class OrderedSubscription implements DriverSubscription {
     return this.#stopped ? undefined : this.#intake.trouble()
   }
 
+  /** The broker has given it something: it is the member at work, not one that waits for it. */
+  get active(): boolean {
+    return this.#generation !== undefined
+  }
+
+  async depth({ signal }: { signal: AbortSignal }): Promise<number> {
+    return (await countsOf(this.#parts.link, [this.#queue], signal)).messages
+  }
+
   async quiesce(): Promise<void> {
     this.#stopped = true
     this.#leaveWhenDone()
+  }
+
+  /** Resolves when nothing is in hand any more and another member may begin. */
+  async leave(): Promise<void> {
+    await this.quiesce()
+    await this.#gone.promise
   }
 
   async close(): Promise<void> {
@@ -121,6 +142,7 @@ export class OrderedSubscription implements DriverSubscription {
     }
     this.#parking.close()
     await this.#intake.close()
+    this.#gone.resolve()
   }
 
   async #sayGoodbye({ signal }: Generation): Promise<void> {
@@ -156,7 +178,7 @@ export class OrderedSubscription implements DriverSubscription {
     const envelope = control === 'invalid' ? undefined : fromWire(message)
     const id = envelope?.id ?? `${message.fields.deliveryTag}`
     const from = control !== 'invalid' && control?.op === 'replay' ? 'replayed' : 'queue'
-    const item: Item = { id, message, generation, envelope, ...this.#judge(message, envelope, state), from }
+    const item: Item = { id, message, generation, envelope, ...this.#suspicion.judge(message, envelope, state), from }
     if (control !== undefined && control !== 'invalid') {
       const lane = this.#lane(control.key)
       if (this.#parking.mayRelease(lane, control)) return void this.#release(lane, item)
@@ -174,22 +196,6 @@ export class OrderedSubscription implements DriverSubscription {
     this.#offer(lane)
   }
 
-  /** Only the first of a key can have been begun by somebody else: those behind it wait for it everywhere. */
-  #judge(message: ConsumeMessage, envelope: Envelope | undefined, { tries, clean }: KeyState): { tries: Tries; suspect: boolean } {
-    const { counted, shown } = factsOf(message)
-    const first = envelope?.key === undefined || !this.#seen.has(envelope.key)
-    if (envelope?.key !== undefined) this.#seen.add(envelope.key)
-    const deliveries = earlierDeliveries(message)
-    const plain = { tries: { counted, shown }, suspect: false }
-    if (deliveries === 0 || envelope === undefined) return plain
-    const recalled = this.#parts.givenBack.recall(this.#name(envelope.id), deliveries)
-    if (recalled !== undefined) return { tries: recalled, suspect: false }
-    const logged = tries.get(envelope.id)
-    if (clean) return logged === undefined ? plain : { tries: logged, suspect: false }
-    if (!first) return plain
-    return { tries: logged ?? { counted, shown: shown + 1 }, suspect: true }
-  }
-
   /** Queues a lane for a handler when it has something to do and nothing in hand; forgets it when it has nothing at all. */
   #offer(lane: Lane<Item>): void {
     if (lane.offer()) {
@@ -198,21 +204,25 @@ export class OrderedSubscription implements DriverSubscription {
     } else if (lane.empty && !this.#parking.isReleasing(lane)) this.#lanes.delete(lane.key)
   }
 
-  #pump(): void {
-    while (!this.#stopped && this.#running < this.#concurrency) {
-      const loose = this.#loose.shift()
-      if (loose !== undefined) {
-        this.#hand(loose, undefined)
-        continue
-      }
-      const lane = this.#runnable.shift()
-      if (lane === undefined) break
-      const next = lane.take()
-      if (next === undefined) this.#offer(lane)
-      else if (next.from === 'gate') void this.#pass(lane, next)
-      else this.#hand(next, lane)
+  readonly #pump = (): void => {
+    while (!this.#stopped && (this.#loose.length > 0 || this.#runnable.length > 0) && this.#slots.take(this.#pump)) {
+      if (!this.#begin()) this.#slots.release()
     }
     this.#leaveWhenDone()
+  }
+
+  /** False when what came next needs no handler. */
+  #begin(): boolean {
+    const loose = this.#loose.shift()
+    const lane = loose === undefined ? this.#runnable.shift() : undefined
+    const next = loose ?? lane?.take()
+    if (next !== undefined && next.from !== 'gate') {
+      this.#hand(next, lane)
+      return true
+    }
+    if (lane !== undefined && next !== undefined) void this.#pass(lane, next)
+    else if (lane !== undefined) this.#offer(lane)
+    return false
   }
 
   #hand(item: Item, lane: Lane<Item> | undefined): void {
@@ -227,6 +237,7 @@ export class OrderedSubscription implements DriverSubscription {
         this.#inHand.delete(item)
         if (lane?.state.at === 'handling' && lane.state.item === item) lane.settled()
         if (lane !== undefined) this.#offer(lane)
+        this.#slots.release()
         this.#pump()
       })
   }
@@ -310,7 +321,7 @@ export class OrderedSubscription implements DriverSubscription {
     setTimeout(() => {
       this.#unsettled -= 1
       if (!generation.alive || this.#stopped) return
-      this.#parts.givenBack.remember(this.#name(item.id), earlierDeliveries(item.message), { ...item.tries, shown: item.tries.shown + 1 })
+      this.#remember(item, true)
       generation.requeue(item.message)
     }, giveBackMs)
   }
@@ -354,7 +365,7 @@ export class OrderedSubscription implements DriverSubscription {
     this.#generation = undefined
     this.#state = undefined
     this.#early = []
-    this.#seen.clear()
+    this.#suspicion.begin()
     for (const timer of this.#timers.keys()) clearTimeout(timer)
     this.#timers.clear()
     this.#parking.end()
@@ -368,13 +379,7 @@ export class OrderedSubscription implements DriverSubscription {
   }
 
   #remember({ id, message, tries, from }: Item, begun: boolean): void {
-    if (from !== 'queue') return
-    const shown = tries.shown + (begun ? 1 : 0)
-    this.#parts.givenBack.remember(this.#name(id), earlierDeliveries(message), { counted: tries.counted, shown })
-  }
-
-  #name(id: string): string {
-    return `${this.#queue} ${id}`
+    if (from === 'queue') this.#suspicion.gaveBack(id, message, tries, begun)
   }
 
   #lane(key: string): Lane<Item> {

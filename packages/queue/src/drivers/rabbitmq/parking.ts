@@ -5,7 +5,7 @@ import type { Lane } from './lane.ts'
 import type { Link } from './link.ts'
 import type { Item } from './ordered-subscription.ts'
 import type { Settlement } from './settle.ts'
-import { parkedQueue } from './topology.ts'
+import { parkedQueue } from './names.ts'
 import { factsOf, fromWire, type Control } from './wire.ts'
 
 /** A release under way: the channel that holds what was parked, once it is fetched, and the order that began it. */

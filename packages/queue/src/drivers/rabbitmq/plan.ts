@@ -1,7 +1,16 @@
-import type { Subscription } from '../../driver.ts'
+import type { Channel } from 'amqplib'
 import { replyCode, typed } from './faults.ts'
 import type { Link } from './link.ts'
-import { conflictOf, exchangeName, queuesOf, returnExchange } from './topology.ts'
+import {
+  conflictOf,
+  destinationTopology,
+  exchangeOptions,
+  groupTopology,
+  orMissing,
+  type Binding,
+  type Shape,
+  type Topology,
+} from './topology.ts'
 
 export interface Step {
   readonly what: 'exchange' | 'queue'
@@ -12,37 +21,44 @@ export interface Step {
 }
 
 /** What a subscription stands on, beside what is there. Each question has a channel of its own, so that a refusal disturbs nothing else. */
-export async function planOf(link: Link, subscription: Subscription, signal: AbortSignal): Promise<Step[]> {
+export async function planOf(link: Link, shape: Shape, signal: AbortSignal): Promise<Step[]> {
+  const { exchanges, queues } = wholeTopology(shape)
   const steps: Step[] = []
-  for (const name of [returnExchange, exchangeName(subscription.destination)]) {
-    const there = await exists(() => link.withChannel((channel) => channel.checkExchange(name), signal))
-    steps.push({ what: 'exchange', name, state: there ? 'present' : 'missing' })
-  }
-  for (const { name, options } of queuesOf(subscription)) {
-    if (!(await exists(() => link.withChannel((channel) => channel.checkQueue(name), signal)))) {
-      steps.push({ what: 'queue', name, state: 'missing' })
-      continue
-    }
+  const see = async (what: Step['what'], name: string, check: Question, assert: Question): Promise<void> => {
     try {
+      if ((await orMissing(link.withChannel(check, signal))) === undefined) return void steps.push({ what, name, state: 'missing' })
       // Declaring what is there as it is changes nothing.
-      await link.withChannel((channel) => channel.assertQueue(name, options), signal)
-      steps.push({ what: 'queue', name, state: 'present' })
+      await link.withChannel(assert, signal)
+      steps.push({ what, name, state: 'present' })
     } catch (error) {
-      if (replyCode(error) !== 406) throw typed(error, { destination: subscription.destination })
-      steps.push({ what: 'queue', name, state: 'differs', detail: conflictOf(error) })
+      if (replyCode(error) !== 406) throw typed(error, { destination: shape.destination })
+      steps.push({ what, name, state: 'differs', detail: conflictOf(error) })
     }
+  }
+  for (const { name, type, alternate } of exchanges) {
+    await see(
+      'exchange',
+      name,
+      (channel) => channel.checkExchange(name),
+      (channel) => channel.assertExchange(name, type, exchangeOptions(alternate)),
+    )
+  }
+  for (const { name, options } of queues) {
+    await see(
+      'queue',
+      name,
+      (channel) => channel.checkQueue(name),
+      (channel) => channel.assertQueue(name, options),
+    )
   }
   return steps
 }
 
-async function exists(look: () => Promise<unknown>): Promise<boolean> {
-  try {
-    await look()
-    return true
-  } catch (error) {
-    if (replyCode(error) === 404) return false
-    throw typed(error)
-  }
+type Question = (channel: Channel) => Promise<object>
+
+function wholeTopology(shape: Shape): Topology {
+  const [common, own] = [destinationTopology(shape.destination), groupTopology(shape)]
+  return { exchanges: [...common.exchanges, ...own.exchanges], queues: [...common.queues, ...own.queues] }
 }
 
 interface Definitions {
@@ -51,42 +67,32 @@ interface Definitions {
   readonly bindings: readonly object[]
 }
 
-/** What RabbitMQ's `load_definitions` reads. Arguments of the default virtual host. */
-export function definitionsOf(subscription: Subscription): Definitions {
+/** What RabbitMQ's `load_definitions` reads, for the default virtual host. */
+export function definitionsOf(shape: Shape): Definitions {
   const vhost = '/'
-  const destination = exchangeName(subscription.destination)
-  const exchange = (name: string, type: string, args: object = {}): object => ({
-    name,
-    vhost,
-    type,
-    durable: true,
-    auto_delete: false,
-    internal: false,
-    arguments: args,
-  })
-  const lost = 'platform/lost'
-  const lostArguments = { 'x-queue-type': 'quorum', 'x-max-length': 10_000, 'x-overflow': 'drop-head' }
-  const binding = (source: string, to: string, type: 'queue' | 'exchange', key: string): object => ({
-    source,
-    vhost,
-    destination: to,
-    destination_type: type,
-    routing_key: key,
-    arguments: {},
-  })
-  const queue = (name: string, args: unknown): object => ({ name, vhost, durable: true, auto_delete: false, arguments: args })
-  const queues = queuesOf(subscription)
+  const { exchanges, queues } = wholeTopology(shape)
+  const bindingsTo = (type: 'queue' | 'exchange', name: string, bindings: readonly Binding[] = []): object[] =>
+    bindings.map(({ from, key }) => ({
+      source: from,
+      vhost,
+      destination: name,
+      destination_type: type,
+      routing_key: key,
+      arguments: {},
+    }))
+  const both = { vhost, durable: true, auto_delete: false }
   return {
-    exchanges: [
-      exchange(lost, 'fanout'),
-      exchange(returnExchange, 'direct', { 'alternate-exchange': lost }),
-      exchange(destination, 'fanout'),
-    ],
-    queues: [queue(lost, lostArguments), ...queues.map(({ name, options }) => queue(name, options.arguments))],
+    exchanges: exchanges.map(({ name, type, alternate }) => ({
+      name,
+      ...both,
+      type,
+      internal: false,
+      arguments: alternate === undefined ? {} : { 'alternate-exchange': alternate },
+    })),
+    queues: queues.map(({ name, options }) => ({ name, ...both, arguments: options.arguments as unknown })),
     bindings: [
-      binding(lost, lost, 'queue', ''),
-      binding(returnExchange, destination, 'exchange', destination),
-      ...queues.flatMap(({ name, bindings = [] }) => bindings.map((each) => binding(each.exchange, name, 'queue', each.routingKey))),
+      ...queues.flatMap(({ name, bindings }) => bindingsTo('queue', name, bindings)),
+      ...exchanges.flatMap(({ name, bindings }) => bindingsTo('exchange', name, bindings)),
     ],
   }
 }

@@ -1,4 +1,5 @@
 import type { ConfirmChannel, Message } from 'amqplib'
+import { onAbort } from '../../abort-listeners.ts'
 import { QueueError } from '../../errors.ts'
 import { replyCode } from './faults.ts'
 import type { Link } from './link.ts'
@@ -20,8 +21,6 @@ interface Entry extends SendRequest {
   readonly message: WireMessage
   resolve(): void
   reject(error: unknown): void
-  /** Leaves every list at once: nothing is kept after its caller has given it up. */
-  readonly leave: () => void
   returned: boolean
 }
 
@@ -66,34 +65,42 @@ export class ConfirmPublisher {
     return this.#waiting.size + this.#alone.size + this.#inFlight.size
   }
 
-  async send(target: Target, message: WireMessage, { mandatory, signal }: SendRequest): Promise<void> {
-    signal.throwIfAborted()
-    const bytes = message.content.byteLength
-    if (bytes > this.#maxMessageBytes) {
-      throw new QueueError('ERR_QUEUE_REFUSED', {
-        detail: `the body has ${bytes} bytes, more than maxMessageBytes (${this.#maxMessageBytes})`,
+  send(target: Target, message: WireMessage, { mandatory, signal }: SendRequest): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (signal.aborted) return reject(signal.reason as Error)
+      const bytes = message.content.byteLength
+      if (bytes > this.#maxMessageBytes) return reject(this.#tooLarge(bytes))
+      const stopWaiting = onAbort(signal, () => {
+        // In flight it stays known by its tag, since the confirm will come, but without what it carries.
+        this.#waiting.delete(entry)
+        this.#alone.delete(entry)
+        entry.reject(signal.reason)
+        this.#settleIdle()
       })
-    }
-    let entry: Entry | undefined
-    try {
-      await new Promise<void>((resolve, reject) => {
-        const leave = (): void => {
-          // In flight it stays known by its tag, since the confirm will come, but without what it carries.
-          if (entry !== undefined) {
-            this.#waiting.delete(entry)
-            this.#alone.delete(entry)
-          }
-          reject(signal.reason as Error)
-          this.#settleIdle()
-        }
-        entry = { target, message, mandatory, signal, resolve, reject, leave, returned: false }
-        signal.addEventListener('abort', leave, { once: true })
-        this.#waiting.add(entry)
-        this.#pump()
-      })
-    } finally {
-      if (entry !== undefined) signal.removeEventListener('abort', entry.leave)
-    }
+      const entry: Entry = {
+        target,
+        message,
+        mandatory,
+        signal,
+        resolve: () => {
+          stopWaiting()
+          resolve()
+        },
+        reject: (error) => {
+          stopWaiting()
+          reject(error as Error)
+        },
+        returned: false,
+      }
+      this.#waiting.add(entry)
+      this.#pump()
+    })
+  }
+
+  #tooLarge(bytes: number): QueueError {
+    return new QueueError('ERR_QUEUE_REFUSED', {
+      detail: `the body has ${bytes} bytes, more than maxMessageBytes (${this.#maxMessageBytes})`,
+    })
   }
 
   /** Resolves when nothing waits and nothing is in flight. */
@@ -122,11 +129,10 @@ export class ConfirmPublisher {
   }
 
   #next(): Entry | undefined {
-    for (const list of [this.#alone, this.#waiting]) {
-      for (const entry of list) {
-        list.delete(entry)
-        return entry
-      }
+    const list = this.#alone.size > 0 ? this.#alone : this.#waiting
+    for (const entry of list) {
+      list.delete(entry)
+      return entry
     }
     return undefined
   }

@@ -14,12 +14,17 @@ import { QueueError } from '../../errors.ts'
 import type { Cancellable } from '../../shapes.ts'
 import { RabbitmqDeadLetters } from './dead-letters.ts'
 import { replyCode, typed } from './faults.ts'
+import { deleteGroup } from './group.ts'
 import { Link } from './link.ts'
+import { exchangeName } from './names.ts'
 import { resolveRabbitmqOptions, type RabbitmqOptions, type ResolvedRabbitmqOptions } from './options.ts'
 import { OrderedSubscription } from './ordered-subscription.ts'
-import { ConfirmPublisher, type SendRequest } from './publisher.ts'
+import { ConfirmPublisher } from './publisher.ts'
+import { ShardedSubscription } from './sharded-subscription.ts'
+import { shardQueue, slotName } from './shards.ts'
+import { Slots } from './slots.ts'
 import { PlainSubscription, type SubscriptionParts } from './subscription.ts'
-import { declareExchange, declareSubscription, deleteGroup, exchangeName, hasGroup } from './topology.ts'
+import { declare, declareSubscription, destinationTopology, hasGroup } from './topology.ts'
 import { GivenBack } from './tries.ts'
 import { Upkeep } from './upkeep.ts'
 import { WaitQueues } from './wait-queues.ts'
@@ -99,9 +104,12 @@ class RabbitmqSession implements DriverSession {
     const { signal } = request
     const facts = { destination, messageId: envelope.id }
     const message = toWire(envelope)
+    const slot = slotName(envelope.key ?? envelope.id)
     for (let again = true; ; again = false) {
       try {
-        return await this.#publishOnce(destination, message, request)
+        if (request.delayMs > 0) return await this.#delay(destination, slot, message, request)
+        if (!this.#declared.has(destination)) await this.#exchange(destination, signal)
+        return await this.#publisher.send({ exchange: exchangeName(destination), routingKey: slot }, message, request)
       } catch (error) {
         this.#exchanges.delete(destination)
         this.#declared.delete(destination)
@@ -115,14 +123,13 @@ class RabbitmqSession implements DriverSession {
   }
 
   async subscribe(subscription: Subscription, receive: Receive, { signal }: { signal: AbortSignal }): Promise<DriverSubscription> {
-    const queue = await this.#declare(subscription, signal)
+    await this.#declare(subscription, signal)
     signal.throwIfAborted()
-    const running = subscription.ordered
-      ? new OrderedSubscription(queue, subscription, receive, this.#parts)
-      : new PlainSubscription(queue, subscription, receive, this.#parts)
+    const running = this.#start(subscription, receive)
     this.#upkeep.add(subscription)
     return {
       trouble: () => running.trouble(),
+      depth: (options) => running.depth(options),
       quiesce: () => running.quiesce(),
       close: async () => {
         this.#upkeep.remove(subscription)
@@ -138,16 +145,23 @@ class RabbitmqSession implements DriverSession {
     await Promise.all([this.#consumeLink.close(), this.#publishLink.close()])
   }
 
-  async #publishOnce(destination: string, message: WireMessage, { delayMs, mandatory, signal }: PublishRequest): Promise<void> {
+  #start(subscription: Subscription, receive: Receive): DriverSubscription {
+    const { destination, group, ordered, shards, concurrency } = subscription
+    if (!ordered) return new PlainSubscription(subscription, receive, this.#parts)
+    if (shards > 1) return new ShardedSubscription(subscription, receive, this.#parts)
+    const queue = shardQueue(destination, group, 1, 0)
+    return new OrderedSubscription(queue, subscription, receive, this.#parts, new Slots(concurrency))
+  }
+
+  async #delay(destination: string, slot: string, message: WireMessage, { delayMs, mandatory, signal }: PublishRequest): Promise<void> {
     if (!this.#declared.has(destination)) await this.#exchange(destination, signal)
-    const exchange = exchangeName(destination)
-    const request: SendRequest = { mandatory, signal }
-    if (delayMs === 0) return this.#publisher.send({ exchange, routingKey: '' }, message, request)
     // A wait queue takes everything, so the question whether anybody needs it is asked beforehand.
     if (mandatory && !(await this.#isRoutable(destination, signal))) throw new QueueError('ERR_QUEUE_UNROUTABLE')
-    const target = await this.#waits.ensure(exchange, delayMs, signal)
+    const target = await this.#waits.ensure(exchangeName(destination), delayMs, signal)
     try {
-      await this.#publisher.send(target, message, { mandatory: true, signal })
+      // It comes back under all of its routing keys: one leads to the destination, the other from there to the key's shard.
+      const { content, options } = message
+      await this.#publisher.send(target, { content, options: { ...options, CC: slot } }, { mandatory: true, signal })
     } catch (error) {
       this.#waits.forget(target.exchange)
       throw error
@@ -155,7 +169,7 @@ class RabbitmqSession implements DriverSession {
   }
 
   /** A connection that breaks in the middle is not the caller's business; what the broker refuses is. */
-  async #declare(subscription: Subscription, signal: AbortSignal): Promise<string> {
+  async #declare(subscription: Subscription, signal: AbortSignal): Promise<void> {
     for (;;) {
       try {
         return await declareSubscription(this.#consumeLink, subscription, signal)
@@ -171,7 +185,7 @@ class RabbitmqSession implements DriverSession {
   async #exchange(destination: string, signal: AbortSignal): Promise<void> {
     let declared = this.#exchanges.get(destination)
     if (declared === undefined) {
-      declared = this.#publishLink.withChannel((channel) => declareExchange(channel, destination))
+      declared = this.#publishLink.withChannel((channel) => declare(channel, destinationTopology(destination)))
       this.#exchanges.set(destination, declared)
       declared.catch(() => this.#exchanges.delete(destination))
     }

@@ -4,7 +4,6 @@ import { QueueError } from '../../errors.ts'
 import { typed } from './faults.ts'
 import type { Generation } from './generation.ts'
 import type { ConfirmPublisher, Target } from './publisher.ts'
-import { deadQueue } from './topology.ts'
 import type { Tries } from './tries.ts'
 import type { WaitQueues } from './wait-queues.ts'
 import { copyOf, type Facts, type WireMessage } from './wire.ts'
@@ -20,12 +19,14 @@ const storeTimeoutMs = 10_000
 /** How a delivery leaves its queue: first the copy, confirmed, then the acknowledgement. A crash in between makes two of it, never none. */
 export class Settlement {
   readonly #queue: string
+  readonly #dead: string
   readonly #publisher: ConfirmPublisher
   readonly #waits: WaitQueues
   readonly #restore: () => Promise<void>
 
-  constructor(queue: string, parts: { publisher: ConfirmPublisher; waits: WaitQueues; restore: () => Promise<void> }) {
+  constructor(queue: string, dead: string, parts: { publisher: ConfirmPublisher; waits: WaitQueues; restore: () => Promise<void> }) {
     this.#queue = queue
+    this.#dead = dead
     this.#publisher = parts.publisher
     this.#waits = parts.waits
     this.#restore = parts.restore
@@ -44,7 +45,7 @@ export class Settlement {
   /** The copy alone; the delivery stays in hand. */
   async bury({ message, generation }: Delivered, reason: string, { shown }: Tries, replays: number): Promise<void> {
     const facts = { shown: shown + 1, reason, deadAt: Date.now(), replays }
-    await this.store(() => ({ exchange: '', routingKey: deadQueue(this.#queue) }), copyOf(message, facts), generation)
+    await this.store(() => ({ exchange: '', routingKey: this.#dead }), copyOf(message, facts), generation)
   }
 
   /** Through a lost publishing connection and a deleted queue, for as long as the delivery is ours, a few times; then the caller gives it back. */

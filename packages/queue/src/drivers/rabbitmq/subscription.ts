@@ -3,11 +3,13 @@ import type { ConsumeMessage } from 'amqplib'
 import type { DriverSubscription, Lease, Receive, Subscription } from '../../driver.ts'
 import type { LoggerLike } from '../../shapes.ts'
 import type { Generation } from './generation.ts'
+import { countsOf } from './group.ts'
 import { Intake } from './intake.ts'
 import type { Link } from './link.ts'
+import { deadQueue, groupName, trialQueue } from './names.ts'
 import type { ConfirmPublisher } from './publisher.ts'
 import { Settlement } from './settle.ts'
-import { declareSubscription, trialQueue } from './topology.ts'
+import { declareSubscription } from './topology.ts'
 import { Trials } from './trials.ts'
 import type { GivenBack, Tries } from './tries.ts'
 import type { WaitQueues } from './wait-queues.ts'
@@ -54,13 +56,15 @@ export class PlainSubscription implements DriverSubscription {
   #running = 0
   #stopped = false
 
-  constructor(queue: string, subscription: Subscription, receive: Receive, parts: SubscriptionParts) {
+  constructor(subscription: Subscription, receive: Receive, parts: SubscriptionParts) {
+    const { destination, group } = subscription
+    const queue = groupName(destination, group)
     this.#parts = parts
     this.#subscription = subscription
     this.#queue = queue
     this.#receive = receive
-    const restore = async (): Promise<void> => void (await declareSubscription(parts.link, subscription))
-    this.#settlement = new Settlement(queue, { ...parts, restore })
+    const restore = (): Promise<void> => declareSubscription(parts.link, subscription)
+    this.#settlement = new Settlement(queue, deadQueue(destination, group), { ...parts, restore })
     this.#trials = subscription.broadcast ? undefined : new Trials(queue, receive, { ...parts, settlement: this.#settlement })
     this.#intake = new Intake({
       link: parts.link,
@@ -78,6 +82,10 @@ export class PlainSubscription implements DriverSubscription {
   trouble(): string | undefined {
     if (this.#unsettled.size > 0) return `${this.#unsettled.size} messages could not be settled and come again`
     return this.#stopped ? undefined : this.#intake.trouble()
+  }
+
+  async depth({ signal }: { signal: AbortSignal }): Promise<number> {
+    return (await countsOf(this.#parts.link, [this.#queue], signal)).messages
   }
 
   async quiesce(): Promise<void> {

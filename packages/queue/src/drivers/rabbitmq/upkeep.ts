@@ -1,18 +1,30 @@
 import { backgroundPause } from '@platform/kernel'
+import type { Channel } from 'amqplib'
 import type { Subscription } from '../../driver.ts'
 import type { LoggerLike } from '../../shapes.ts'
 import { createRestoreCounter } from '../../instrumentation.ts'
 import { replyCode } from './faults.ts'
 import type { Link } from './link.ts'
-import { declareSubscription, exchangeName } from './topology.ts'
+import { declareSubscription, destinationTopology, groupTopology, type Topology } from './topology.ts'
 
+/** One look at each group in this time, by all of its members together. */
 const intervalMs = 2_000
+const longestIntervalMs = 30_000
 
-/** Sees to it that what this process's subscriptions stand on is there: exchanges, queues and bindings that somebody deleted are made anew. */
+interface Watched {
+  readonly topology: Topology
+  dueAt: number
+}
+
+/**
+ * Sees to it that what this process's subscriptions stand on is there: exchanges, queues and bindings that somebody deleted are made anew.
+ * A look asks for the exchanges and the group's own queues, and makes the bindings again, which cannot be asked for; only when something is
+ * missing everything is declared. The more members a group has, the less often each of them looks.
+ */
 export class Upkeep {
   readonly #link: Link
   readonly #logger: LoggerLike
-  readonly #subscriptions = new Set<Subscription>()
+  readonly #watched = new Map<Subscription, Watched>()
   readonly #stop = new AbortController()
   readonly #restored = createRestoreCounter('rabbitmq')
   #trouble: string | undefined
@@ -24,7 +36,7 @@ export class Upkeep {
   }
 
   get size(): number {
-    return this.#subscriptions.size
+    return this.#watched.size
   }
 
   trouble(): string | undefined {
@@ -32,13 +44,19 @@ export class Upkeep {
   }
 
   add(subscription: Subscription): void {
-    this.#subscriptions.add(subscription)
+    const [common, own] = [destinationTopology(subscription.destination), groupTopology(subscription)]
+    const topology = {
+      exchanges: [...common.exchanges, ...own.exchanges],
+      // The others get messages from members only, who hear of it when one is missing.
+      queues: own.queues.filter(({ bindings }) => bindings !== undefined),
+    }
+    this.#watched.set(subscription, { topology, dueAt: performance.now() })
     if (!this.#running) void this.#run()
     this.#running = true
   }
 
   remove(subscription: Subscription): void {
-    this.#subscriptions.delete(subscription)
+    this.#watched.delete(subscription)
   }
 
   close(): void {
@@ -47,8 +65,8 @@ export class Upkeep {
 
   /** At once, because a publish found nobody. False when this process has no subscription there. */
   async restore(destination: string, signal: AbortSignal): Promise<boolean> {
-    const ours = [...this.#subscriptions].filter((subscription) => subscription.destination === destination)
-    for (const subscription of ours) await this.#see(subscription, signal)
+    const ours = [...this.#watched].filter(([subscription]) => subscription.destination === destination)
+    for (const [subscription, watched] of ours) await this.#see(subscription, watched, signal)
     return ours.length > 0
   }
 
@@ -60,7 +78,9 @@ export class Upkeep {
       // While the connection is away the consumers tell of it, and declare everything when it is back.
       if (!this.#link.up) continue
       try {
-        for (const subscription of this.#subscriptions) await this.#see(subscription, signal)
+        for (const [subscription, watched] of this.#watched) {
+          if (performance.now() >= watched.dueAt) await this.#see(subscription, watched, signal)
+        }
         this.#trouble = undefined
       } catch (error) {
         if (signal.aborted || !this.#link.up) continue
@@ -70,23 +90,36 @@ export class Upkeep {
     }
   }
 
-  async #see(subscription: Subscription, signal: AbortSignal): Promise<void> {
-    const exchange = exchangeName(subscription.destination)
-    const missing = await this.#isMissing(exchange, signal)
-    // Bindings cannot be asked for: they are made again each time, which changes nothing where they are.
-    await declareSubscription(this.#link, subscription, signal)
-    if (!missing) return
-    this.#restored.add(1, { 'messaging.destination.name': subscription.destination })
-    this.#logger.warn({ exchange }, 'an exchange had been deleted and was restored; what was published meanwhile did not reach the group')
-  }
-
-  async #isMissing(exchange: string, signal: AbortSignal): Promise<boolean> {
+  async #see(subscription: Subscription, watched: Watched, signal: AbortSignal): Promise<void> {
+    const asked = { exchange: '' }
     try {
-      await this.#link.withChannel((channel) => channel.checkExchange(exchange), signal)
-      return false
+      const members = await this.#link.withChannel((channel) => look(channel, watched.topology, asked), signal)
+      watched.dueAt = performance.now() + Math.min(longestIntervalMs, intervalMs * (members - 0.5))
     } catch (error) {
-      if (replyCode(error) === 404) return true
-      throw error
+      if (replyCode(error) !== 404) throw error
+      await declareSubscription(this.#link, subscription, signal)
+      if (asked.exchange === '') return
+      this.#restored.add(1, { 'messaging.destination.name': subscription.destination })
+      this.#logger.warn(
+        { exchange: asked.exchange },
+        'an exchange had been deleted and was restored; what was published meanwhile did not reach the group',
+      )
     }
   }
+}
+
+/** Resolves to the number of members at the busiest queue. `asked` names the exchange that is missing, if it is one. */
+async function look(channel: Channel, { exchanges, queues }: Topology, asked: { exchange: string }): Promise<number> {
+  let members = 1
+  for (const { name } of exchanges) {
+    asked.exchange = name
+    await channel.checkExchange(name)
+  }
+  asked.exchange = ''
+  for (const { name, bindings = [] } of queues) {
+    members = Math.max(members, (await channel.checkQueue(name)).consumerCount)
+    for (const { from, key } of bindings) await channel.bindQueue(name, from, key)
+  }
+  for (const { name, bindings = [] } of exchanges) for (const { from, key } of bindings) await channel.bindExchange(name, from, key)
+  return members
 }

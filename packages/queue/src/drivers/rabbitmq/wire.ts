@@ -74,10 +74,7 @@ export function fromWire(message: Message): Envelope | undefined {
     version: header(headers, 'version'),
     key: header(headers, 'key'),
     publishedAt: header(headers, 'published-at'),
-    headers: {
-      ...textsOf(headers, (name) => !reserved.test(name)),
-      ...(typeof apart === 'object' && apart !== null ? textsOf(apart as Record<string, unknown>, (name) => reserved.test(name)) : {}),
-    },
+    headers: textsOf(headers, typeof apart === 'object' && apart !== null ? (apart as Record<string, unknown>) : {}),
     body: message.content.toString(),
   })
 }
@@ -142,11 +139,17 @@ function header(headers: Record<string, unknown>, name: string): unknown {
 }
 
 /** Foreign headers of other kinds are left out; they say nothing to a handler of ours. */
-function textsOf(headers: Record<string, unknown>, mayPass: (name: string) => boolean): Record<string, string> {
-  const texts = Object.entries(headers).filter(
-    ([name, value]) => mayPass(name) && typeof value === 'string' && headersFault({ [name]: value }) === undefined,
-  )
-  return Object.fromEntries(texts) as Record<string, string>
+function textsOf(headers: Record<string, unknown>, apart: Record<string, unknown>): Record<string, string> {
+  const texts: Record<string, string> = {}
+  const take = (from: Record<string, unknown>, wanted: boolean): void => {
+    for (const name of Object.keys(from)) {
+      const value = from[name]
+      if (reserved.test(name) === wanted && typeof value === 'string' && headersFault({ [name]: value }) === undefined) texts[name] = value
+    }
+  }
+  take(headers, false)
+  take(apart, true)
+  return texts
 }
 
 /** Why the broker itself took a message out of its queue. */
