@@ -13,7 +13,6 @@ import {
   replicaOptions,
   resolveOptions,
 } from './options.ts'
-import { traceBefore } from './place.ts'
 import { ConnectionPool } from './pool.ts'
 import { ReplicaSet } from './replicas.ts'
 import { rotateCredential } from './rotation.ts'
@@ -94,11 +93,11 @@ class PgDbPool implements DbPool {
   }
 
   transaction<T>(work: (tx: Transaction) => Promise<T>, options?: TransactionOptions): Promise<T> {
-    return runTransaction(this.#pool, work, options, traceBefore(this.transaction))
+    return runTransaction(this.#pool, work, options, this.#pool.traces.before(this.transaction))
   }
 
   withConnection<T>(work: (connection: Connection) => Promise<T>, options?: Cancellable): Promise<T> {
-    return withHeldConnection(this.#pool, work, { signal: options?.signal, trace: traceBefore(this.withConnection) })
+    return withHeldConnection(this.#pool, work, { signal: options?.signal, trace: this.#pool.traces.before(this.withConnection) })
   }
 
   listen(channel: string, onMessage: (payload: string) => void, onGap?: () => void, options?: Cancellable): Promise<() => Promise<void>> {

@@ -1,7 +1,9 @@
 import pg from 'pg'
 import type { QueryResult } from './connection.ts'
 
-export type SubmitQuery = (config: unknown, values?: unknown, done?: (error: Error | null, result: QueryResult) => void) => unknown
+export interface Submits {
+  query(config: unknown, values?: unknown, done?: (error: Error | null, result: QueryResult) => void): unknown
+}
 
 /** A text whose answer comes first. */
 export interface Ahead {
@@ -11,7 +13,7 @@ export interface Ahead {
 
 /** Two texts in one packet, answered one after the other: `pg` is given the second when the first is answered, and finds it sent. */
 export function sendInOnePacket(
-  query: SubmitQuery,
+  client: Submits,
   ahead: Ahead,
   text: string,
   done: (error: Error | null, result: QueryResult) => void,
@@ -19,7 +21,7 @@ export function sendInOnePacket(
   const second = Object.assign(new pg.Query(text), { callback: done, submit: () => null })
   const first = Object.assign(new pg.Query(ahead.text), {
     callback(error: Error | null, result: QueryResult) {
-      query(second)
+      client.query(second)
       if (error) ahead.done(error)
       else ahead.done(undefined, result)
     },
@@ -33,5 +35,5 @@ export function sendInOnePacket(
       return null
     },
   })
-  query(first)
+  client.query(first)
 }

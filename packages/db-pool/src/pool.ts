@@ -11,7 +11,7 @@ import { DbPoolError, endsAllConnections, sqlState } from './errors.ts'
 import type { Instruments } from './instrumentation.ts'
 import { Opening } from './opening.ts'
 import type { Credential, LoggerLike, ResolvedDbPoolOptions } from './options.ts'
-import type { Trace } from './place.ts'
+import { type Trace, Traces } from './place.ts'
 import { Quiet } from './quiet.ts'
 import { clean, isClean } from './return.ts'
 import type { Session } from './session.ts'
@@ -38,6 +38,7 @@ export class ConnectionPool {
   readonly instruments: Instruments
   readonly logger: LoggerLike
   readonly causality: Causality = new Causality()
+  readonly traces: Traces = new Traces()
   epoch = 0
 
   readonly #sessions = new Set<Session>()

@@ -4,7 +4,7 @@ import { Cancellation } from './cancellation.ts'
 import { CommitHooks } from './commit-hooks.ts'
 import type { QueryResult } from './connection.ts'
 import { DbPoolError, endsConnection, refusesWrites } from './errors.ts'
-import { type Ahead, sendInOnePacket, type SubmitQuery } from './one-packet.ts'
+import { type Ahead, sendInOnePacket, type Submits } from './one-packet.ts'
 import type { Place } from './place.ts'
 import { PreparedStatements } from './prepared.ts'
 import { type Residue, type Statement, statementOf } from './sql/statement.ts'
@@ -74,6 +74,8 @@ export class Session {
   /** The server took no write: when it is reset it is asked for its role. */
   writeRefused = false
 
+  /** The client by the calls that its types leave out. */
+  readonly #pg: Submits
   readonly #onLoss: (session: Session, error: Error) => void
   readonly #prepared: PreparedStatements
   readonly #queue: Job[] = []
@@ -87,6 +89,7 @@ export class Session {
 
   constructor(client: pg.Client, facts: SessionFacts, onLoss: (session: Session, error: Error) => void) {
     this.client = client
+    this.#pg = client as unknown as Submits
     this.url = facts.url
     this.#cancellation = new Cancellation(client, () => this.#state.is === 'running')
     this.#prepared = new PreparedStatements(client, facts.preparedStatements)
@@ -257,7 +260,6 @@ export class Session {
     // Without a text nobody knows what it does.
     const residue = statement?.residue ?? 'possible'
     if (residue !== 'none') this.suspect(residue)
-    const query = this.client.query.bind(this.client) as SubmitQuery
     const answered = (error: Error | null | undefined, result?: QueryResult): void => {
       if (this.#state !== running) return
       if (error) {
@@ -275,9 +277,9 @@ export class Session {
     }
     try {
       if (statement?.sendable === false) throw new DbPoolError('ERR_DB_POOL_OPTION', 'text must not contain NUL', { option: 'text' })
-      if (typeof config === 'object' && typeof config?.submit === 'function') query(config)
-      else if (ahead !== undefined && typeof config === 'string') sendInOnePacket(query, ahead, config, answered)
-      else query(this.#named(config, values), values, answered)
+      if (typeof config === 'object' && typeof config?.submit === 'function') this.#pg.query(config)
+      else if (ahead !== undefined && typeof config === 'string') sendInOnePacket(this.#pg, ahead, config, answered)
+      else this.#pg.query(this.#named(config, values), values, answered)
     } catch (error) {
       running.error = error
       this.#finish(running)

@@ -51,6 +51,19 @@ it('whoever keeps a connection is told of once, with the place, whichever way it
   await Promise.all(holders)
 })
 
+it('whoever keeps one in a pool much in use is told of, and from then on with the place', async () => {
+  const db = open({ leakDetectionThresholdMs: 50 })
+  for (let round = 0; round < 1_001; round++) await db.withConnection(async () => {})
+  const held = Promise.withResolvers<void>()
+  const first = db.withConnection(() => held.promise)
+  await until(() => heldForLong().length === 1)
+  const second = db.withConnection(() => held.promise)
+  await until(() => heldForLong().length === 2)
+  expect(heldForLong()[1]?.fields).toMatchObject({ borrowedAt: expect.stringContaining('upkeep.integration.test.ts') })
+  held.resolve()
+  await Promise.all([first, second])
+})
+
 it('a statement that takes long is no leak, and 0 tells of nobody', async () => {
   const db = open({ leakDetectionThresholdMs: 50 })
   await db.query('select pg_sleep(0.4)')

@@ -57,6 +57,7 @@ export class Upkeep {
     const leftover = leftoverOf(session)
     if (leftover === undefined) return
     this.#pool.instruments.leftover(leftover)
+    this.#pool.traces.suspect()
     const { place, operation } = session
     const borrowedAt = place.in === 'use' ? place.trace?.stack : undefined
     const fact = `${leftover} ${borrowedAt?.split('\n')[1] ?? operation}`
@@ -71,6 +72,7 @@ export class Upkeep {
     const heldMs = Math.round(now - place.since)
     if (heldMs < leakDetectionThresholdMs) return
     place.told = true
+    this.#pool.traces.suspect()
     this.#pool.logger.warn({ heldMs, operation, borrowedAt: place.trace.stack }, 'a connection has been held for long: is it given back?')
   }
 

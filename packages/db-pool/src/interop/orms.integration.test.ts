@@ -202,3 +202,17 @@ describe('work bound to a commit that a mapper makes', () => {
     await db.close()
   })
 })
+
+it.for(['cancel query', 'kill session'] as const)('Kysely ends what its signal aborts: %s', async (inflightQueryAbortStrategy) => {
+  await using db = createDbPool({ url: database.url, maxSize: 1, applicationName: 'kysely aborts' })
+  const orm = new Kysely<object>({ dialect: new PostgresDialect({ pool: toPgPool(db) }) })
+  const controller = new AbortController()
+  const running = kyselySql`select pg_sleep(600)`.execute(orm, { signal: controller.signal, inflightQueryAbortStrategy })
+  const aborted = running.catch((error: unknown) => error)
+  await expect.poll(() => db.stats().inUse, { timeout: 20_000 }).toBe(1)
+  controller.abort(new Error('gone'))
+  expect(await aborted).toMatchObject({ message: 'gone' })
+  // Its only connection serves the next one.
+  expect((await kyselySql<{ n: number }>`select 1 as n`.execute(orm)).rows).toEqual([{ n: 1 }])
+  await orm.destroy()
+})

@@ -2,15 +2,16 @@ import { AsyncResource } from 'node:async_hooks'
 import type { EventEmitter } from 'node:events'
 import pg from 'pg'
 import { type DbPool, engineOf } from '../db-pool.ts'
-import { type Trace, traceBefore } from '../place.ts'
+import type { Trace } from '../place.ts'
 import type { ConnectionPool } from '../pool.ts'
 import type { QueryConfig } from '../session.ts'
 import { BorrowedClient, type Callback, settle } from './borrowed-client.ts'
+import { controlClientOf } from './control-client.ts'
 
 type ConnectCallback = (error: unknown, client: BorrowedClient | undefined, done: (error?: unknown) => void) => void
 
 /** `pg.Pool` without its types: its overloads cannot be restated member by member. `toPgPool` gives them back. */
-const PoolBase: new (options: { max: number }) => EventEmitter = pg.Pool as never
+const PoolBase: new (options: { max: number; Client: unknown }) => EventEmitter = pg.Pool as never
 
 /**
  * Our engine in the clothes of `pg.Pool`, by inheritance, since Drizzle asks `instanceof`. `end()` waits for the clients borrowed here
@@ -22,7 +23,7 @@ export class EnginePool extends PoolBase {
   readonly #state: { ending: boolean; ended: boolean; whenEmpty: PromiseWithResolvers<void> }
 
   constructor(engine: ConnectionPool) {
-    super({ max: engine.options.maxSize })
+    super({ max: engine.options.maxSize, Client: controlClientOf(engine) })
     this.#engine = engine
     this.#state = { ending: false, ended: false, whenEmpty: Promise.withResolvers<void>() }
   }
@@ -41,7 +42,7 @@ export class EnginePool extends PoolBase {
   }
 
   connect(callback?: ConnectCallback): Promise<BorrowedClient> | undefined {
-    const borrowing = this.#borrow(traceBefore(this.connect))
+    const borrowing = this.#borrow(this.#engine.traces.before(this.connect))
     if (callback === undefined) return borrowing
     const done = AsyncResource.bind(callback)
     borrowing.then(
