@@ -350,6 +350,31 @@ describe('options', () => {
   })
 })
 
+describe('a database that is away for a minute', () => {
+  it('restarts nobody and takes nobody out, while it is shared', async () => {
+    vi.useFakeTimers()
+    try {
+      let isUp = true
+      const one = health({ db: { kind: 'shared', run: () => (isUp ? Promise.resolve() : Promise.reject(new Error('refused'))) } })
+      one.setState('ready')
+      await vi.advanceTimersByTimeAsync(10)
+      expect(one.readiness().status).toBe('pass')
+      isUp = false
+      for (let second = 0; second < 60; second++) {
+        await vi.advanceTimersByTimeAsync(1_000)
+        expect(one.liveness().status).toBe('pass')
+        expect(one.readiness().status).not.toBe('fail')
+      }
+      expect(one.readiness().status).toBe('warn')
+      isUp = true
+      await vi.advanceTimersByTimeAsync(6_000)
+      expect(one.readiness().status).toBe('pass')
+    } finally {
+      vi.useRealTimers()
+    }
+  })
+})
+
 describe('heartbeats', () => {
   it('a silent loop fails liveness, whatever readiness says; one that beats or has ended does not', async () => {
     await using health = createHealth({ checks: {} })

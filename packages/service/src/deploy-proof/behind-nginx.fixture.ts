@@ -32,10 +32,15 @@ export async function replaceBehindNginx(nginx: NginxServer, amqpUrl: string, { 
   const folder = mkdtempSync(join(tmpdir(), 'mixed-'))
   const balancer: Balancer = {
     url: nginx.url,
-    route: (ports) => nginx.reload(configOf(ports, folder)),
+    async route(ports) {
+      const name = String(++generation)
+      await nginx.reload(configOf(ports, folder, name))
+      await untilAlone(nginx.url, name)
+    },
     close: () => nginx.reload(noInstances),
   }
   const publisher = createBroker({ driver: rabbitmq({ urls: [amqpUrl] }), service: 'publisher' })
+  let generation = 0
   let published = 0
   let longLived: ReturnType<typeof startLongLived> | undefined
   let messages: NodeJS.Timeout | undefined
@@ -92,6 +97,17 @@ export async function replaceBehindNginx(nginx: NginxServer, amqpUrl: string, { 
   }
 }
 
+/** Workers of before may still accept for a moment: every answer of twenty on new connections is to come from the new ones. */
+async function untilAlone(url: string, name: string): Promise<void> {
+  for (let inARow = 0; inARow < 20; ) {
+    const seen = await fetch(`${url}/generation`, { headers: { connection: 'close' } }).then(
+      (response) => response.text(),
+      () => undefined,
+    )
+    inARow = seen === name ? inARow + 1 : 0
+  }
+}
+
 function notesOf(folder: string): string[] {
   try {
     return readFileSync(join(folder, 'messages'), 'utf8').trim().split('\n')
@@ -108,7 +124,7 @@ async function handled(folder: string, published: number): Promise<void> {
   }
 }
 
-function configOf(ports: readonly number[], folder: string): string {
+function configOf(ports: readonly number[], folder: string, name: string): string {
   const http2Ports = ports.map((port) => readFileSync(join(folder, String(port)), 'utf8'))
   const servers = (list: readonly (number | string)[]): string => list.map((port) => `server 127.0.0.1:${port} max_fails=0;`).join(' ')
   // No second try: it would hide what is to be counted.
@@ -126,6 +142,7 @@ function configOf(ports: readonly number[], folder: string): string {
       proxy_set_header Connection $connection_or_none;
       proxy_buffering off;
       proxy_request_buffering off;
+      location /generation { return 200 '${name}'; }
       location / { proxy_pass http://one; }
       location /h2/ { grpc_pass grpc://two; }
     }`

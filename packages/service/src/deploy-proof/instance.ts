@@ -45,6 +45,10 @@ export async function startInstance(launch: Launch): Promise<Instance> {
   const port = await freePort()
   const [program = '', ...args] = launch.command.map((part) => part.replaceAll('{{port}}', String(port)))
   const child = spawn(program, args, { env: { ...process.env, [portVariable]: String(port) }, stdio: ['ignore', 'pipe', 'pipe'] })
+  // Whoever ends the proof ends what it started.
+  const end = (): void => void child.kill('SIGKILL')
+  process.once('exit', end)
+  child.once('exit', () => process.removeListener('exit', end))
   const lines: string[] = []
   let phases: Departure['phases'] = []
   for (const stream of [child.stdout, child.stderr]) {
@@ -85,7 +89,7 @@ export async function startInstance(launch: Launch): Promise<Instance> {
       const { code, signal } = await ended
       return { exitMs: performance.now() - from, openMs: await closed, code, signal, phases }
     },
-    kill: () => void child.kill('SIGKILL'),
+    kill: end,
   }
 }
 

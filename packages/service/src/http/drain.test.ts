@@ -195,6 +195,27 @@ describe('WebSockets', () => {
   })
 })
 
+describe('a WebSocket that is answered late', () => {
+  it('is told to go when it is open at last', async () => {
+    const server = createServer()
+    const answered = Promise.withResolvers<() => void>()
+    server.on('upgrade', (_request, socket) => {
+      socket.on('data', () => socket.end())
+      answered.resolve(() => socket.write('HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n'))
+    })
+    const http = await up(server, { minDrainMs: 0, quietWindowMs: 0 })
+    const late = await raw(http, 'GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\n')
+    const answer = await answered.promise
+    const drained = http.drain()
+    await until(() => expect(http.leaving.aborted).toBe(true))
+    answer()
+    await until(() => expect(late.seen().subarray(-4)).toEqual(Buffer.from([0x88, 0x02, 0x03, 0xe9])))
+    late.socket.write(Buffer.from([0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9]))
+    await drained
+    await http.close()
+  })
+})
+
 describe('HTTP/2', () => {
   const h2 = (...paths: string[]) => {
     const server = createHttp2Server((request, response) => {
@@ -223,6 +244,16 @@ describe('HTTP/2', () => {
     expect(await get()).toBe('200')
     expect(await Promise.all([get(), get(), get(), get()])).toEqual(['200', '200', '200', '200'])
     await drained
+  })
+
+  it('serves a request that is on its way to an idle session when the stop begins, and tells the session to go with it', async () => {
+    const http = await h2()
+    const { session, get } = await open(http)
+    const lastIds: number[] = []
+    session.on('goaway', (_code, lastId) => lastIds.push(lastId))
+    http.quiesce()
+    expect(await Promise.all([get(), get()])).toEqual(['200', '200'])
+    await until(() => expect(lastIds[0]).toBe(2 ** 31 - 1))
   })
 
   it('parts by GOAWAY in two steps: all streams first, then the last one by its number; what runs is finished', async () => {

@@ -137,7 +137,7 @@ class DrainingHttpServer implements HttpServer {
     this.#leftAt = performance.now()
     this.#lastRequestAt = this.#leftAt
     this.#answers.leave()
-    this.#sessions.warn()
+    this.#sessions.leave()
   }
 
   async drain({ signal, timeoutMs = Infinity }: { signal?: AbortSignal; timeoutMs?: number } = {}): Promise<void> {
@@ -171,12 +171,9 @@ class DrainingHttpServer implements HttpServer {
   /** Closes the listener and tells whoever would stay. */
   async #part(gapMs: number): Promise<void> {
     if (this.#stage !== 'cutting') this.#stage = 'parting'
-    if (!this.#leaving.signal.aborted) {
-      this.#leaving.abort(new ServiceError('ERR_SERVICE_STOPPED', 'the HTTP server is stopping'))
-      this.#webSockets.goAway()
-    }
-    this.#sessions.warn()
-    if (this.#server.listening && gapMs > 0 && this.#sessions.isOpen) await pause(gapMs)
+    if (!this.#leaving.signal.aborted) this.#leaving.abort(new ServiceError('ERR_SERVICE_STOPPED', 'the HTTP server is stopping'))
+    this.#sessions.leave()
+    if (this.#server.listening && gapMs > 0 && this.#sessions.size > 0) await pause(gapMs)
     if (this.#server.listening) this.#server.close()
     this.#sessions.close()
     this.#reap()
@@ -186,6 +183,7 @@ class DrainingHttpServer implements HttpServer {
   #reap(): void {
     this.#answers.endEventStreams()
     this.#sessions.endEventStreams()
+    this.#webSockets.goAway()
     this.#server.closeIdleConnections?.()
   }
 
