@@ -17,7 +17,9 @@ if (mode === 'bare') {
   server.listen(port, '127.0.0.1')
   process.once('SIGTERM', () => {
     server.close()
-    server.closeIdleConnections()
+    // Every connection goes when it is idle, so that whoever comes next needs a new one.
+    const parting = setInterval(() => server.closeIdleConnections(), 5)
+    server.once('close', () => clearInterval(parting))
   })
 } else {
   const line = (fields: object, message?: string): void => console.log(JSON.stringify({ message, ...fields }))
