@@ -7,7 +7,12 @@ import { staticInstances } from './registries/static.ts'
 
 async function shop() {
   let answered = 0
-  const server = createServer((request, response) => request.resume().on('end', () => response.end(String(++answered))))
+  const server = createServer((request, response) =>
+    request.resume().on('end', () => {
+      response.setHeader('x-authorization', request.headers.authorization ?? 'none')
+      response.end(String(++answered))
+    }),
+  )
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo
@@ -47,6 +52,30 @@ it.each<[string, ServiceClientOptions, ServiceRequestInit, unknown]>([
   expect(attempts).toBe(12)
   expect(answered()).toBe(0)
   expect(client.explain().map(({ reason }) => reason)).toEqual(['in use', 'in use'])
+})
+
+it('a hook may take its time, and one that hangs is no instance’s fault', async () => {
+  const { discovery, answered } = await shop()
+  const slow = discovery.client('shop', {
+    outbound: [
+      async (headers) => {
+        await new Promise((resolve) => setTimeout(resolve, 20))
+        headers['authorization'] = 'Bearer late'
+      },
+    ],
+  })
+  expect((await slow.fetch('/')).headers.get('x-authorization')).toBe('Bearer late')
+  const before = answered()
+  const hung = discovery.client('shop', {
+    policy: { attemptTimeoutMs: 20 },
+    outbound: [() => new Promise(() => {})],
+    maxConcurrentPerInstance: 1,
+  })
+  for (let i = 0; i < 12; i++) {
+    expect(await hung.fetch('/').catch((error: unknown) => error)).toMatchObject({ code: 'ERR_RESILIENCE_TIMEOUT' })
+  }
+  expect(answered()).toBe(before)
+  expect(hung.explain().map(({ reason }) => reason)).toEqual(['in use', 'in use'])
 })
 
 it('a body of the caller that fails while it is sent is no instance’s fault', async () => {

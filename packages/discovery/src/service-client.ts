@@ -1,5 +1,5 @@
 import { context, trace } from '@opentelemetry/api'
-import { choiceOption, integerOption, knownOptions } from '@platform/kernel'
+import { choiceOption, integerOption, knownOptions, orAborted } from '@platform/kernel'
 import {
   type Attempt,
   createPolicy,
@@ -26,8 +26,8 @@ import { askedRestMs, drains, loadOf } from './response-signals.ts'
 import type { ServiceWatch } from './service-watch.ts'
 import { watchedDispatcher } from './watched-dispatcher.ts'
 
-/** Adds headers to an outgoing request. */
-export type OutboundHook = (headers: Record<string, string>) => void
+/** Adds headers to an outgoing request, which waits for it. */
+export type OutboundHook = (headers: Record<string, string>) => void | Promise<void>
 
 export interface ServiceClientOptions {
   /** Default: `timeoutMs` 10,000, `attemptTimeoutMs` 3000 and up to 3 attempts. What is given replaces the default as a whole. */
@@ -81,6 +81,11 @@ interface Request {
   readonly unclaimed: Set<Response>
   /** The answer of the attempt before. */
   previous: Response | undefined
+}
+
+/** Whether an attempt ends by what this side does. */
+interface Fault {
+  isOurs: boolean
 }
 
 const known = ['policy', 'balancer', 'outbound', 'zone', 'maxConcurrentPerInstance', 'ejection', 'probe']
@@ -214,15 +219,15 @@ export class PooledServiceClient implements ServiceClient {
     const telemetry = new RequestTelemetry(request.method, url, endpoint.instance, attempt.attempt)
     const startedAt = performance.now()
     let response: Response | undefined
-    let [waited, ours] = [true, false]
+    let waited = true
+    const fault: Fault = { isOurs: false }
     attempt.onEnded((verdict, tookMs) => {
       waited = response !== undefined
-      if (!ours) this.#record(endpoint, verdict, tookMs, response)
+      if (!fault.isOurs) this.#record(endpoint, verdict, tookMs, response)
     })
-    const onOurFault = (): void => void (ours = true)
     const end = endpoint.begin()
     try {
-      response = await this.#send(endpoint, url, request, signal, telemetry, end, onOurFault)
+      response = await this.#send(endpoint, url, request, signal, telemetry, end, fault)
       telemetry.answered(response.status, performance.now() - startedAt)
       this.#origins.set(response, endpoint)
       if (waited) request.unclaimed.add(response)
@@ -232,8 +237,8 @@ export class PooledServiceClient implements ServiceClient {
     } catch (error) {
       end()
       telemetry.failed(error, performance.now() - startedAt)
-      ours ||= isRefusedRequest(error)
-      if (ours) this.#ourFaults.add(error)
+      fault.isOurs ||= isRefusedRequest(error)
+      if (fault.isOurs) this.#ourFaults.add(error)
       else if (typeof error === 'object' && error !== null) this.#origins.set(error, endpoint)
       throw error
     }
@@ -246,17 +251,15 @@ export class PooledServiceClient implements ServiceClient {
     attemptSignal: AbortSignal,
     telemetry: RequestTelemetry,
     onEnd: () => void,
-    onOurFault: () => void,
+    fault: Fault,
   ): Promise<Response> {
     const headers = { ...request.headers }
     deadlineHeaders(headers)
-    try {
-      context.with(trace.setSpan(context.active(), telemetry.span), () => {
-        for (const hook of this.#outbound) hook(headers)
-      })
-    } catch (error) {
-      onOurFault()
-      throw error
+    if (this.#outbound.length > 0) {
+      fault.isOurs = true
+      const hooks = context.with(trace.setSpan(context.active(), telemetry.span), () => this.#runHooks(headers))
+      await orAborted(hooks, attemptSignal)
+      fault.isOurs = false
     }
     // The attempt's signal ends with the attempt; the caller's also ends the reading of the body.
     const signal = request.signal === undefined ? attemptSignal : AbortSignal.any([attemptSignal, request.signal])
@@ -264,13 +267,17 @@ export class PooledServiceClient implements ServiceClient {
       ...(request.init as object),
       method: request.method,
       headers,
-      body: toUndiciBody(request.init.body, onOurFault),
+      body: toUndiciBody(request.init.body, () => (fault.isOurs = true)),
       redirect: request.init.redirect ?? 'manual',
       duplex: 'half',
       signal,
       dispatcher: watchedDispatcher(endpoint.pool, onEnd),
     } as UndiciRequestInit)
     return response as unknown as Response
+  }
+
+  async #runHooks(headers: Record<string, string>): Promise<void> {
+    for (const hook of this.#outbound) await hook(headers)
   }
 
   async #firstInstances(signal: AbortSignal): Promise<void> {
