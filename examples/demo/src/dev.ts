@@ -46,9 +46,10 @@ async function dev({ mode, accessLog }: DevOptions, signal: AbortSignal): Promis
 }
 
 /** A URL answers a GET as it stands; what needs more is a command. */
-function showAddresses({ specs, catalogUrls, ordersUrls, servers, adminToken }: Store): void {
+function showAddresses({ specs, door, catalogUrls, ordersUrls, servers, adminToken }: Store): void {
   const show = (name: string, text: string) => say(`${name.padEnd(20)} ${text}`)
   console.log('')
+  if (door) show('gateway', `${door.url}/films?query=matrix`)
   for (const [index, url] of catalogUrls.entries()) show(`catalog-api ${index + 1}`, `${url}/films?query=matrix`)
   const json = `-H 'content-type: application/json' -H "idempotency-key: $(date +%s%N)"`
   show('an order', `curl ${json} -d '{"filmId":1,"quantity":1}' ${ordersUrls[0]}/orders`)

@@ -19,7 +19,7 @@ const part = (before: Sample[], after: Sample[]): Part => ({
   after: { pages: [after], processorUs: {} },
 })
 const latency = (rush: Part, steady: Part | undefined) =>
-  figures({ books: [], rush, steady, warm: [[]], end: [[]], setUpMs: 0, propagation: '' }).find(({ name }) =>
+  figures({ books: [], rush, steady, overhead: undefined, warm: [[]], end: [[]], setUpMs: 0, propagation: '' }).find(({ name }) =>
     name.startsWith('service-to-service'),
   )!
 
@@ -41,5 +41,19 @@ describe('a latency on the scorecard', () => {
     expect(latency(rush, undefined)).toMatchObject({ reason: 'one order makes no steady part' })
     expect(latency(rush, part(page(100, 0), page(100, 0)))).toMatchObject({ reason: 'nothing was recorded' })
     expect(latency(rush, undefined).holds).toBeUndefined()
+  })
+})
+
+describe('the overhead of the gateway on the scorecard', () => {
+  const card = (overhead: { pairs: number; p95Ms: number } | undefined) => {
+    const rush = part(page(0, 0), page(100, 0))
+    const all = figures({ books: [], rush, steady: rush, overhead, warm: [[]], end: [[]], setUpMs: 0, propagation: '' })
+    return all.find(({ name }) => name.startsWith('gateway overhead'))!
+  }
+
+  it('is judged where it was measured, and no miss where it was not', () => {
+    expect(card({ pairs: 100, p95Ms: 9.9 })).toMatchObject({ holds: true, measured: '9.9 ms in 100 pairs' })
+    expect(card({ pairs: 100, p95Ms: 10.1 }).holds).toBe(false)
+    expect(card(undefined).holds).toBeUndefined()
   })
 })

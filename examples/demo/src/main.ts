@@ -30,7 +30,7 @@ async function demo(options: DemoOptions, signal: AbortSignal): Promise<boolean>
 
   await using store = await openStore({ mode, build: options.build, launcher: builtCode, signal, onProgress: say })
   const setUpMs = performance.now() - startedAt
-  const { rush, steady, warm, recoveries, propagation } = await trade(store, films, options, say, signal)
+  const { rush, steady, overhead, warm, recoveries, propagation } = await trade(store, films, options, say, signal)
   const parts = steady ? [rush, steady] : [rush]
   const traffic = together(parts.map((part) => part.traffic))
   say('waiting for the last orders to settle')
@@ -44,7 +44,7 @@ async function demo(options: DemoOptions, signal: AbortSignal): Promise<boolean>
     deadLettered: deadLettered(end),
   }
   const books = [...checkBooks(ledger, circumstances), await secretsKept(store), await leave(store)]
-  const card = figures({ books, rush, steady, warm, end, setUpMs, propagation })
+  const card = figures({ books, rush, steady, overhead, warm, end, setUpMs, propagation })
   for (const part of parts) printTraffic(part, store)
   printBooks(books)
   printScorecard(card)

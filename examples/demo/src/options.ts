@@ -25,7 +25,7 @@ export const usage = `Usage: pnpm demo [options]
   --concurrency N    customers at the same time in the rush   (50)
   --mode MODE        ${modes.join(' | ').padEnd(41)}(embedded)
                      embedded: PostgreSQL from npm carries messages and invalidations
-                     native: PostgreSQL, Redis, RabbitMQ and Consul of this machine
+                     native: PostgreSQL, Redis, RabbitMQ, Consul and nginx of this machine
                      compose: everything in containers, customers come through nginx
   --seed N           the same traffic again                   (drawn at random and printed)
   --chaos WHAT       breaks it in mid-run: ${failures.join(' | ')}

@@ -6,6 +6,9 @@ const servers: Readonly<Record<string, string>> = {
   'redis-server': 'redis',
   'beam.smp': 'rabbitmq',
   consul: 'consul',
+  nginx: 'nginx',
+  // One that runs with the C library of another suite.
+  'ld-linux-x86-64': 'nginx',
 }
 const microsecondsPerTick = 10_000
 

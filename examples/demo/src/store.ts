@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path'
 import { freePort, type Server, startConsul, startPostgres, startRabbitmq, startRedis } from '@platform/stack'
 import { openComposeStore } from './compose.ts'
 import { createDatabases } from './databases.ts'
+import { type Door, openDoor } from './door.ts'
 import type { Mode } from './options.ts'
 import { shopFile, shopInConsul, type ShopSetting } from './reconfigure.ts'
 import { createServices, type Launcher, type Services, type ServiceSpec } from './services.ts'
@@ -17,6 +18,8 @@ export interface Store {
   readonly specs: readonly ServiceSpec[]
   /** Opens the admin listeners of all services; absent where they have none and nothing can be changed. */
   readonly adminToken?: string
+  /** Where customers come in; absent where they reach the services themselves. */
+  readonly door?: Door
   readonly catalogUrls: readonly string[]
   readonly ordersUrls: readonly string[]
   /** Changes a setting of the shop where its instances follow it. */
@@ -88,10 +91,11 @@ async function openProcesses({ mode, launcher, signal, accessLog = false, portOf
     settingsFile: join(dirname(services.logFile), 'shop.json'),
   }
   const adminToken = randomBytes(24).toString('hex')
+  const port = portOf ?? drawPorts()
   const { specs, catalogUrls, ordersUrls } = await describeServices(databases, urls, {
     adminToken,
     accessLog,
-    portOf: portOf ?? drawPorts(),
+    portOf: port,
   })
 
   signal?.throwIfAborted()
@@ -104,6 +108,22 @@ async function openProcesses({ mode, launcher, signal, accessLog = false, portOf
     await Promise.all(specs.filter((spec) => spec.name === name).map((spec) => services.start(spec)))
   }
   signal?.throwIfAborted()
+  const door =
+    redis && consul
+      ? await openDoor({
+          services,
+          folder: dirname(services.logFile),
+          redis,
+          consul,
+          ordersUrls,
+          adminToken,
+          accessLog,
+          portOf: port,
+          onProgress,
+          signal,
+        })
+      : undefined
+  if (door) specs.push(...door.specs)
   onProgress(`${specs.length} services ready`)
 
   const owned = opened.move()
@@ -114,10 +134,11 @@ async function openProcesses({ mode, launcher, signal, accessLog = false, portOf
     services,
     specs,
     adminToken,
+    ...(door && { door }),
     catalogUrls,
     ordersUrls,
     setShop: consul ? shopInConsul(consul.url) : shopFile(urls.settingsFile),
-    close: () => services.stop(['orders-api', 'fulfilment-worker', 'catalog-api']),
+    close: () => services.stop(['gateway', 'orders-api', 'fulfilment-worker', 'catalog-api', 'identity-api']),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   }
 }

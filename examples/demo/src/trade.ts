@@ -4,6 +4,7 @@ import { addedUp, type Pace, shop, type Traffic } from '@film-store/shopper'
 import { isSettled, type Ledger, readLedger } from './books.ts'
 import { breakStore, type Recovery } from './chaos.ts'
 import type { DemoOptions } from './options.ts'
+import { measureOverhead, type Overhead } from './overhead.ts'
 import { processorTimes } from './processor-times.ts'
 import { reconfigure } from './reconfigure.ts'
 import { type Scrape, scrape } from './scrape.ts'
@@ -26,6 +27,8 @@ export interface Trade {
   readonly rush: Part
   /** Absent when there was but one order. */
   readonly steady: Part | undefined
+  /** Of the gateway beside the steady part. */
+  readonly overhead: Overhead | undefined
   /** After the first tenth of all orders: it separates cold caches from warm ones. */
   readonly warm: Scrape
   readonly recoveries: readonly Recovery[]
@@ -67,11 +70,14 @@ export async function trade(
   }
 
   const read = async (): Promise<Reading> => ({ pages: await scrape(store), processorUs: processorTimes() })
+  const entrance = store.door
+    ? { catalogUrls: [store.door.url], ordersUrls: [store.door.url], token: await store.door.signIn(`customers of seed ${seed}`) }
+    : { catalogUrls: store.catalogUrls, ordersUrls: store.ordersUrls }
   const part = async (pace: Pace, share: number, firstCustomer: number): Promise<Part> => {
     const before = await read()
     let shownAt = 0
     const traffic = await shop({
-      ...store,
+      ...entrance,
       films,
       orders: share,
       pace,
@@ -96,8 +102,12 @@ export async function trade(
   const reached = rush.traffic.accepted.length / (rush.traffic.durationMs / 1_000)
   say(`the rush reached ${reached.toFixed(1)} orders/s; the steady part follows when its orders are settled`)
   await settle(store, rush.traffic, signal)
+  const steadyEnds = new AbortController()
+  const costly = measureOverhead(store, films[0]!.id, AbortSignal.any([signal, steadyEnds.signal]))
   const steady = orders > half ? await part({ kind: 'steady', ordersPerSecond: reached / 2 }, orders - half, strangers) : undefined
-  return { rush, steady, recoveries, propagation, warm: await (warm ?? rush.after.pages) }
+  steadyEnds.abort()
+  const overhead = await costly
+  return { rush, steady, overhead, recoveries, propagation, warm: await (warm ?? rush.after.pages) }
 }
 
 /** Resolves with the ledger once nothing is under way any more, or with what it says after two minutes. */

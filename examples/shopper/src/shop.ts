@@ -8,6 +8,8 @@ export interface ShopOptions {
   readonly catalogUrls: readonly string[]
   readonly ordersUrls: readonly string[]
   readonly films: readonly Film[]
+  /** What each order carries to say who the customer is. Default: nothing. */
+  readonly token?: string | undefined
   /** Orders to place in all: one for each customer. */
   readonly orders: number
   readonly pace: Pace
@@ -39,6 +41,7 @@ export async function shop(options: ShopOptions): Promise<Traffic> {
   const desk = createShopfront(options.ordersUrls)
   const planned = planVisits(films, seed)
   const abortable = signal ? { signal } : {}
+  const signedIn: Record<string, string> = options.token === undefined ? {} : { authorization: `Bearer ${options.token}` }
   const views: PageView[] = []
   const accepted: AcceptedOrder[] = []
   const searches: SearchView[] = []
@@ -72,7 +75,12 @@ export async function shop(options: ShopOptions): Promise<Traffic> {
 
   const order = async ({ film, key, quantity }: Step & { kind: 'order' }, intendedAt: number) => {
     asked.orders++
-    const request = { method: 'POST', headers: { 'idempotency-key': key }, body: { filmId: film.id, quantity }, ...abortable } as const
+    const request = {
+      method: 'POST',
+      headers: { 'idempotency-key': key, ...signedIn },
+      body: { filmId: film.id, quantity },
+      ...abortable,
+    } as const
     const { status, body } = await desk.request('/orders', request).catch(unanswered)
     orderDurationsMs.push(performance.now() - intendedAt)
     if (status !== 201 && status !== 200) return void unexpected.push(`order of film ${film.id}: ${status} ${JSON.stringify(body)}`)

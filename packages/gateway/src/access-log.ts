@@ -1,4 +1,5 @@
 import { createSocket, type Socket } from 'node:dgram'
+import { context, ROOT_CONTEXT, trace } from '@opentelemetry/api'
 import { logFields } from './compile/access-log.ts'
 import { instruments } from './instrumentation.ts'
 import type { LoggerLike } from './logger-like.ts'
@@ -66,11 +67,18 @@ export class AccessLog {
     }
     const status = Number(line.status)
     this.#count(line.generation, status)
+    // As if it were said in the request's span: the logger then adds the ids of the trace.
+    const spanContext = { traceId: line.id, spanId: line.span, traceFlags: Number(line.sampled), isRemote: true }
+    context.with(trace.setSpanContext(ROOT_CONTEXT, spanContext), () => this.#tell(line, status))
+  }
+
+  #tell(line: Line, status: number): void {
     instruments().duration.record(Number(line.seconds), {
       'http.request.method': line.method,
       'http.route': line.route || 'none',
       'http.response.status_code': status,
     })
+    instruments().traces.add(1, { sampled: line.sampled === '01' ? 'true' : 'false' })
     this.#logger.info(fieldsOf(line, status), 'request')
     if (line.verdict !== '') this.#audit.info(auditOf(line, status), 'access')
   }
@@ -97,9 +105,7 @@ function parse(message: Buffer): Line | undefined {
 
 function fieldsOf(line: Line, status: number): object {
   return {
-    trace_id: line.id,
-    span_id: line.span,
-    trace_flags: line.sampled,
+    request_id: line.id,
     route: line.route,
     method: line.method,
     host: line.host,
@@ -119,7 +125,7 @@ function fieldsOf(line: Line, status: number): object {
 
 function auditOf(line: Line, status: number): object {
   const { id, subject, client, method, route, path, code } = line
-  return { trace_id: id, subject, client, method, route, path, outcome: code, status }
+  return { request_id: id, subject, client, method, route, path, outcome: code, status }
 }
 
 /** Of several tries the sum. */

@@ -1,5 +1,5 @@
 import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs'
-import { basename, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { randomUUID } from 'node:crypto'
 import { backgroundInterval, backgroundTimeout, orAborted, pause } from '@platform/kernel'
 import { AccessLog } from './access-log.ts'
@@ -7,7 +7,7 @@ import { compileGateway, isAtLeast, socketsOf } from './compile/gateway-config.t
 import { Control } from './control.ts'
 import { dnsSince } from './compile/upstreams.ts'
 import { type EndpointSource, dnsEndpoints, firstSets, textEndpoints } from './endpoints.ts'
-import { GatewayError } from './errors.ts'
+import { GatewayError, refuseOption } from './errors.ts'
 import type { GatewayFile } from './gateway-file.ts'
 import { instruments } from './instrumentation.ts'
 import { NginxProcess } from './nginx-process.ts'
@@ -100,6 +100,7 @@ class NginxGateway implements Gateway {
   }
 
   async check(): Promise<void | { status: 'warn'; message: string }> {
+    if (this.#state === 'starting') await this.#start
     if (this.#state !== 'serving') throw new GatewayError('ERR_GATEWAY_CLOSED', 'the gateway does not serve')
     const state = await this.#nginx.state()
     if (state === undefined) throw new GatewayError('ERR_GATEWAY_NGINX', 'nginx does not answer')
@@ -121,7 +122,7 @@ class NginxGateway implements Gateway {
     this.#state = 'starting'
     const { folder, discovery, logger } = this.#options
     mkdirSync(folder, { recursive: true, mode: 0o755 })
-    if (process.getuid?.() === 0) chmodSync(folder, 0o755) // workers are somebody else
+    if (process.getuid?.() === 0) openToWorkers(folder)
     this.#version = await this.#nginx.version()
     const byDns = this.#usesDns()
     this.#endpoints = byDns ? dnsEndpoints(discovery, logger) : textEndpoints(discovery, logger, () => this.#schedule())
@@ -323,5 +324,15 @@ function stampOf(file: string): string {
     return `${mtimeMs}/${size}/${ino}`
   } catch {
     return 'gone'
+  }
+}
+
+/** Workers are not root: sockets and temporary files in the folder must be in their reach. */
+function openToWorkers(folder: string): void {
+  chmodSync(folder, 0o755)
+  for (let at = folder; at !== dirname(at); at = dirname(at)) {
+    if ((statSync(at).mode & 0o001) === 0) {
+      throw refuseOption('folder', `must be in the reach of the workers, which run as nobody: ${at} is closed to others`)
+    }
   }
 }

@@ -6,6 +6,7 @@ export const METRIC_REQUEST_DURATION = 'http.server.request.duration'
 export const METRIC_VERDICTS = 'platform.gateway.verdicts'
 export const METRIC_KEY_FETCHES = 'platform.gateway.key.fetches'
 export const METRIC_RELOADS = 'platform.gateway.reloads'
+export const METRIC_TRACES = 'platform.gateway.traces'
 export const METRIC_LOG_LINES_UNREAD = 'platform.gateway.log_lines.unread'
 
 const durationBuckets = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10]
@@ -16,6 +17,7 @@ interface Instruments {
   readonly verdicts: Counter
   readonly keyFetches: Counter
   readonly reloads: Counter
+  readonly traces: Counter
   readonly unreadLines: Counter
 }
 
@@ -32,6 +34,7 @@ export function instruments(): Instruments {
       verdicts: meter.createCounter(METRIC_VERDICTS, { unit: '{request}', description: 'Answers of the verifier by their outcome' }),
       keyFetches: meter.createCounter(METRIC_KEY_FETCHES, { unit: '{fetch}', description: 'Key sets asked of identity providers' }),
       reloads: meter.createCounter(METRIC_RELOADS, { unit: '{reload}', description: 'Configurations given to nginx by their outcome' }),
+      traces: meter.createCounter(METRIC_TRACES, { unit: '{trace}', description: 'Traces begun, and whether they are sampled' }),
       unreadLines: meter.createCounter(METRIC_LOG_LINES_UNREAD, {
         unit: '{line}',
         description: 'Datagrams that are no line of the access log',

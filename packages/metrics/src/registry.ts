@@ -347,6 +347,14 @@ export const registry = {
     prometheus: 'platform_gateway_reloads',
     labels: { outcome: 'outcome' },
   },
+  'platform.gateway.traces': {
+    kind: 'counter',
+    unit: '{trace}',
+    description: 'Traces begun, and whether they are sampled',
+    owner: 'gateway',
+    prometheus: 'platform_gateway_traces',
+    labels: { sampled: 'sampled' },
+  },
   'platform.gateway.verdicts': {
     kind: 'counter',
     unit: '{request}',

@@ -7,7 +7,7 @@ export interface DevOptions {
 }
 
 export const usage = `Usage: pnpm dev [options]
-  --native        on PostgreSQL, Redis, RabbitMQ and Consul of this machine; otherwise PostgreSQL from npm is all there is
+  --native        on PostgreSQL, Redis, RabbitMQ, Consul and nginx of this machine; otherwise PostgreSQL from npm is all there is
   --access-log    a line for each request`
 
 /** Throws an error whose message names the wrong option. */

@@ -1,0 +1,58 @@
+/** The only door of the store: nginx, and what tells it of routes, instances, tokens and limits. */
+import { commonSettings } from '@film-store/film-contracts'
+import { args, defineConfig, dotenv, env, secret } from '@platform/config'
+import { createDiscovery } from '@platform/discovery'
+import { consul } from '@platform/discovery/consul'
+import { staticInstances } from '@platform/discovery/static'
+import { createGateway } from '@platform/gateway'
+import { createLogger } from '@platform/logger'
+import { component, createService } from '@platform/service'
+import { startTelemetry } from '@platform/telemetry'
+import { Redis } from 'ioredis'
+import { z } from 'zod'
+
+const { logLevel, instance, gracePeriod, admin, sampling } = commonSettings
+const atStart = { reload: 'restart' } as const
+const prefix = 'GATEWAY'
+const settings = defineConfig({
+  schema: z.object({
+    logLevel,
+    instance,
+    gracePeriod,
+    admin,
+    sampling,
+    file: z.string().describe('The file of routes').meta(atStart),
+    folder: z.string().describe("A folder of this gateway's own").meta(atStart),
+    nginx: z.string().default('nginx').describe('Program').meta(atStart),
+    workers: z.int().positive().default(1).describe('Of nginx').meta(atStart),
+    consulUrl: z.string().describe('Where the instances are registered').meta(atStart),
+    consulToken: secret(z.string()).optional().describe('Opens Consul').meta(atStart),
+    ordersUrls: z.array(z.string()).default([]).describe('Instances of orders-api, which registers nowhere').meta(atStart),
+    redisUrl: secret(z.string()).describe('Where the gateways count together').meta(atStart),
+  }),
+})
+const config = await settings.load({ sources: [dotenv('.env', { prefix }), env({ prefix }), args()] })
+const { current } = config
+const { file, folder, nginx, workers } = current
+const logger = createLogger({ name: 'gateway', level: current.logLevel, redact: { values: () => config.secrets() } })
+const telemetry = startTelemetry({ service: 'gateway', instance: current.instance, sampling: { ratio: current.sampling } })
+const registered = consul({ url: current.consulUrl, token: current.consulToken?.reveal() })
+const discovery = createDiscovery({ registry: [registered, staticInstances({ 'orders-api': current.ordersUrls })], logger })
+const redis = new Redis(current.redisUrl.reveal(), { maxRetriesPerRequest: 1 }).on('error', (error) =>
+  logger.debug({ reason: error.message }, 'Redis is away'),
+)
+const gateway = createGateway({ file, folder, nginx, workers, discovery, redis, logger })
+
+await createService({
+  name: 'gateway',
+  components: {
+    config,
+    telemetry,
+    discovery,
+    redis: { close: async () => redis.disconnect() },
+    gateway: component(gateway, { needs: ['discovery', 'redis'], check: 'critical' }),
+  },
+  gracePeriodMs: current.gracePeriod,
+  admin: current.admin,
+  logger,
+}).run()

@@ -1,0 +1,54 @@
+/** Says who a customer is. A real store asks its identity provider: this one believes everybody. */
+import { createServer } from 'node:http'
+import { commonSettings, httpSettings } from '@film-store/film-contracts'
+import { args, defineConfig, dotenv, env } from '@platform/config'
+import { createLogger } from '@platform/logger'
+import { createService } from '@platform/service'
+import { httpServer } from '@platform/service/http'
+import { startTelemetry } from '@platform/telemetry'
+import { z } from 'zod'
+import { createSigner } from './signer.ts'
+
+const { logLevel, instance, gracePeriod, admin, sampling } = commonSettings
+const prefix = 'IDENTITY'
+const settings = defineConfig({
+  schema: z.object({
+    logLevel,
+    instance,
+    gracePeriod,
+    admin,
+    sampling,
+    http: httpSettings,
+    issuer: z.url().describe('What tokens say who signed them').meta({ reload: 'restart' }),
+  }),
+})
+const config = await settings.load({ sources: [dotenv('.env', { prefix }), env({ prefix }), args()] })
+const { current } = config
+const logger = createLogger({ name: 'identity-api', level: current.logLevel, redact: { values: () => config.secrets() } })
+const telemetry = startTelemetry({ service: 'identity-api', instance: current.instance, sampling: { ratio: current.sampling } })
+const signer = await createSigner(current.issuer)
+
+const server = createServer((request, response) => {
+  const { pathname, searchParams } = new URL(request.url ?? '/', 'http://identity')
+  const customer = searchParams.get('customer')
+  const answer = (status: number, body: object) =>
+    response.writeHead(status, { 'content-type': 'application/json', 'cache-control': 'no-store' }).end(JSON.stringify(body))
+  if (pathname === '/keys') answer(200, signer.keys)
+  else if (pathname === '/tokens' && request.method === 'POST' && customer) {
+    signer.sign(customer).then(
+      (token) => answer(200, { token }),
+      (error: unknown) => {
+        logger.error(error)
+        answer(500, { title: 'no token could be signed' })
+      },
+    )
+  } else answer(404, { title: 'not found' })
+})
+
+await createService({
+  name: 'identity-api',
+  components: { config, telemetry, http: httpServer(server, { ...current.http, inbound: [telemetry.inbound] }) },
+  gracePeriodMs: current.gracePeriod,
+  admin: current.admin,
+  logger,
+}).run()
