@@ -1,4 +1,5 @@
 import { channel } from 'node:diagnostics_channel'
+import { durationOption } from '@platform/kernel'
 import { type Bindings as PinoBindings, type ChildLoggerOptions, type Logger as PinoLogger, pino } from 'pino'
 import type { Format } from './format.ts'
 import { ecsFormat } from './formats/ecs.ts'
@@ -6,10 +7,12 @@ import { jsonFormat } from './formats/json.ts'
 import { prettyFormat } from './formats/pretty.ts'
 import { LoggerMetrics } from './instrumentation.ts'
 import { type Fields, Layer, type Serializers } from './layer.ts'
+import { LevelOverrides } from './level-overrides.ts'
 import { LineComposer } from './line.ts'
 import type { Logger } from './logger.ts'
-import { type LoggerOptions, must, type ResolvedLoggerOptions, resolveOptions } from './options.ts'
+import { levels, type LoggerOptions, must, refuse, type ResolvedLoggerOptions, resolveOptions } from './options.ts'
 import { Redaction } from './redaction/redaction.ts'
+import { Repeats } from './repeats.ts'
 import { listenForRequests } from './request-events.ts'
 import { closeSink, openSink } from './shared-sinks.ts'
 import type { Outlet, Sink, SinkStats } from './sink.ts'
@@ -40,7 +43,15 @@ export function createLogger(options: LoggerOptions): Logger {
     unreported: 0,
   }
   const sink = openSink(resolved.destination, outlet)
-  const metrics = new LoggerMetrics({ linesByLevel, dropped: () => outlet.dropped, atRisk: () => outlet.atRisk })
+  const repeats =
+    resolved.repeats &&
+    new Repeats(resolved.repeats, (of, repeated) => writeOwn('info', 30, { repeated, of }, 'lines with one message were left out'))
+  const metrics = new LoggerMetrics({
+    linesByLevel,
+    leftOut: () => repeats?.leftOut ?? 0,
+    dropped: () => outlet.dropped,
+    atRisk: () => outlet.atRisk,
+  })
   listenForRequests()
   let depth = 0
 
@@ -49,6 +60,7 @@ export function createLogger(options: LoggerOptions): Logger {
   }
 
   function writeLine(this: PinoLogger, args: unknown[], _method: unknown, levelValue: number): void {
+    if (repeats !== undefined && levelValue < warn && repeats.isTooMany(messageOf(args))) return
     // What is logged may log in turn, by a getter: to a depth, or it would never end.
     if (depth >= deepestLogging) return
     depth++
@@ -72,13 +84,30 @@ export function createLogger(options: LoggerOptions): Logger {
     write() {},
     flushSync: () => sink.flush(),
   } as pino.DestinationStream)
-  return extend(base as Bound, sink, outlet, metrics)
+  const overrides = new LevelOverrides(
+    () => base,
+    (module) => writeOwn('warn', warn, { module }, 'the log level is as before'),
+  )
+  return extend(base as Bound, { sink, outlet, metrics, repeats, overrides, writeOwn })
+}
+
+interface Parts {
+  readonly sink: Sink
+  readonly outlet: Outlet
+  readonly metrics: LoggerMetrics
+  readonly repeats: Repeats | undefined
+  readonly overrides: LevelOverrides
+  writeOwn(level: string, levelValue: number, ...args: unknown[]): void
+}
+
+function messageOf([first, second]: unknown[]): unknown {
+  return typeof first === 'string' ? first : second
 }
 
 const deepestLogging = 8
 
 /** Replaces what pino does with bindings (it renders them itself, unredacted and doubled) and adds the end of life. */
-function extend(base: Bound, sink: Sink, outlet: Outlet, metrics: LoggerMetrics): Logger {
+function extend(base: Bound, { sink, outlet, metrics, repeats, overrides, writeOwn }: Parts): Logger {
   const makeChild = base.child as unknown as (this: Bound, bindings: object, options?: object) => Bound
   let closing: Promise<void> | undefined
   const flushOnly = (): Promise<void> => {
@@ -92,6 +121,8 @@ function extend(base: Bound, sink: Sink, outlet: Outlet, metrics: LoggerMetrics)
       const { serializers, ...rest } = options ?? {}
       const child = makeChild.call(this, {}, options && rest)
       child[bindingsKey] = joined(this[bindingsKey], bindings, serializers)
+      const module = (bindings as { module?: unknown }).module
+      if (typeof module === 'string') overrides.adopt(module, child)
       return Object.assign(child, { close: flushOnly, [Symbol.asyncDispose]: flushOnly })
     },
     bindings(this: Bound) {
@@ -100,6 +131,12 @@ function extend(base: Bound, sink: Sink, outlet: Outlet, metrics: LoggerMetrics)
     setBindings(this: Bound, bindings: PinoBindings) {
       this[bindingsKey] = joined(this[bindingsKey], bindings, undefined)
     },
+    overrideLevel(level: string, { module, forMs = 600_000 }: { module?: string | undefined; forMs?: number | undefined } = {}) {
+      must(levels.includes(level), 'level', `one of ${levels.join(', ')}`)
+      durationOption(refuse, 'forMs', forMs, 1, 86_400_000)
+      overrides.set(module, level, forMs)
+      writeOwn('warn', warn, { module, level, for_ms: forMs }, 'the log level is changed for a time')
+    },
     flush(callback?: (error?: Error) => void) {
       sink.flush()
       callback?.()
@@ -107,6 +144,8 @@ function extend(base: Bound, sink: Sink, outlet: Outlet, metrics: LoggerMetrics)
     stats: (): SinkStats => ({ written: outlet.written, atRisk: outlet.atRisk, dropped: outlet.dropped }),
     close({ timeoutMs = 1_000 }: { timeoutMs?: number | undefined } = {}) {
       must(Number.isFinite(timeoutMs) && timeoutMs >= 0, 'timeoutMs', 'a number of milliseconds from 0')
+      repeats?.report()
+      overrides.close()
       closing ??= sink.drain(outlet, timeoutMs).finally(() => {
         closeSink(sink, outlet)
         metrics.release()

@@ -1,13 +1,13 @@
 const brand = Symbol.for('@platform/logger.LoggerError')
 
-export type LoggerErrorCode = 'ERR_LOGGER_OPTION'
+export type LoggerErrorCode = 'ERR_LOGGER_OPTION' | 'ERR_LOGGER_AUDIT_EVENT' | 'ERR_LOGGER_AUDIT_NOT_WRITTEN'
 
-/** `ERR_LOGGER_OPTION`: an option of this package is wrong. Logging itself never throws. */
+/** A wrong option, or a record that an audit log could not keep. Logging itself never throws. */
 export class LoggerError extends Error {
   readonly code: LoggerErrorCode
 
-  constructor(code: LoggerErrorCode, message: string) {
-    super(message)
+  constructor(code: LoggerErrorCode, message: string, options?: { cause?: unknown }) {
+    super(message, options)
     this.name = 'LoggerError'
     this.code = code
     Object.defineProperty(this, brand, { value: true })

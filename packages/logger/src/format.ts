@@ -12,6 +12,8 @@ export interface LineParts {
   readonly known: string
   /** The error of a line that the format writes itself; its facts were written before the fields, which may take all the space. */
   readonly error: { readonly value: Error; readonly facts: ErrorFacts } | undefined
+  /** `error.id`: the same for errors of one kind. */
+  readonly errorId: string | undefined
   /** As JSON. */
   readonly message: string | undefined
   readonly renderer: Renderer

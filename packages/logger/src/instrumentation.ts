@@ -14,6 +14,8 @@ export const LINES = 'platform.logger.lines'
 export const DROPPED = 'platform.logger.dropped'
 /** Lines that wait in memory now; lost if the process is killed. */
 export const AT_RISK = 'platform.logger.at_risk'
+/** Counter of lines that were left out because their message was repeated. */
+export const LEFT_OUT = 'platform.logger.left_out'
 export const LEVEL = 'level'
 
 export interface SpanIds {
@@ -37,6 +39,7 @@ export function activeSpan(): SpanIds | undefined {
 export interface LineCounts {
   readonly linesByLevel: ReadonlyMap<string, number>
   readonly dropped: () => number
+  readonly leftOut: () => number
   readonly atRisk: () => number
 }
 
@@ -72,6 +75,9 @@ export class LoggerMetrics {
     const onDropped: ObservableCallback = (result) => result.observe(this.#counts.dropped())
     const atRisk = meter.createObservableUpDownCounter(AT_RISK, { unit: '{line}', description: 'Lines that wait for their destination' })
     const onAtRisk: ObservableCallback = (result) => result.observe(this.#counts.atRisk())
+    const leftOut = meter.createObservableCounter(LEFT_OUT, { unit: '{line}', description: 'Lines left out as repeated' })
+    const onLeftOut: ObservableCallback = (result) => result.observe(this.#counts.leftOut())
+    leftOut.addCallback(onLeftOut)
     atRisk.addCallback(onAtRisk)
     lines.addCallback(onLines)
     dropped.addCallback(onDropped)
@@ -79,6 +85,7 @@ export class LoggerMetrics {
       lines.removeCallback(onLines)
       dropped.removeCallback(onDropped)
       atRisk.removeCallback(onAtRisk)
+      leftOut.removeCallback(onLeftOut)
     }
   }
 }

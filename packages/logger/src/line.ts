@@ -1,5 +1,6 @@
 import { types } from 'node:util'
 import { currentContext } from './context.ts'
+import { fingerprint } from './fingerprint.ts'
 import { activeSpan } from './instrumentation.ts'
 import { type Fields, free, type Layer, type Rendered, serialized, type Style } from './layer.ts'
 import { asText, formatMessage } from './message.ts'
@@ -31,7 +32,8 @@ export class LineComposer {
     // Before the fields: a huge one must not push the message out.
     const message = call.message === undefined ? undefined : renderer.text(call.message)
     const context = currentContext()
-    const thrown = format.ownsError ? errorOf(fields) : undefined
+    const err = errorOf(fields)
+    const thrown = format.ownsError ? err : undefined
     const error = thrown && { value: thrown, facts: renderer.errorFacts(thrown) }
     const own = fields === nothing ? '' : this.#own(fields, child, context, renderer, thrown)
     const around = context?.rendered(this.#style)
@@ -46,6 +48,7 @@ export class LineComposer {
       message,
       renderer,
       error,
+      errorId: err && fingerprint(err),
       fields: outer + own,
       known: around?.known ?? '',
     })

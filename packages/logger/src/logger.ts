@@ -14,6 +14,11 @@ export interface Logger extends PinoLogger {
   fatal: LogFn
   /** A logger that adds `bindings` to every line. Takes `level`, `msgPrefix`, `serializers` and `customLevels`; `redact` and `formatters` are refused. */
   child<C extends string = never>(bindings: Bindings | object, options?: ChildLoggerOptions<C>): Logger & PinoLogger<C>
+  /**
+   * Another level for a time, for all loggers that follow this one's root or, with `module`, for children made with the binding `module`, now and
+   * later. After `forMs` (default 600,000, at most a day) they follow their parents again. Throws `ERR_LOGGER_OPTION`.
+   */
+  overrideLevel(level: string, options?: { module?: string | undefined; forMs?: number | undefined }): void
   /** Of the destination, shared by all children. */
   stats(): SinkStats
   /** Writes what waits, at most `timeoutMs` (default 1,000), and frees what the logger opened. Later lines are dropped. On a child it only writes. */

@@ -25,6 +25,7 @@ export const noopLogger: Logger = Object.assign(new EventEmitter(), {
   child: () => noopLogger,
   bindings: () => ({}),
   setBindings: nothing,
+  overrideLevel: nothing,
   isLevelEnabled: () => false,
   flush: (callback?: (error?: Error) => void) => callback?.(),
   stats: () => ({ written: 0, atRisk: 0, dropped: 0 }),

@@ -1,6 +1,7 @@
 import { durationOption, functionOption, integerOption, knownOptions } from '@platform/kernel'
 import { LoggerError } from './errors.ts'
 import type { RedactionRules } from './redaction/redaction.ts'
+import type { RepeatRules } from './repeats.ts'
 
 export type LogFormat = 'json' | 'ecs' | 'pretty'
 
@@ -15,6 +16,8 @@ export interface LoggerOptions {
   /** A file descriptor, the path of a file to append to, or a stream. Default 1, the standard output. */
   destination?: number | string | NodeJS.WritableStream | undefined
   limits?: LimitOptions | undefined
+  /** Leaves out lines below `warn` that repeat one message more often than this. Default: none are left out. */
+  repeats?: RepeatOptions | undefined
   /** What waits in memory while the destination takes nothing, in bytes. Default 1 MiB, range 4 KiB and more. */
   bufferBytes?: number | undefined
   /**
@@ -22,6 +25,13 @@ export interface LoggerOptions {
    * that would rather be slow than lose lines. Default 0, range 0 to 60,000.
    */
   fullWaitMs?: number | undefined
+}
+
+export interface RepeatOptions {
+  /** Lines with one message in one window. Default 10, range 1 and more. */
+  max?: number | undefined
+  /** Milliseconds. Default 1,000, range 1 to 3,600,000. */
+  windowMs?: number | undefined
 }
 
 export interface RedactOptions {
@@ -64,15 +74,16 @@ export interface ResolvedLoggerOptions {
   readonly redaction: RedactionRules
   readonly destination: number | string | NodeJS.WritableStream
   readonly limits: Limits
+  readonly repeats: RepeatRules | undefined
   readonly bufferBytes: number
   readonly fullWaitMs: number
 }
 
-const levels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']
+export const levels: readonly string[] = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']
 const formats: readonly string[] = ['json', 'ecs', 'pretty']
 
 export function resolveOptions(options: LoggerOptions): ResolvedLoggerOptions {
-  knownOptions(refuse, '', options, ['name', 'level', 'format', 'redact', 'destination', 'limits', 'bufferBytes', 'fullWaitMs'])
+  knownOptions(refuse, '', options, ['name', 'level', 'format', 'redact', 'destination', 'limits', 'repeats', 'bufferBytes', 'fullWaitMs'])
   const { name, level = 'info', format = 'json', redact = {}, destination = 1, limits = {}, bufferBytes = 1024 * 1024 } = options
   must(typeof name === 'string' && name.length > 0 && name.length <= 100, 'name', 'a text of 1 to 100 characters')
   must(levels.includes(level), 'level', `one of ${levels.join(', ')}`)
@@ -91,8 +102,17 @@ export function resolveOptions(options: LoggerOptions): ResolvedLoggerOptions {
       stringLength: integerOption(refuse, 'limits.stringLength', limits.stringLength ?? 8_192, 16, 2 ** 28),
       lineLength: integerOption(refuse, 'limits.lineLength', limits.lineLength ?? 65_536, 4_096, 2 ** 28),
     },
+    repeats: options.repeats && resolveRepeats(options.repeats),
     bufferBytes: integerOption(refuse, 'bufferBytes', bufferBytes, 4_096, 2 ** 30),
     fullWaitMs: durationOption(refuse, 'fullWaitMs', options.fullWaitMs ?? 0, 0, 60_000),
+  }
+}
+
+function resolveRepeats(repeats: RepeatOptions): RepeatRules {
+  knownOptions(refuse, 'repeats', repeats, ['max', 'windowMs'])
+  return {
+    max: integerOption(refuse, 'repeats.max', repeats.max ?? 10, 1),
+    windowMs: durationOption(refuse, 'repeats.windowMs', repeats.windowMs ?? 1_000, 1, 3_600_000),
   }
 }
 

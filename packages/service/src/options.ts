@@ -34,8 +34,21 @@ export interface AdminOptions {
   metrics?: MetricsPage | undefined
   /** What `/dead-letters` shows and, with a token, replays or discards, by a name of your choice: `{ shipping: broker.deadLetters(orderPlaced, 'shipping') }`. */
   deadLetters?: Readonly<Record<string, DeadLettersLike>> | undefined
+  /** Told before a profile is taken; what it refuses to record is not done. An audit log of `@platform/logger` is one. Default: the log alone. */
+  audit?: AuditLike | undefined
   /** Bearer token for every path but the probes. Without one nothing can be changed, on loopback neither. Default: none. */
   token?: Credential | undefined
+}
+
+/** Keeps a record of what was done, or rejects. */
+export interface AuditLike {
+  record(event: {
+    actor: { type: string; id: string }
+    action: string
+    target: { type: string; id: string }
+    outcome: 'success'
+    reason: string
+  }): Promise<void>
 }
 
 export interface ServiceOptions {
@@ -58,6 +71,12 @@ export interface ServiceOptions {
   onEvent?: ((event: ServiceEvent) => void) | undefined
 }
 
+/** A logger whose level can be changed, also for a time. */
+export interface Leveled {
+  level: string
+  overrideLevel?(level: string, options: { module: string | undefined; forMs: number }): void
+}
+
 export interface ResolvedAdminOptions extends AdminOptions {
   readonly host: string
   readonly hosts: readonly string[]
@@ -73,14 +92,14 @@ export interface ResolvedServiceOptions {
   /** The user's, guarded. */
   readonly logger: LoggerLike
   /** The user's own object, if its level can be changed. */
-  readonly leveled: { level: string } | undefined
+  readonly leveled: Leveled | undefined
   readonly version: string | undefined
   readonly watchdog: ResolvedWatchdogOptions | undefined
   readonly onEvent: ((event: ServiceEvent) => void) | undefined
 }
 
 const known = ['name', 'components', 'health', 'gracePeriodMs', 'startTimeoutMs', 'admin', 'logger', 'version', 'watchdog', 'onEvent']
-const knownAdmin = ['host', 'port', 'hosts', 'metrics', 'deadLetters', 'token']
+const knownAdmin = ['host', 'port', 'hosts', 'metrics', 'deadLetters', 'audit', 'token']
 
 export const refuse = (option: string, problem: string): ServiceError => new ServiceError('ERR_SERVICE_OPTION', `${option} ${problem}`)
 
@@ -112,6 +131,7 @@ function resolveAdmin(admin: AdminOptions, components: Readonly<Record<string, C
   knownOptions(refuse, 'admin', admin, knownAdmin)
   integerOption(refuse, 'admin.port', admin.port, 0, 65_535)
   functionOption(refuse, 'admin.metrics', admin.metrics)
+  if (admin.audit !== undefined && typeof admin.audit?.record !== 'function') throw refuse('admin.audit', 'must be an object with record()')
   const { hosts = [] } = admin
   if (!Array.isArray(hosts) || hosts.some((name) => typeof name !== 'string')) throw refuse('admin.hosts', 'must be a list of names')
   return { ...admin, host: admin.host ?? '127.0.0.1', hosts, metrics: admin.metrics ?? metricsOf(components) }
@@ -128,6 +148,6 @@ function metricsOf(components: Readonly<Record<string, Component>>): MetricsPage
   return page && ((request) => page.metrics(request))
 }
 
-function hasLevel(logger: unknown): logger is { level: string } {
+function hasLevel(logger: unknown): logger is Leveled {
   return typeof (logger as { level?: unknown } | undefined)?.level === 'string'
 }

@@ -44,7 +44,18 @@ export interface InboundRequest {
 
 export type InboundHook = <T>(request: InboundRequest, run: () => T) => T
 
-const httpMethods: ReadonlySet<string> = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'CONNECT', 'TRACE', 'QUERY'])
+export const httpMethods: ReadonlySet<string> = new Set([
+  'GET',
+  'HEAD',
+  'POST',
+  'PUT',
+  'PATCH',
+  'DELETE',
+  'OPTIONS',
+  'CONNECT',
+  'TRACE',
+  'QUERY',
+])
 
 /** Where the spans and durations of requests go. */
 export interface RequestSinks {
@@ -62,7 +73,8 @@ export interface RequestSinks {
 export function inboundHook(sinks: RequestSinks): InboundHook {
   return (request, run) => {
     const { method, headers, response } = request
-    const parent = headers['traceparent'] === undefined ? ROOT_CONTEXT : propagation.extract(ROOT_CONTEXT, headers)
+    const isAlone = headers['traceparent'] === undefined && headers['baggage'] === undefined
+    const parent = isAlone ? ROOT_CONTEXT : propagation.extract(ROOT_CONTEXT, headers)
     if (response === undefined && !httpMethods.has(method)) return context.with(withRemote(parent), run)
 
     const exchange = new Exchange(request, parent, sinks)

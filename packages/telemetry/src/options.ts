@@ -28,6 +28,10 @@ export interface TelemetryOptions {
   logs?: OtlpOptions | undefined
   /** Where the `OTEL_*` variables are read. Default: `process.env`. */
   env?: Readonly<Record<string, string | undefined>> | undefined
+  /** Names of W3C baggage that are taken from callers and handed on; no others are, either way. Default: none. */
+  baggage?: readonly string[] | undefined
+  /** Whether requests of undici and `fetch` are measured and carry the trace. Default true. */
+  httpClient?: boolean | undefined
   /** Takes secrets out of names, attributes and events of spans before they leave, like `createRedactor` of `@platform/logger`. Default: none. */
   redactor?: RedactorLike | undefined
   /** Bound of close(). Default 3 000. */
@@ -45,19 +49,38 @@ export interface ResolvedTelemetryOptions {
   readonly ratio: number
   readonly traces: OtlpTarget | undefined
   readonly logs: OtlpTarget | undefined
+  readonly baggage: readonly string[]
+  readonly httpClient: boolean
   readonly redactor: RedactorLike | undefined
   readonly shutdownTimeoutMs: number
   readonly logger: LoggerLike | undefined
 }
 
-const known = ['service', 'version', 'instance', 'sampling', 'traces', 'logs', 'env', 'redactor', 'shutdownTimeoutMs', 'logger']
+const known = [
+  'service',
+  'version',
+  'instance',
+  'sampling',
+  'traces',
+  'logs',
+  'env',
+  'baggage',
+  'httpClient',
+  'redactor',
+  'shutdownTimeoutMs',
+  'logger',
+]
 
 export function resolveOptions(options: TelemetryOptions): ResolvedTelemetryOptions {
   knownOptions(refuse, '', options, known)
-  const { sampling = { ratio: 0.1 }, env = process.env } = options
+  const { sampling = { ratio: 0.1 }, env = process.env, baggage = [], httpClient = true } = options
   knownOptions(refuse, 'sampling', sampling, ['ratio'])
   const service = named('service', options.service) ?? text(env['OTEL_SERVICE_NAME'])
   if (service === undefined) throw refuse('service', 'must be a non-empty string, or OTEL_SERVICE_NAME set')
+  if (!Array.isArray(baggage) || baggage.some((name) => typeof name !== 'string' || name === '')) {
+    throw refuse('baggage', 'must be a list of names')
+  }
+  if (typeof httpClient !== 'boolean') throw refuse('httpClient', 'must be true or false')
   return {
     service,
     version: named('version', options.version),
@@ -66,6 +89,8 @@ export function resolveOptions(options: TelemetryOptions): ResolvedTelemetryOpti
     ratio: numberOption(refuse, 'sampling.ratio', sampling.ratio, 0, 1),
     traces: otlpTarget('traces', options.traces, env),
     logs: otlpTarget('logs', options.logs, env),
+    baggage: [...baggage],
+    httpClient,
     redactor: redactor(options.redactor),
     shutdownTimeoutMs: durationOption(refuse, 'shutdownTimeoutMs', options.shutdownTimeoutMs ?? 3_000, 0),
     logger: options.logger,

@@ -1,12 +1,14 @@
-import { monitorEventLoopDelay, performance } from 'node:perf_hooks'
+import { constants, monitorEventLoopDelay, performance, PerformanceObserver } from 'node:perf_hooks'
 import { getHeapSpaceStatistics } from 'node:v8'
-import type { BatchObservableResult, MeterProvider, Observable } from '@opentelemetry/api'
+import type { BatchObservableResult, Histogram, MeterProvider, Observable } from '@opentelemetry/api'
 import {
   ATTR_CPU_MODE,
+  ATTR_GC_TYPE,
   ATTR_HEAP_SPACE,
   METRIC_CPU_TIME,
   METRIC_EVENTLOOP_DELAY,
   METRIC_EVENTLOOP_UTILIZATION,
+  METRIC_GC_DURATION,
   METRIC_HEAP_USED,
   METRIC_MEMORY_USAGE,
   METRIC_UPTIME,
@@ -66,8 +68,34 @@ export function observeRuntime(meters: MeterProvider): () => void {
     result.observe(uptime, process.uptime())
   }
   meter.addBatchObservableCallback(observe, all)
+  const unobserveGc = observeGc(
+    meter.createHistogram(METRIC_GC_DURATION, {
+      unit: 's',
+      description: 'Garbage collection duration',
+      advice: { explicitBucketBoundaries: [0.01, 0.1, 1, 10] },
+    }),
+  )
   return () => {
+    unobserveGc()
     meter.removeBatchObservableCallback(observe, all)
     delays.disable()
   }
+}
+
+const gcTypes: ReadonlyMap<number, string> = new Map([
+  [constants.NODE_PERFORMANCE_GC_MINOR, 'minor'],
+  [constants.NODE_PERFORMANCE_GC_MAJOR, 'major'],
+  [constants.NODE_PERFORMANCE_GC_INCREMENTAL, 'incremental'],
+  [constants.NODE_PERFORMANCE_GC_WEAKCB, 'weakcb'],
+])
+
+function observeGc(duration: Histogram): () => void {
+  const observer = new PerformanceObserver((list) => {
+    for (const entry of list.getEntries()) {
+      const { kind } = (entry as { detail?: { kind?: number } }).detail ?? {}
+      duration.record(entry.duration / 1_000, { [ATTR_GC_TYPE]: gcTypes.get(kind ?? -1) ?? '_OTHER' })
+    }
+  })
+  observer.observe({ entryTypes: ['gc'] })
+  return () => observer.disconnect()
 }

@@ -1,15 +1,22 @@
 import { randomUUID } from 'node:crypto'
 import { context, metrics, type ObservableResult, propagation, trace } from '@opentelemetry/api'
 import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks'
-import { W3CTraceContextPropagator } from '@opentelemetry/core'
+import { CompositePropagator, W3CTraceContextPropagator } from '@opentelemetry/core'
 import { resourceFromAttributes } from '@opentelemetry/resources'
 import { MeterProvider, MetricReader } from '@opentelemetry/sdk-metrics'
 import { TracerProvider } from '@opentelemetry/sdk-trace'
-import { ATTR_SERVICE_NAME, ATTR_SERVICE_VERSION, METRIC_HTTP_SERVER_REQUEST_DURATION } from '@opentelemetry/semantic-conventions'
+import {
+  ATTR_SERVICE_NAME,
+  ATTR_SERVICE_VERSION,
+  METRIC_HTTP_CLIENT_REQUEST_DURATION,
+  METRIC_HTTP_SERVER_REQUEST_DURATION,
+} from '@opentelemetry/semantic-conventions'
 import { guarded } from '@platform/kernel'
+import { AllowedBaggage } from './baggage.ts'
 import { cleanAttributes } from './clean-span.ts'
 import { TelemetryError } from './errors.ts'
 import { ExemplarMeter } from './durations.ts'
+import { observeHttpClient } from './http-client.ts'
 import { type InboundHook, inboundHook } from './inbound.ts'
 import { ATTR_OUTCOME, ATTR_SAMPLED, METRIC_EXPORTED_LOGS, METRIC_EXPORTED_SPANS, METRIC_SPANS, SCOPE } from './instrumentation.ts'
 import { resolveOptions, type TelemetryOptions } from './options.ts'
@@ -57,7 +64,8 @@ class PullReader extends MetricReader {
 
 /** Registers the OpenTelemetry globals of this process. Call it before the objects that measure are created: the API has no late binding for metrics. */
 export function startTelemetry(options: TelemetryOptions): Telemetry {
-  const { service, version, instance, ratio, traces, logs, redactor, shutdownTimeoutMs, logger, ...resolved } = resolveOptions(options)
+  const resolved = resolveOptions(options)
+  const { service, version, instance, ratio, traces, logs, redactor, shutdownTimeoutMs, logger } = resolved
   const attributes = cleanAttributes({
     'service.instance.id': randomUUID(),
     ...resolved.attributes,
@@ -75,11 +83,17 @@ export function startTelemetry(options: TelemetryOptions): Telemetry {
     description: 'Duration of HTTP server requests.',
     boundaries: requestSeconds,
   })
+  const calls = measured.createHistogram(METRIC_HTTP_CLIENT_REQUEST_DURATION, {
+    unit: 's',
+    description: 'Duration of HTTP client requests.',
+    boundaries: requestSeconds,
+  })
   const reader = new PullReader({ metricProducers: [measured] })
   const meters = new MeterProvider({ resource, readers: [reader], views: views() })
-  const unregister = register(tracers, meters)
+  const unregister = register(tracers, meters, resolved.baggage)
   const records = logs && new LogQueue(otlpSender(logs), logger, attributes)
   const unobserveRuntime = observeRuntime(meters)
+  const unobserveClient = resolved.httpClient ? observeHttpClient(tracers.getTracer(SCOPE), calls) : undefined
   observeSpans()
   let closing: Promise<void> | undefined
 
@@ -138,6 +152,7 @@ export function startTelemetry(options: TelemetryOptions): Telemetry {
 
   async function close(timeoutMs: number): Promise<void> {
     await Promise.all([queue?.close(timeoutMs), records?.close(timeoutMs)])
+    unobserveClient?.()
     unobserveRuntime()
     await meters.shutdown()
     unregister()
@@ -166,9 +181,9 @@ export function startTelemetry(options: TelemetryOptions): Telemetry {
 }
 
 /** Takes all four globals of OpenTelemetry or none; returns what gives them back, each only while it is still ours. */
-function register(tracers: TracerProvider, meters: MeterProvider): () => void {
+function register(tracers: TracerProvider, meters: MeterProvider, baggage: readonly string[]): () => void {
   const manager = new AsyncLocalStorageContextManager().enable()
-  const propagator = new W3CTraceContextPropagator()
+  const propagator = new CompositePropagator({ propagators: [new W3CTraceContextPropagator(), new AllowedBaggage(baggage)] })
   const globals: { take(): boolean; giveBack(): void }[] = [
     {
       take: () => trace.setGlobalTracerProvider(tracers),

@@ -17,11 +17,11 @@ export function ecsFormat(name: string): Format {
     ]),
     ownsError: true,
     member: asJsonMember,
-    line({ level, timeMs, span, fields, known, error, message, renderer }) {
+    line({ level, timeMs, span, fields, known, error, errorId, message, renderer }) {
       const trace = span ? `,"trace.id":"${span.traceId}","span.id":"${span.spanId}"` : ''
       const text = message === undefined ? '' : `,"message":${message}`
       const head = `{"@timestamp":"${new Date(timeMs).toISOString()}","log.level":"${level}"${text}${base}${trace}${known}`
-      const facts = error ? errorFields(error.facts) : ''
+      const facts = error ? `${errorFields(error.facts)},"error.id":"${errorId}"` : ''
       const extras = error ? renderer.errorExtras(error.value).slice(1) : ''
       const data = `${fields}${extras === '' ? '' : `,"err":{${extras}}`}${renderer.truncated ? ',"truncated":true' : ''}`.slice(1)
       return `${head}${facts}${data === '' ? '' : `,"data":{${data}}`}}\n`

@@ -8,14 +8,15 @@ export const asJsonMember = (name: string, json: string): string => `,${name}:${
 export function jsonFormat(name: string): Format {
   const base = `,"pid":${process.pid},"hostname":${quote(hostname())},"name":${quote(name)}`
   return {
-    reserved: new Set(['level', 'time', 'pid', 'hostname', 'name', 'msg', 'trace_id', 'span_id', 'trace_flags', 'truncated']),
+    reserved: new Set(['level', 'time', 'pid', 'hostname', 'name', 'msg', 'trace_id', 'span_id', 'trace_flags', 'truncated', 'error_id']),
     known: new Map(),
     ownsError: false,
     member: asJsonMember,
-    line({ levelValue, timeMs, span, fields, message, renderer }) {
+    line({ levelValue, timeMs, span, fields, message, errorId, renderer }) {
       const trace = span ? `,"trace_id":"${span.traceId}","span_id":"${span.spanId}","trace_flags":"${span.flags}"` : ''
       const text = message === undefined ? '' : `,"msg":${message}`
-      return `{"level":${levelValue},"time":${timeMs}${base}${trace}${fields}${renderer.truncated ? ',"truncated":true' : ''}${text}}\n`
+      const id = errorId === undefined ? '' : `,"error_id":"${errorId}"`
+      return `{"level":${levelValue},"time":${timeMs}${base}${trace}${fields}${id}${renderer.truncated ? ',"truncated":true' : ''}${text}}\n`
     },
   }
 }

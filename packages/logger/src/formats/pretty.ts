@@ -14,17 +14,18 @@ export function prettyFormat(name: string, destination: unknown): Format {
   const hasColour = typeof destination === 'number' && isatty(destination) && !process.env['NO_COLOR']
   const paint = (text: string, colour: number) => (hasColour ? `\u001b[${colour}m${text}\u001b[39m` : text)
   return {
-    reserved: new Set(['level', 'time', 'pid', 'hostname', 'name', 'msg', 'truncated']),
+    reserved: new Set(['level', 'time', 'pid', 'hostname', 'name', 'msg', 'truncated', 'error_id']),
     known: new Map(),
     ownsError: true,
     member: (key, json) => ` ${paint(`${shown(key)}=`, 90)}${shown(json)}`,
-    line({ level, timeMs, span, fields, message, error, renderer }) {
+    line({ level, timeMs, span, fields, message, error, errorId, renderer }) {
       const time = new Date(timeMs).toISOString().slice(11, 23)
       const label = paint(level.toUpperCase().padEnd(5), colours[level] ?? 37)
       const trace = span ? ` ${paint('trace_id=', 90)}${span.traceId} ${paint('span_id=', 90)}${span.spanId}` : ''
       const lines = error === undefined ? '' : `\n${errorLines(error.value, error.facts, renderer, '    ', 0)}`
       const cut = renderer.truncated ? ` ${paint('truncated=', 90)}true` : ''
-      return `${time} ${label} ${safe(name)}: ${message === undefined ? '' : safe(text(message))}${trace}${fields}${cut}${lines}\n`
+      const id = errorId === undefined ? '' : ` ${paint('error_id=', 90)}${errorId}`
+      return `${time} ${label} ${safe(name)}: ${message === undefined ? '' : safe(text(message))}${trace}${fields}${id}${cut}${lines}\n`
     },
   }
 }
