@@ -47,7 +47,7 @@ export class LevelOverrides {
   }
 
   close(): void {
-    for (const module of [...this.#overrides.keys()]) this.#end(module)
+    for (const module of this.#overrides.keys()) this.#end(module)
   }
 
   #end(module: string | undefined): void {

@@ -75,8 +75,8 @@ export const registry = {
   'http.client.request.duration': {
     kind: 'histogram',
     unit: 's',
-    description: '',
-    owner: 'discovery',
+    description: 'Duration of HTTP client requests.',
+    owner: 'telemetry',
     prometheus: 'http_client_request_duration_seconds',
     labels: {
       'http.request.method': 'http_request_method',
@@ -387,6 +387,14 @@ export const registry = {
     prometheus: 'platform_logger_dropped',
     labels: {},
   },
+  'platform.logger.left_out': {
+    kind: 'counter',
+    unit: '{line}',
+    description: 'Lines left out as repeated',
+    owner: 'logger',
+    prometheus: 'platform_logger_left_out',
+    labels: {},
+  },
   'platform.logger.lines': {
     kind: 'counter',
     unit: '{line}',
@@ -614,6 +622,14 @@ export const registry = {
     owner: 'telemetry',
     prometheus: 'process_uptime_seconds',
     labels: {},
+  },
+  'v8js.gc.duration': {
+    kind: 'histogram',
+    unit: 's',
+    description: 'Garbage collection duration',
+    owner: 'telemetry',
+    prometheus: 'v8js_gc_duration_seconds',
+    labels: { 'v8js.gc.type': 'v8js_gc_type' },
   },
   'v8js.memory.heap.used': {
     kind: 'up-down counter',

@@ -105,7 +105,7 @@ export function observeHttpClient(tracer: Tracer, durations: Durations): () => v
     'undici:request:trailers': ended,
     'undici:request:error': ended,
     // What a listener throws would end the process.
-  }).map(([name, listener]) => [name, (message: unknown) => void guarded(() => listener(message as never))] as const)
+  }).map(([name, listener]) => [name, (message: unknown): void => guarded(() => listener(message as never))] as const)
   for (const [name, listener] of listeners) subscribe(name, listener)
   return () => {
     for (const [name, listener] of listeners) unsubscribe(name, listener)
