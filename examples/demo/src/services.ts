@@ -47,6 +47,12 @@ export function packageFolder(service: string): string {
   return dirname(fileURLToPath(import.meta.resolve(`@film-store/${service}/package.json`)))
 }
 
+/** Whoever names a collector gets the traces and lines of all services there. */
+function collector(): Record<string, string> {
+  const named = Object.entries(process.env).filter((entry): entry is [string, string] => entry[0].startsWith('OTEL_') && entry[1] !== undefined)
+  return Object.fromEntries(named)
+}
+
 export async function createServices(launcher: Launcher): Promise<Services> {
   const folder = join(tmpdir(), `film-store-${randomBytes(6).toString('hex')}`)
   const logFile = join(folder, 'services.log')
@@ -60,7 +66,7 @@ export async function createServices(launcher: Launcher): Promise<Services> {
       command: process.execPath,
       cwd: folder,
       ...launcher(spec.name, program),
-      env: { PATH: process.env['PATH'] ?? '', NODE_ENV: 'production', ...spec.env },
+      env: { PATH: process.env['PATH'] ?? '', NODE_ENV: 'production', ...collector(), ...spec.env },
       lastSignal: 'SIGTERM',
     })
   let logKept = false
