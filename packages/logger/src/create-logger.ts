@@ -1,5 +1,5 @@
 import { channel } from 'node:diagnostics_channel'
-import { durationOption } from '@platform/kernel'
+import { durationOption, guarded } from '@platform/kernel'
 import { type Bindings as PinoBindings, type ChildLoggerOptions, type Logger as PinoLogger, pino } from 'pino'
 import type { Format } from './format.ts'
 import { ecsFormat } from './formats/ecs.ts'
@@ -121,7 +121,7 @@ function extend(base: Bound, { sink, outlet, metrics, repeats, overrides, writeO
       const { serializers, ...rest } = options ?? {}
       const child = makeChild.call(this, {}, options && rest)
       child[bindingsKey] = joined(this[bindingsKey], bindings, serializers)
-      const module = (bindings as { module?: unknown }).module
+      const module = guarded(() => (bindings as { module?: unknown }).module)
       if (typeof module === 'string') overrides.adopt(module, child)
       return Object.assign(child, { close: flushOnly, [Symbol.asyncDispose]: flushOnly })
     },

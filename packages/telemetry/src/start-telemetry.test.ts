@@ -181,7 +181,7 @@ describe('the metrics page', () => {
       expect(value(`${name}_count{${ok}}`)).toBe(2)
       expect(value(`${name}_bucket{${ok},le="10.0"}`)).toBe(2)
       expect(value(`${name}_bucket{${ok},le="+Inf"}`)).toBe(2)
-      expect(body.match(/_bucket\{.*http_response_status_code="200".*le="/g)).toHaveLength(15)
+      expect(body.match(/http_server_request_duration_seconds_bucket\{.*http_response_status_code="200".*le="/g)).toHaveLength(15)
       expect(
         value(
           `${name}_count{error_type="503",http_request_method="GET",http_response_status_code="503",http_route="/films/:id",url_scheme="http"}`,
