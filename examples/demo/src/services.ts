@@ -49,7 +49,9 @@ export function packageFolder(service: string): string {
 
 /** Whoever names a collector gets the traces and lines of all services there. */
 function collector(): Record<string, string> {
-  const named = Object.entries(process.env).filter((entry): entry is [string, string] => entry[0].startsWith('OTEL_') && entry[1] !== undefined)
+  const named = Object.entries(process.env).filter(
+    (entry): entry is [string, string] => entry[0].startsWith('OTEL_') && entry[1] !== undefined,
+  )
   return Object.fromEntries(named)
 }
 

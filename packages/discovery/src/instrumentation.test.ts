@@ -81,7 +81,7 @@ it('makes one CLIENT span and one duration per attempt; hooks see that span', as
   const { spans, durations } = recorder()
   const client = discovery.client('shop', {
     policy: { retry: { maxAttempts: 2, initialDelayMs: 0 } },
-    outbound: [(headers) => (headers['x-span'] = trace.getActiveSpan()?.spanContext().spanId ?? 'none')],
+    outbound: [(headers) => void (headers['x-span'] = trace.getActiveSpan()?.spanContext().spanId ?? 'none')],
   })
   await client.fetch('/films?email=a')
   const common = { 'http.request.method': 'GET', 'server.address': '127.0.0.1', 'server.port': port }

@@ -93,7 +93,7 @@ describe('fetch', () => {
       calls++ === 0 ? response.writeHead(503).end() : response.writeHead(302, { location: '/other' }).end(),
     )
     let hooks = 0
-    const client = clientOf([url], { policy: quick, outbound: [(headers) => (headers['x-hook'] = String(++hooks))] })
+    const client = clientOf([url], { policy: quick, outbound: [(headers) => void (headers['x-hook'] = String(++hooks))] })
     expect(await statusOf(client.fetch('/'))).toBe(302)
     expect(requests.map(({ headers }) => headers['x-hook'])).toEqual(['1', '2'])
     expect(await settled(client.fetch('/', { redirect: 'follow' }))).toMatchObject({
