@@ -41,7 +41,7 @@ function service(mode: string, port = 0, env: Record<string, string | undefined>
 }
 
 // Dozens of processes start here: a busy machine takes its time.
-describe('run', { timeout: 120_000 }, () => {
+describe('run', { timeout: 300_000 }, () => {
   it('SIGTERM: drains, resolves, and the process ends by itself with 0', async () => {
     const one = service('plain')
     await one.saw('ready')
@@ -158,7 +158,7 @@ describe('run', { timeout: 120_000 }, () => {
   })
 })
 
-describe('a rolling restart', () => {
+describe('a rolling restart', { timeout: 180_000 }, () => {
   it('fails no request: instances behind a balancer are replaced one by one under keep-alive load', async () => {
     const instances = [service('plain'), service('plain')]
     await Promise.all(instances.map((one) => one.saw('ready')))
@@ -229,7 +229,7 @@ describe('a rolling restart', () => {
   })
 })
 
-describe('who is in between', () => {
+describe('who is in between', { timeout: 120_000 }, () => {
   it('a package manager is warned of, by its name and script', async () => {
     const one = service('plain', 0, { npm_lifecycle_event: 'start', npm_config_user_agent: 'npm/11.0.0 node/v24.0.0 linux x64' })
     await one.saw('ready')
