@@ -1,7 +1,8 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { spawnSync } from 'node:child_process'
 import { getEventListeners } from 'node:events'
 import { expect, test } from 'vitest'
-import { backgroundPause, pause } from './timers.ts'
+import { backgroundInterval, backgroundPause, backgroundTimeout, pause } from './timers.ts'
 
 /** What a process that only waits ends with, and whether it waited to the end. */
 function ending(code: string): { status: number | null; output: string } {
@@ -33,4 +34,21 @@ test('an abort ends a pause with its reason and a background pause without one; 
   const quiet = new AbortController()
   await Promise.all([pause(1, quiet.signal), backgroundPause(1, quiet.signal)])
   expect([controller, quiet].flatMap(({ signal }) => getEventListeners(signal, 'abort'))).toEqual([])
+})
+
+test('work in the background is no part of the request that happened to start it', async () => {
+  const storage = new AsyncLocalStorage<string>()
+  const seen = await storage.run(
+    'request',
+    () =>
+      new Promise<unknown[]>((resolve) => {
+        const contexts: unknown[] = [storage.getStore()]
+        const interval = backgroundInterval(() => {
+          clearInterval(interval)
+          contexts.push(storage.getStore())
+          backgroundTimeout(() => resolve([...contexts, storage.getStore()]), 1)
+        }, 1)
+      }),
+  )
+  expect(seen).toEqual(['request', undefined, undefined])
 })

@@ -1,3 +1,5 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+
 /** What setTimeout can wait for at the longest; more would fire at once. About 24.8 days. */
 export const longestTimerMs = 2_147_483_647
 
@@ -20,6 +22,9 @@ export function pause(ms: number, signal?: AbortSignal): Promise<void> {
   })
 }
 
+// Outside of any caller's context: upkeep that a request happened to start would be part of its trace, and of its log lines, for ever.
+const outside: (work: () => void) => void = AsyncLocalStorage.snapshot()
+
 // The only places that let go of the process: what they wait for is work that no caller awaits. Lint forbids `unref` elsewhere.
 
 /** The pause of a loop that nobody awaits; ends early, without an error, when the signal aborts. Whoever begins to await the loop aborts it. */
@@ -36,14 +41,14 @@ export function backgroundPause(ms: number, signal: AbortSignal): Promise<void> 
   })
 }
 
-/** A timer that lets the process end: for upkeep and for limits of work that holds the process by itself. */
+/** A timer that lets the process end and knows nothing of its caller's context: for upkeep and for limits of work that holds the process by itself. */
 export function backgroundTimeout(work: () => void, ms: number): NodeJS.Timeout {
-  return setTimeout(work, Math.min(ms, longestTimerMs)).unref()
+  return setTimeout(() => outside(work), Math.min(ms, longestTimerMs)).unref()
 }
 
 /** Upkeep every `ms`; lets the process end. */
 export function backgroundInterval(work: () => void, ms: number): NodeJS.Timeout {
-  return setInterval(work, Math.min(ms, longestTimerMs)).unref()
+  return setInterval(() => outside(work), Math.min(ms, longestTimerMs)).unref()
 }
 
 /** What holds a process open (a worker, a socket) and must not: nobody awaits its end. */
