@@ -209,10 +209,11 @@ class TableOutbox implements Outbox {
       do {
         this.#again = false
         done = await this.#relay()
+        // Not after the last one: while messages keep coming, or fail, there is no last one.
+        await this.#measure()
       } while (!this.#stop.signal.aborted && (this.#again || done === this.#limits.batchSize))
       if (this.#unread > 0) this.#logger.info({}, 'outbox can be read again')
       this.#unread = 0
-      await this.#measure()
     } catch (error) {
       if (this.#stop.signal.aborted) return
       if (this.#unread === 0) this.#logger.warn({ err: error }, 'outbox cannot be read; retrying')
