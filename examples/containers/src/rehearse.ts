@@ -75,7 +75,7 @@ const failures: readonly Failure[] = [
     what: 'the database is locked',
     alerts: [
       { labels: { alertname: 'PoolExhausted', job: 'orders-api' }, to: 'page' },
-      { labels: { alertname: 'ErrorBudgetBurnsFast', slo: 'orders-api-latency' }, to: 'page' },
+      { labels: { alertname: 'ErrorBudgetBurnsFast', slo: 'orders-api-availability' }, to: 'page' },
     ],
     async inject({ compose: run, customers: { order } }) {
       // It ends with an error: its connection is what the mending cuts.
@@ -91,7 +91,7 @@ const failures: readonly Failure[] = [
 const lock = `set application_name = 'rehearsal'; begin; lock table orders; select pg_sleep(120)`
 const unlock = `select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'rehearsal'`
 
-const withinMs = 120_000
+const withinMs = 180_000
 
 export interface Rehearsing {
   readonly project: ComposeProject
