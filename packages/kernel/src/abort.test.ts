@@ -1,6 +1,8 @@
 import { getEventListeners } from 'node:events'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { afterEach, expect, test, vi } from 'vitest'
-import { orAborted, settlesWithin, withDeadline } from './abort.ts'
+import { awaitedByMany, orAborted, settlesWithin, withDeadline } from './abort.ts'
 
 afterEach(() => void vi.useRealTimers())
 
@@ -71,4 +73,42 @@ test('says whether a promise settled in time, by rejecting too', async () => {
   const slow = settlesWithin(new Promise(() => {}), 10)
   await vi.advanceTimersByTimeAsync(10)
   await expect(slow).resolves.toBe(false)
+})
+
+test('work that many await answers each of them, those who come late as well, and nobody who has left', async () => {
+  const work = Promise.withResolvers<number>()
+  const wait = awaitedByMany(work.promise)
+  const [leaving, staying] = [new AbortController(), new AbortController()]
+  const waits = [wait(leaving.signal), wait(staying.signal), wait()]
+  leaving.abort(reason)
+  await expect(waits[0]).rejects.toBe(reason)
+  await expect(wait(leaving.signal)).rejects.toBe(reason)
+  work.resolve(7)
+  expect(await Promise.all(waits.slice(1))).toEqual([7, 7])
+  expect(await wait(staying.signal)).toBe(7)
+  expect(getEventListeners(staying.signal, 'abort')).toEqual([])
+
+  const failing = awaitedByMany(Promise.reject(new Error('no')))
+  await expect(failing(staying.signal)).rejects.toThrow('no')
+  await expect(failing()).rejects.toThrow('no')
+  expect(getEventListeners(staying.signal, 'abort')).toEqual([])
+})
+
+test('who gives up on work that many await leaves nothing behind on it', async () => {
+  setFlagsFromString('--expose-gc')
+  const gc = runInNewContext('gc') as () => void
+  const wait = awaitedByMany(new Promise(() => {}))
+  const signals: WeakRef<AbortSignal>[] = []
+  const giveUp = async (): Promise<void> => {
+    const controller = new AbortController()
+    signals.push(new WeakRef(controller.signal))
+    const outcome = wait(controller.signal).catch(() => {})
+    controller.abort(reason)
+    await outcome
+  }
+  for (let n = 0; n < 10; n++) await giveUp()
+  await vi.waitFor(() => {
+    gc()
+    expect(signals.filter((one) => one.deref() !== undefined).length).toBeLessThan(2)
+  })
 })

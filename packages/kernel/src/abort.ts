@@ -29,6 +29,46 @@ export function orAborted<T>(work: Promise<T>, signal: AbortSignal | undefined, 
 }
 
 /**
+ * For work that many wait for, perhaps for long: each wait as `orAborted` would, but whoever gives up leaves nothing behind on the promise, where a
+ * `then` of its own would stay until the work ends.
+ */
+export function awaitedByMany<T>(work: Promise<T>): (signal?: AbortSignal) => Promise<T> {
+  const waiters = new Set<{ resolve(result: T): void; reject(error: Error): void }>()
+  let over = false
+  work.then(
+    (result) => {
+      over = true
+      for (const { resolve } of waiters) resolve(result)
+    },
+    (error: unknown) => {
+      over = true
+      for (const { reject } of waiters) reject(error as Error)
+    },
+  )
+  return (signal) => {
+    if (over || signal === undefined) return work
+    if (signal.aborted) return Promise.reject(signal.reason as Error)
+    return new Promise((resolve, reject) => {
+      const waiter = { resolve, reject }
+      const leave = (): void => {
+        waiters.delete(waiter)
+        reject(signal.reason as Error)
+      }
+      waiter.resolve = (result) => {
+        signal.removeEventListener('abort', leave)
+        resolve(result)
+      }
+      waiter.reject = (error) => {
+        signal.removeEventListener('abort', leave)
+        reject(error)
+      }
+      signal.addEventListener('abort', leave, { once: true })
+      waiters.add(waiter)
+    })
+  }
+}
+
+/**
  * Runs the work with a signal that aborts after the time, with `timeoutError()`, or with the caller's signal, with its reason; rejects at that
  * moment whether the work listens or not. Holds the process until then: a caller waits for it.
  */

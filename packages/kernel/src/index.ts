@@ -1,4 +1,4 @@
-export { orAborted, settlesWithin, withDeadline } from './abort.ts'
+export { awaitedByMany, orAborted, settlesWithin, withDeadline } from './abort.ts'
 export { backoffMs } from './backoff.ts'
 export { guarded } from './guarded.ts'
 export { choiceOption, durationOption, functionOption, integerOption, knownOptions, numberOption } from './option-checks.ts'

@@ -1,4 +1,4 @@
-import { backoffMs, orAborted, pause, settlesWithin } from '@platform/kernel'
+import { awaitedByMany, backoffMs, orAborted, pause, settlesWithin } from '@platform/kernel'
 import amqp, { type Channel, type ChannelModel } from 'amqplib'
 import type { Writable } from 'node:stream'
 import { QueueError } from '../../errors.ts'
@@ -20,7 +20,7 @@ export class Link {
   readonly #options: ResolvedRabbitmqOptions
   readonly #logger: LoggerLike
   readonly #closing = new AbortController()
-  #dialing: Promise<ChannelModel> | undefined
+  #dialing: ((signal?: AbortSignal) => Promise<ChannelModel>) | undefined
   #current: ChannelModel | undefined
   #lost = new AbortController()
   #turn = 0
@@ -72,7 +72,7 @@ export class Link {
 
   async close(): Promise<void> {
     this.#closing.abort(new QueueError('ERR_QUEUE_CLOSED'))
-    this.#dialing?.catch(() => {})
+    this.#dialing?.().catch(() => {})
     const connection = this.#current
     if (connection === undefined) return
     await settlesWithin(connection.close(), closeTimeoutMs)
@@ -82,8 +82,8 @@ export class Link {
 
   async #connection(signal: AbortSignal | undefined): Promise<ChannelModel> {
     this.#closing.signal.throwIfAborted()
-    this.#dialing ??= this.#dial()
-    return orAborted(this.#dialing, signal)
+    this.#dialing ??= awaitedByMany(this.#dial())
+    return this.#dialing(signal)
   }
 
   async #dial(): Promise<ChannelModel> {

@@ -1,4 +1,4 @@
-import { orAborted, pause, withDeadline } from '@platform/kernel'
+import { awaitedByMany, pause, withDeadline } from '@platform/kernel'
 import type {
   DeadLetterStore,
   DriverContext,
@@ -48,7 +48,7 @@ class RabbitmqSession implements DriverSession {
   readonly #waits: WaitQueues
   readonly #parts: SubscriptionParts
   readonly #upkeep: Upkeep
-  readonly #exchanges = new Map<string, Promise<void>>()
+  readonly #exchanges = new Map<string, (signal: AbortSignal) => Promise<void>>()
   /** Those of them that are there: the path of every publish. */
   readonly #declared = new Set<string>()
   readonly #routable = new Set<string>()
@@ -185,12 +185,13 @@ class RabbitmqSession implements DriverSession {
   async #exchange(destination: string, signal: AbortSignal): Promise<void> {
     let declared = this.#exchanges.get(destination)
     if (declared === undefined) {
-      declared = this.#publishLink.withChannel((channel) => declare(channel, destinationTopology(destination)))
+      const declaring = this.#publishLink.withChannel((channel) => declare(channel, destinationTopology(destination)))
+      declared = awaitedByMany(declaring)
       this.#exchanges.set(destination, declared)
-      declared.catch(() => this.#exchanges.delete(destination))
+      declaring.catch(() => this.#exchanges.delete(destination))
     }
     // The declaration is everybody's; the wait is each caller's.
-    await orAborted(declared, signal)
+    await declared(signal)
     this.#declared.add(destination)
   }
 

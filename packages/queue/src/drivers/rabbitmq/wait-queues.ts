@@ -1,4 +1,4 @@
-import { orAborted } from '@platform/kernel'
+import { awaitedByMany } from '@platform/kernel'
 import type { Target } from './publisher.ts'
 import type { Link } from './link.ts'
 import { returnExchange } from './names.ts'
@@ -13,7 +13,7 @@ const declarationFreshMs = 30_000
  */
 export class WaitQueues {
   readonly #link: Link
-  readonly #declared = new Map<string, { at: number; done: Promise<void> }>()
+  readonly #declared = new Map<string, { at: number; done: (signal: AbortSignal) => Promise<void> }>()
 
   constructor(link: Link) {
     this.#link = link
@@ -23,14 +23,15 @@ export class WaitQueues {
   async ensure(backTo: string, delayMs: number, signal: AbortSignal): Promise<Target> {
     const ttl = roundUp(delayMs)
     const name = `platform/wait/${ttl}`
-    const known = this.#declared.get(name)
+    let known = this.#declared.get(name)
     if (known === undefined || performance.now() - known.at >= declarationFreshMs) {
-      const done = this.#declare(name, ttl)
-      this.#declared.set(name, { at: performance.now(), done })
-      done.catch(() => this.forget(name))
-      // The declaration is everybody's; the wait is each caller's.
-      await orAborted(done, signal)
-    } else await orAborted(known.done, signal)
+      const declaring = this.#declare(name, ttl)
+      known = { at: performance.now(), done: awaitedByMany(declaring) }
+      this.#declared.set(name, known)
+      declaring.catch(() => this.forget(name))
+    }
+    // The declaration is everybody's; the wait is each caller's.
+    await known.done(signal)
     return { exchange: name, routingKey: backTo }
   }
 
