@@ -33,6 +33,8 @@ export function program(entry: Record<string, string>): Options {
     clean: true,
     target: 'node22',
     platform: 'node',
+    // Bundlers know every module of Node by `node:…`, but not each of them without.
+    removeNodeProtocol: false,
     // The sources travel beside the maps.
     esbuildOptions: (options) => {
       options.sourcesContent = false
