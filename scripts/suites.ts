@@ -68,8 +68,8 @@ export function suite(
 
 /**
  * The same, and a file that failed is run once more by itself. What passes then is told as flaky, by name: a fault of the test or of the code that
- * somebody must find, but not one that this change is refused for. More than `most` of them are failures. For suites that kill servers on a machine
- * that others share; see docs/decisions/0045.
+ * somebody must find, but not one that this change is refused for. More than `most` of them are failures. For suites that start and kill servers and
+ * processes on a machine that others share; see docs/decisions/0045.
  */
 export function suiteWithSecondTry(name: string, env: NodeJS.ProcessEnv, args: readonly string[], most = 2): () => Promise<Counts> {
   return async () => {

@@ -67,7 +67,7 @@ if (areas) {
   steps.push(await step('code blocks of the pages', command(process.execPath, ['scripts/check-documents.ts'])))
   steps.push(await step('build', command(bin('turbo'), ['run', 'build', '--output-logs=errors-only'])))
   steps.push(await step('public surface', command(process.execPath, ['scripts/check-surface.ts'])))
-  steps.push(await step('unit and integration', suite('test', shared, ['--concurrency=2'])))
+  steps.push(await step('unit and integration', suiteWithSecondTry('test', shared, ['--concurrency=2'])))
   steps.push(await step('chaos', suiteWithSecondTry('chaos', shared, ['--concurrency=1'])))
   steps.push(await step('publish', () => checkPublished(addresses)))
   steps.push(await step('demo embedded', demo('--orders', '200', '--mode', 'embedded')))

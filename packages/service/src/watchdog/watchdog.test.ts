@@ -51,7 +51,8 @@ describe('the watchdog', { timeout: 120_000 }, () => {
     expect(said).toHaveLength(1)
     await until(() => expect(said).toContainEqual({ type: 'stalled', durationMs: expect.any(Number), stack: expect.any(Array) }))
     const stall = said.find(({ type }) => type === 'stalled')!
-    expect(stall.stack![0]).toMatch(/countFilmsForTooLong .*stall\.fixture\.ts/)
+    // What it was just calling, such as the getter of the clock, stands above it.
+    expect(stall.stack!.slice(0, 3).join('\n')).toMatch(/countFilmsForTooLong .*stall\.fixture\.ts/)
     expect(stall.durationMs).toBeGreaterThan(900)
     await until(async () => expect(await live()).toBe(200))
     child.stdin.end()
