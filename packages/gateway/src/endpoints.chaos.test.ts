@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { echoService, identityIssuer, nginxPrograms, type Run, runGateway, settableDiscovery } from './gateway-run.fixture.ts'
 
@@ -86,9 +86,17 @@ describe('a gateway', () => {
     await using run = await runGateway(routes(issuer.url), { discovery: settableDiscovery({ catalog: [catalog.port] }) })
     await expect.poll(() => statusOf(run), { timeout: 20_000 }).toBe(200)
     expect(await statusOf(run, '/orders')).toBe(401)
-    process.kill(Number(readFileSync(`${run.folder}/nginx.pid`, 'utf8')), 'SIGKILL')
+    const pid = (): number => Number(readFileSync(`${run.folder}/nginx.pid`, 'utf8'))
+    const killed = pid()
+    const workers = readFileSync(`/proc/${killed}/task/${killed}/children`, 'utf8').trim().split(' ')
+    expect(workers.length).toBeGreaterThan(0)
+    process.kill(killed, 'SIGKILL')
+    await expect.poll(pid, { timeout: 30_000 }).not.toBe(killed)
     await expect.poll(() => statusOf(run).catch(() => 0), { timeout: 30_000 }).toBe(200)
     expect(await run.gateway.check()).toBeUndefined()
+    const runs = (worker: string): boolean =>
+      existsSync(`/proc/${worker}`) && !/^State:\s+Z/m.test(readFileSync(`/proc/${worker}/status`, 'utf8'))
+    expect(workers.filter(runs)).toEqual([])
   })
 
   it('goes on with its file when the new one is refused, by the schema, by nginx or by its answers', { timeout: 90_000 }, async () => {

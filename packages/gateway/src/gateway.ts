@@ -289,9 +289,8 @@ class NginxGateway implements Gateway {
     }, certificateEveryMs)
   }
 
-  /** nginx was killed: it is started again. */
+  /** nginx was killed: it is started again. That something answers proves nothing: workers live on without their master. */
   async #revive(): Promise<void> {
-    if (this.#state !== 'serving' || (await this.#nginx.state()) !== undefined) return
     if (this.#state === 'serving' && !this.#nginx.isThere()) await this.#again('nginx was gone')
   }
 

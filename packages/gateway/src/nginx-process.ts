@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { readFileSync, rmSync } from 'node:fs'
+import { readdirSync, readFileSync, rmSync } from 'node:fs'
 import { request } from 'node:http'
 import { createInterface } from 'node:readline'
 import { pause, settlesWithin, withDeadline } from '@platform/kernel'
@@ -71,8 +71,10 @@ export class NginxProcess {
   /** Makes the file the one in force, in a running nginx or a new one, and resolves when workers answer that have this generation. */
   async take(file: string, generation: string): Promise<void> {
     const pid = this.#pid()
-    if (pid === undefined) this.#start(file)
-    else process.kill(pid, 'SIGHUP')
+    if (pid === undefined) {
+      await this.#endLeftWorkers()
+      this.#start(file)
+    } else process.kill(pid, 'SIGHUP')
     const late = (): Error =>
       new GatewayError(
         'ERR_GATEWAY_NOT_TAKEN',
@@ -90,7 +92,7 @@ export class NginxProcess {
   /** Lets answers under way end, for so long. */
   async stop(timeoutMs: number): Promise<void> {
     const pid = this.#pid()
-    if (pid === undefined) return
+    if (pid === undefined) return this.#endLeftWorkers()
     const gone = (async () => {
       while (isAlive(pid)) await pause(pollMs)
     })()
@@ -100,13 +102,31 @@ export class NginxProcess {
     if (await settlesWithin(gone, 2_000)) return
     signalTo(pid, 'SIGKILL')
     await gone
+    await this.#endLeftWorkers()
+  }
+
+  /** Workers live on without a master that was killed: they answer by an old configuration, and the port stays theirs. */
+  async #endLeftWorkers(): Promise<void> {
+    const master = this.#recordedPid()
+    if (master === undefined || isAlive(master)) return
+    const left = groupOf(master).filter(isNginx)
+    if (left.length === 0) return
+    this.#logger.warn({ pids: left }, 'nginx was killed; its workers are ended')
+    const gone = (async () => {
+      while (left.some(isAlive)) await pause(pollMs)
+    })()
+    for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
+      for (const pid of left) signalTo(pid, signal)
+      if (await settlesWithin(gone, 2_000)) return
+    }
   }
 
   #start(file: string): void {
     const { state, sentinel } = socketsOf(this.#folder)
     // One that was killed leaves them.
     for (const socket of [state, sentinel]) rmSync(socket, { force: true })
-    const child = spawn(this.#program, ['-p', this.#folder, '-c', file], { stdio: ['ignore', 'ignore', 'pipe'] })
+    // Its own process group, by which its workers are known when it is gone.
+    const child = spawn(this.#program, ['-p', this.#folder, '-c', file], { stdio: ['ignore', 'ignore', 'pipe'], detached: true })
     this.#child = child
     child.once('error', (error) => {
       this.#logger.error({ reason: error.message }, 'nginx cannot be started')
@@ -121,9 +141,15 @@ export class NginxProcess {
 
   #pid(): number | undefined {
     if (this.#child?.pid !== undefined && this.#child.exitCode === null) return this.#child.pid
+    const pid = this.#recordedPid()
+    return pid !== undefined && isAlive(pid) && isNginx(pid) ? pid : undefined
+  }
+
+  /** Of the nginx that ran in this folder last, whether it lives or not. */
+  #recordedPid(): number | undefined {
     try {
       const pid = Number(readFileSync(`${this.#folder}/nginx.pid`, 'utf8'))
-      return Number.isInteger(pid) && pid > 1 && isAlive(pid) && isNginx(pid) ? pid : undefined
+      return Number.isInteger(pid) && pid > 1 ? pid : undefined
     } catch {
       return undefined
     }
@@ -177,6 +203,25 @@ function isZombie(pid: number): boolean {
   return procFile(pid, 'stat')
     .replace(/^.*\) /, '')
     .startsWith('Z')
+}
+
+/** The members of a process group, as /proc tells them: none where there is no /proc. */
+function groupOf(leader: number): number[] {
+  let entries: string[]
+  try {
+    entries = readdirSync('/proc')
+  } catch {
+    return []
+  }
+  return entries
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+    .filter(
+      (pid) =>
+        procFile(pid, 'stat')
+          .replace(/^.*\) /, '')
+          .split(' ')[2] === String(leader),
+    )
 }
 
 /** A pid is used again: one of another program is not signalled. Where there is no /proc, the answering socket must do. */
