@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { operationsFiles } from '../examples/operations/src/index.ts'
 import { lintRules, lintRulesFile } from './lint-rules.ts'
-import { metricRegistry, registryFile } from './metrics/registry.ts'
+import { metricRegistry } from './metrics/registry.ts'
 import { publishedManifests, readManifest, repositoryUrl, withIdentity } from './package-identity.ts'
 import { bin, root } from './pinned-node.ts'
 
@@ -46,7 +46,7 @@ function compareExactly(file: string, text: string, from: string): void {
 }
 
 compare(lintRulesFile, lintRules, 'scripts/lint-rules.ts')
-compare(registryFile, metricRegistry(), 'the code and the pages of the packages')
+for (const { file, text } of metricRegistry()) compare(file, text, 'the code and the pages of the packages')
 for (const { name, text } of operationsFiles()) {
   const how = name.endsWith('.json') ? compare : compareExactly
   how(`docker/${name}`, text, 'examples/operations')

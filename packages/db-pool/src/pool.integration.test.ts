@@ -1,36 +1,10 @@
-import { getEventListeners } from 'node:events'
 import net from 'node:net'
-import { testPostgres } from '@platform/stack/testing'
-import pg from 'pg'
-import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
-import { createDbPool, type DbPool, type DbPoolOptions } from './index.ts'
+import { describe, expect, it } from 'vitest'
+import { createDbPool, type DbPoolOptions } from './index.ts'
+import { backend, testPools, until } from './pools.fixture.ts'
 
-let database: Awaited<ReturnType<typeof testPostgres>>
-let admin: pg.Client
-const pools: DbPool[] = []
-
-beforeAll(async () => {
-  database = await testPostgres()
-  admin = new pg.Client({ connectionString: database.url })
-  await admin.connect()
-})
-afterEach(async () => {
-  await Promise.all(pools.splice(0).map((pool) => pool.close({ timeoutMs: 1_000 })))
-})
-afterAll(async () => {
-  await admin.end()
-  await database.close()
-})
-
-function open(options: Partial<DbPoolOptions> = {}): DbPool {
-  const pool = createDbPool({ url: database.url, ...options })
-  pools.push(pool)
-  return pool
-}
-
-const until = (condition: () => unknown) =>
-  vi.waitFor(async () => expect(await condition()).toBeTruthy(), { timeout: 20_000, interval: 10 })
-const backend = async (db: DbPool) => (await db.query<{ pid: number }>('select pg_backend_pid() as pid')).rows[0]?.pid
+const database = testPools()
+const { open } = database
 
 describe('a query', () => {
   it('answers with rows and their number', async () => {
@@ -43,7 +17,7 @@ describe('a query', () => {
 
   it('keeps its connection when the statement is at fault', async () => {
     const db = open({ maxSize: 1 })
-    await admin.query('create table films (id int primary key)')
+    await database.admin.query('create table films (id int primary key)')
     await db.query('insert into films values (1)')
     const pid = await backend(db)
     const unfit = {
@@ -150,16 +124,17 @@ describe('waiting', () => {
   })
 
   it('names the server process that the holder waits for', async () => {
-    await admin.query('create table if not exists blocked_films (id int)')
+    await database.admin.query('create table if not exists blocked_films (id int)')
     const db = open({ maxSize: 1, acquireTimeoutMs: 3_000 })
-    await admin.query("set application_name = 'the cashier'; begin; lock table blocked_films")
+    await database.admin.query("set application_name = 'the cashier'; begin; lock table blocked_films")
     const holder = db.query('select 1 from blocked_films')
     await until(
-      async () => (await admin.query("select 1 from pg_locks where relation = 'blocked_films'::regclass and not granted")).rowCount,
+      async () =>
+        (await database.admin.query("select 1 from pg_locks where relation = 'blocked_films'::regclass and not granted")).rowCount,
     )
     const error = await db.query('select 1').catch((thrown: unknown) => thrown)
-    const { rows } = await admin.query<{ pid: number }>('select pg_backend_pid() as pid')
-    await admin.query('rollback')
+    const { rows } = await database.admin.query<{ pid: number }>('select pg_backend_pid() as pid')
+    await database.admin.query('rollback')
     expect(error).toMatchObject({
       code: 'ERR_DB_POOL_ACQUIRE_TIMEOUT',
       message: expect.stringContaining(`which waits for process ${rows[0]?.pid} (the cashier, `),
@@ -231,303 +206,6 @@ describe('waiting', () => {
     const url = Object.assign(new URL(database.url), { pathname: '/no_such_database' }).href
     const db = open({ url, acquireTimeoutMs: 60_000 })
     await expect(db.ready()).rejects.toMatchObject({ code: 'ERR_DB_POOL_CONNECT', cause: { code: '3D000' } })
-  })
-})
-
-describe('cancellation', () => {
-  it('ends the statement on the server', async () => {
-    const db = open({ applicationName: 'cancelled' })
-    const controller = new AbortController()
-    const reason = new Error('too long')
-    const running = db.query('select pg_sleep(60)', [], { signal: controller.signal })
-    await until(() => db.stats().inUse === 1)
-    controller.abort(reason)
-    await expect(running).rejects.toBe(reason)
-    await until(async () => {
-      const { rows } = await admin.query(`select 1 from pg_stat_activity where application_name = 'cancelled' and state = 'active'`)
-      return rows.length === 0 && db.stats().inUse === 0
-    })
-    expect(db.stats().open).toBe(1)
-  })
-
-  it('that overtakes its statement is repeated', async () => {
-    const db = open({ maxSize: 1, cancelTimeoutMs: 20_000 })
-    const pid = await backend(db)
-    for (let round = 0; round < 30; round++) {
-      const controller = new AbortController()
-      const aborted = db.query('select pg_sleep(60)', [], { signal: controller.signal }).catch(() => {})
-      controller.abort()
-      await aborted
-      await db.drain()
-    }
-    expect(await backend(db)).toBe(pid)
-  })
-
-  it('of one statement leaves those beside it on the same connection alone', async () => {
-    const db = open({ maxSize: 1 })
-    const controller = new AbortController()
-    const reason = new Error('not this one')
-    await db.withConnection(async (connection) => {
-      const running = connection.query('select 1 as one, pg_sleep(0.1)')
-      const queued = connection.query('select 2', [], { signal: controller.signal }).catch((error: unknown) => error)
-      controller.abort(reason)
-      expect(await queued).toBe(reason)
-      expect((await running).rows).toMatchObject([{ one: 1 }])
-    })
-  })
-
-  it('never hits the next borrower', async () => {
-    const db = open({ maxSize: 1 })
-    const pid = await backend(db)
-    for (let round = 0; round < 300; round++) {
-      const controller = new AbortController()
-      // Of about the length of the abort's way, so that the two race.
-      const aborted = db.query('select pg_sleep($1)', [(round % 10) / 10_000], { signal: controller.signal }).catch(() => {})
-      await new Promise((resolve) => setTimeout(resolve, round % 3))
-      controller.abort()
-      const next = await Promise.all([db.query('select pg_sleep(0.001)'), db.query('select 1')])
-      expect(next).toHaveLength(2)
-      await aborted
-    }
-    expect(await backend(db)).toBe(pid)
-  })
-})
-
-describe('a connection that comes back', () => {
-  const settings = "select current_setting('search_path') as path, current_setting('role') as role"
-
-  it.for([
-    ['an open transaction', 'begin; create temp table leaked (id int)'],
-    ['a failed transaction', 'begin; select 1'],
-    ['settings', 'set search_path to nowhere; set role none; set statement_timeout to 1'],
-    ['settings behind a comment', '/* x */ -- y\n set search_path to nowhere'],
-    ['settings by function', "select set_config('search_path', 'nowhere', false)"],
-    ['LISTEN', 'listen somewhere'],
-    ['an advisory lock', 'select pg_advisory_lock(42)'],
-    ['a temporary table', 'create temp table leaked (id int)'],
-  ] as const)('is clean after %s', async ([, text]) => {
-    const db = open({ maxSize: 1 })
-    const before = (await db.query(settings)).rows
-    const pid = await backend(db)
-    await db.withConnection(async (connection) => {
-      await connection.query(text)
-      if (text.endsWith('select 1')) await connection.query('no sql').catch(() => {})
-    })
-    expect((await db.query(settings)).rows).toEqual(before)
-    const { rows } = await db.query(`select
-      (select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid())::int as locks,
-      (select count(*) from pg_listening_channels())::int as channels,
-      to_regclass('pg_temp.leaked') as leaked,
-      current_setting('statement_timeout') as statement_timeout`)
-    expect(rows).toEqual([{ locks: 0, channels: 0, leaked: null, statement_timeout: '30s' }])
-    expect(await backend(db)).toBe(pid)
-  })
-
-  it.for([
-    ['a setting', "perform set_config('work_mem', '5MB', false)"],
-    ['a setting of its own kind', "perform set_config('app.tenant', 'mine', false)"],
-    ['LISTEN', "execute 'listen films'"],
-    ['a lock', 'perform pg_advisory_lock(4711)'],
-    ['a temporary table that hides one', 'create temp table stock (film text)'],
-    ['a cursor', "execute 'declare c cursor with hold for select 1'"],
-    ['PREPARE', "execute 'prepare p as select 1'"],
-    ['a sequence', "perform nextval('numbers')"],
-    ['a role', "execute 'set role pg_monitor'"],
-  ] as const)('is clean after %s made inside a function', async ([what, body]) => {
-    const db = open({ maxSize: 1 })
-    await admin.query(`create table if not exists stock (film text); create sequence if not exists numbers;
-      create or replace function leak() returns void language plpgsql as $$ begin ${body}; end $$`)
-    const facts = `select current_setting('work_mem') as work_mem, coalesce(current_setting('app.tenant', true), '') as tenant, current_user as role,
-      (select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid())::int as locks,
-      (select count(*) from pg_listening_channels())::int as channels, to_regclass('pg_temp.stock') as hidden,
-      (select count(*) from pg_cursors where is_holdable)::int as cursors,
-      (select count(*) from pg_prepared_statements where from_sql)::int as prepared`
-    const before = (await db.query(facts)).rows
-    const pid = await backend(db)
-    await db.query('select leak()')
-    expect((await db.query(facts)).rows).toEqual(before)
-    await expect(db.query('select lastval()')).rejects.toMatchObject({ code: '55000' })
-    // What no reset removes costs the connection, everything else does not.
-    expect((await backend(db)) === pid).toBe(what !== 'PREPARE')
-  })
-
-  it('is clean after what no text shows, where every session is reset', async () => {
-    const db = open({ maxSize: 1, sessionReset: 'always' })
-    await admin.query(`create table if not exists triggered (a int);
-      create or replace function on_write() returns trigger language plpgsql as $$ begin perform set_config('app.tenant', 'mine', false); return new; end $$;
-      create or replace trigger on_write before insert on triggered for each row execute function on_write()`)
-    await db.query('insert into triggered values (1)')
-    expect((await db.query("select current_setting('app.tenant', true) as tenant")).rows).toEqual([{ tenant: '' }])
-  })
-
-  it('is told of once, with the place where it was borrowed', async () => {
-    const warnings: { leftover?: string; borrowedAt?: string }[] = []
-    const ignore = (): void => {}
-    const logger = { debug: ignore, info: ignore, warn: (fields: object) => warnings.push(fields), error: ignore }
-    const db = open({ maxSize: 1, logger })
-    const borrow = () => db.withConnection((connection) => connection.query('set work_mem to 1000'))
-    for (let round = 0; round < 3; round++) await borrow()
-    await db.withConnection((connection) => connection.query('begin'))
-    await db.query('select 1')
-    expect(warnings.map(({ leftover }) => leftover)).toEqual(['session', 'transaction'])
-    expect(warnings[0]?.borrowedAt).toContain('pool.integration.test.ts')
-  })
-
-  it('was prepared by onConnect, and is prepared again after a reset', async () => {
-    const db = open({ maxSize: 1, onConnect: async (connection) => void (await connection.query("set app.tenant to 'house'")) })
-    const tenant = async () => (await db.query("select current_setting('app.tenant') as tenant")).rows
-    expect(await tenant()).toEqual([{ tenant: 'house' }])
-    await db.query("set app.tenant to 'other'")
-    expect(await tenant()).toEqual([{ tenant: 'house' }])
-    const failing = open({ maxSize: 1, acquireTimeoutMs: 300, onConnect: (connection) => connection.query('no sql').then(() => {}) })
-    await expect(failing.query('select 1')).rejects.toMatchObject({ code: 'ERR_DB_POOL_CONNECT', cause: { code: '42601' } })
-  })
-
-  it('is replaced when the server reports an internal error', async () => {
-    const db = open({ maxSize: 1 })
-    const pid = await backend(db)
-    await expect(db.query(`do $$ begin raise sqlstate 'XX000'; end $$`)).rejects.toMatchObject({ code: 'XX000' })
-    expect(await backend(db)).not.toBe(pid)
-  })
-
-  it('is replaced after SQL-level PREPARE', async () => {
-    const db = open({ maxSize: 1 })
-    const pid = await backend(db)
-    await db.query('prepare leaked as select 1')
-    expect(await backend(db)).not.toBe(pid)
-  })
-
-  it('is of no more use to those who gave it back', async () => {
-    const db = open()
-    const kept = await db.withConnection(async (connection) => connection)
-    await expect(kept.query('select 1')).rejects.toMatchObject({ code: 'ERR_DB_POOL_RELEASED' })
-  })
-})
-
-describe('life of a connection', () => {
-  it('ends after idleTimeoutMs and after maxLifetimeMs', async () => {
-    const idle = open({ idleTimeoutMs: 40 })
-    await idle.query('select 1')
-    await until(() => idle.stats().open === 0)
-    expect(idle.stats().idle).toBe(0)
-    const old = open({ maxLifetimeMs: 40 })
-    const pid = await backend(old)
-    await until(async () => (await backend(old)) !== pid)
-  })
-
-  it('asks a password function at each connection', async () => {
-    const password = vi.fn<() => Promise<{ reveal(): string }>>(async () => ({ reveal: () => new URL(database.url).password }))
-    const db = open({ password, maxSize: 2 })
-    await Promise.all([db.query('select pg_sleep(0.1)'), db.query('select pg_sleep(0.1)')])
-    expect(password).toHaveBeenCalledTimes(2)
-  })
-})
-
-describe('close', () => {
-  it('rejects those who wait, lets finish what runs, and leaves no backend', async () => {
-    const db = open({ maxSize: 1, applicationName: 'closing' })
-    const running = db.query<{ done: number }>('select 1 as done, pg_sleep(0.2)')
-    await until(() => db.stats().inUse === 1)
-    const waiting = db.query('select 1')
-    const refused = waiting.catch((error: unknown) => error)
-    const closing = db.close()
-    expect(await refused).toMatchObject({ code: 'ERR_DB_POOL_CLOSED' })
-    expect((await running).rows[0]?.done).toBe(1)
-    expect(db.close()).toBe(closing)
-    await closing
-    await expect(db.query('select 1')).rejects.toMatchObject({ code: 'ERR_DB_POOL_CLOSED' })
-    await expect(db.transaction(async () => {})).rejects.toMatchObject({ code: 'ERR_DB_POOL_CLOSED' })
-    await expect(db.listen('x', () => {})).rejects.toMatchObject({ code: 'ERR_DB_POOL_CLOSED' })
-    await until(async () => (await admin.query(`select 1 from pg_stat_activity where application_name = 'closing'`)).rowCount === 0)
-  })
-
-  it('cuts what runs at the timeout', async () => {
-    const db = open()
-    const running = db.query('select pg_sleep(60)')
-    const rejected = running.catch((error: unknown) => error)
-    await until(() => db.stats().inUse === 1)
-    await db.close({ timeoutMs: 50 })
-    expect(await rejected).toMatchObject({ code: 'ERR_DB_POOL_CLOSED' })
-    expect(db.stats()).toEqual({ open: 0, inUse: 0, idle: 0, waiting: 0 })
-  })
-
-  it('while connections are being opened leaves no socket', async () => {
-    const sockets = () =>
-      process.getActiveResourcesInfo().filter((name) => /^(TCPSocketWrap|ConnectWrap|TCPConnectWrap)$/.test(name)).length
-    const before = sockets()
-    for (let round = 0; round < 20; round++) {
-      const db = open()
-      const calls = Promise.all(Array.from({ length: 3 }, () => db.query('select 1').catch((error: unknown) => error)))
-      await new Promise((resolve) => setTimeout(resolve, round / 2))
-      await db.close()
-      await calls
-      expect(sockets()).toBe(before)
-    }
-  })
-
-  it('with everything in flight settles all of it and leaves no server process', async () => {
-    const applicationName = 'everything'
-    const db = open({ maxSize: 3, applicationName, replicas: [database.url], password: decodeURIComponent(new URL(database.url).password) })
-    const signal = new AbortController()
-    const calls: Promise<unknown>[] = [
-      db.listen('everything', () => {}),
-      ...Array.from({ length: 20 }, () => db.query('select pg_sleep(60)', [], { signal: signal.signal })),
-      db.replica.query('select pg_sleep(60)'),
-      db.transaction((tx) => tx.query('select pg_sleep(60)')),
-      db.withConnection((connection) => Promise.all([connection.query('select pg_sleep(60)'), connection.query('select 1')])),
-      db.drain(),
-      db.ready(),
-      db.rotate(decodeURIComponent(new URL(database.url).password)),
-    ]
-    const settled = Promise.allSettled(calls)
-    await until(() => db.stats().inUse === 3)
-    const late = open({ url: database.url, applicationName })
-    const connecting = late.query('select 1').catch(() => {})
-    signal.abort(new Error('gone'))
-    await Promise.all([late.close({ timeoutMs: 0 }), db.close({ timeoutMs: 200 })])
-    await connecting
-    expect(await settled).toHaveLength(calls.length)
-    await until(
-      async () =>
-        (await admin.query('select 1 from pg_stat_activity where application_name like $1', [`${applicationName}%`])).rowCount === 0,
-    )
-  })
-
-  it('is shortened by a second call with less time', async () => {
-    const db = open()
-    const running = db.query('select pg_sleep(60)').catch((error: unknown) => error)
-    await until(() => db.stats().inUse === 1)
-    const since = performance.now()
-    const first = db.close({ timeoutMs: 50_000 })
-    expect(db.close({ timeoutMs: 20 })).toBe(first)
-    await first
-    expect(performance.now() - since).toBeLessThan(20_000)
-    expect(await running).toMatchObject({ code: 'ERR_DB_POOL_CLOSED' })
-  })
-
-  it('of a pool that was never used is immediate, and await using works', async () => {
-    const unused = createDbPool({ url: 'postgres://nobody@127.0.0.1:1/x' })
-    await unused.close()
-    expect(unused.stats().open).toBe(0)
-    await using db = createDbPool({ url: database.url })
-    await db.ready()
-  })
-})
-
-describe('drain', () => {
-  it('leaves no listener on its signal, whether it ends or is aborted', async () => {
-    const db = open({ maxSize: 2 })
-    const { signal } = new AbortController()
-    const work = Promise.all(Array.from({ length: 20 }, () => db.query('select pg_sleep(0.002)')))
-    await db.drain({ signal })
-    await work
-    expect(getEventListeners(signal, 'abort')).toEqual([])
-    const running = db.query('select pg_sleep(0.3)')
-    const leaving = new AbortController()
-    const drained = db.drain({ signal: leaving.signal })
-    leaving.abort(new Error('enough'))
-    await expect(drained).rejects.toThrow('enough')
-    await running
   })
 })
 

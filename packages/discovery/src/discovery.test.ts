@@ -2,100 +2,9 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
-import {
-  createDiscovery,
-  type Discovery,
-  DiscoveryError,
-  type DiscoveryOptions,
-  type Instance,
-  type RegisteredInstance,
-  type RegistryDriver,
-} from './index.ts'
+import { createDiscovery, type DiscoveryOptions, type Instance } from './index.ts'
 import { staticInstances } from './registries/static.ts'
-
-const POLL = { timeout: 15_000, interval: 10 }
-const settled = async (promise: Promise<unknown>): Promise<unknown> => promise.catch((error: unknown) => error)
-const at = (port: number): Instance => ({ id: `shop-${port}`, service: 'shop', address: '127.0.0.1', port })
-const ports = (instances: readonly Instance[] | undefined): number[] | undefined => instances?.map(({ port }) => port)
-
-/** A registry whose behaviour the test decides. */
-function scriptedRegistry({ readTimeoutMs }: { readTimeoutMs?: number } = {}) {
-  const state = {
-    instances: [] as readonly Instance[],
-    version: 1,
-    failure: undefined as Error | undefined,
-    silent: false,
-    reads: 0,
-    puts: 0,
-    /** What a write waits for before it takes effect. */
-    gate: undefined as Promise<void> | undefined,
-    /** Sizes of the sets that were read. */
-    answered: [] as number[],
-    entries: new Map<string, RegisteredInstance>(),
-    closed: 0,
-  }
-  let changed = Promise.withResolvers<void>()
-  const wake = (): void => {
-    changed.resolve()
-    changed = Promise.withResolvers()
-  }
-  const orAbort = (promise: Promise<void>, signal: AbortSignal): Promise<void> =>
-    Promise.race([promise, new Promise<never>((_, reject) => signal.addEventListener('abort', () => reject(signal.reason as Error)))])
-  const failing = (): void => {
-    if (state.failure !== undefined) throw state.failure
-  }
-  const driver: RegistryDriver = {
-    name: 'scripted',
-    open: () => ({
-      readTimeoutMs,
-      async read(_, { cursor, signal }) {
-        state.reads++
-        failing()
-        while (state.silent || cursor === String(state.version)) {
-          await orAbort(changed.promise, signal)
-          failing()
-        }
-        state.answered.push(state.instances.length)
-        return { instances: state.instances, cursor: String(state.version) }
-      },
-      registrations: {
-        async put(instance) {
-          failing()
-          state.puts++
-          await state.gate
-          state.entries.set(instance.id, instance)
-        },
-        async confirm({ id }) {
-          failing()
-          return state.entries.has(id)
-        },
-        async remove(id) {
-          failing()
-          state.entries.delete(id)
-        },
-      },
-      async close() {
-        state.closed++
-      },
-    }),
-  }
-  const set = (...instances: Instance[]): void => {
-    state.instances = instances
-    state.version++
-    wake()
-  }
-  const fail = (failure: Error | undefined): void => {
-    state.failure = failure
-    wake()
-  }
-  return { driver, state, set, fail }
-}
-
-function discoveryOn(registry: DiscoveryOptions['registry'], options: Partial<DiscoveryOptions> = {}): Discovery {
-  const discovery = createDiscovery({ registry, ...options })
-  onTestFinished(() => discovery.close({ timeoutMs: 1000 }))
-  return discovery
-}
+import { at, discoveryOn, POLL, ports, scriptedRegistry, settled } from './scripted-registry.fixture.ts'
 
 describe('watch', () => {
   it('tells the first set and each real change, and nothing when only the order or the index moved', async () => {
@@ -313,70 +222,6 @@ it('uses what is usable of a registry that says more, tells of the rest once, an
   expect(events).toEqual([{ type: 'entries-unusable', service: 'shop', registry: 'scripted', entries: unusable.length }])
 })
 
-describe('register', () => {
-  const place = { service: 'shop', address: '127.0.0.1', port: 1, check: { ttlMs: 1000 } }
-
-  it('keeps the entry in the registry, whatever happens to it', async () => {
-    const { driver, state, fail } = scriptedRegistry()
-    fail(new Error('down'))
-    const discovery = discoveryOn(driver)
-    const registration = await discovery.register(place)
-    expect(registration.registered).toBe(false)
-    expect(await discovery.check()).toEqual({ status: 'warn', message: 'shop-127.0.0.1-1 is not registered' })
-    fail(undefined)
-    await vi.waitFor(() => expect(registration.registered).toBe(true), POLL)
-    state.entries.clear()
-    await vi.waitFor(() => expect([...state.entries.keys()]).toEqual(['shop-127.0.0.1-1']), POLL)
-    await registration.deregister()
-    expect([state.entries.size, registration.registered]).toEqual([0, false])
-    await new Promise((resolve) => setTimeout(resolve, 700))
-    expect(state.entries.size, 'stays away').toBe(0)
-  })
-
-  it('is not undone by a write that was under way at the time of deregistering', async () => {
-    const { driver, state } = scriptedRegistry()
-    const registration = await discoveryOn(driver).register(place)
-    const gate = Promise.withResolvers<void>()
-    state.gate = gate.promise
-    state.entries.clear()
-    await vi.waitFor(() => expect(state.puts).toBe(2), POLL)
-    const gone = registration.deregister()
-    await new Promise((resolve) => setTimeout(resolve, 20))
-    gate.resolve()
-    await gone
-    await new Promise((resolve) => setTimeout(resolve, 20))
-    expect(state.entries.size).toBe(0)
-  })
-
-  it('rejects what the registry refuses and what makes no sense', async () => {
-    const { driver, fail } = scriptedRegistry()
-    const discovery = discoveryOn(driver)
-    fail(new DiscoveryError('ERR_DISCOVERY_REFUSED', 'no permission', { status: 403 }))
-    await expect(discovery.register(place)).rejects.toMatchObject({ code: 'ERR_DISCOVERY_REFUSED', status: 403 })
-    fail(undefined)
-    await expect(discovery.register({ ...place, port: 0 })).rejects.toMatchObject({ option: 'port' })
-    await expect(discovery.register({ ...place, check: { ttlMs: 5 } })).rejects.toMatchObject({ option: 'check.ttlMs' })
-    await expect(discovery.register({ ...place, id: '' })).rejects.toMatchObject({ option: 'id' })
-    for (const address of ['', 'http://10.0.0.7', '10.0.0.7/x', 'a@b', 'no host'])
-      await expect(discovery.register({ ...place, address })).rejects.toMatchObject({ option: 'address' })
-    await expect(discovery.register({ ...place, meta: { version: 2 as never } })).rejects.toMatchObject({ option: 'meta' })
-    expect(discovery.stats().registrations).toEqual({})
-  })
-
-  it('deregisters on quiesce and on close, and does nothing where the list is fixed', async () => {
-    const { driver, state } = scriptedRegistry()
-    const discovery = discoveryOn(driver)
-    await discovery.register(place)
-    await discovery.quiesce()
-    expect(state.entries.size).toBe(0)
-    await discovery.register({ ...place, port: 2 })
-    await discovery.close()
-    expect(state.entries.size).toBe(0)
-    const fixed = discoveryOn(staticInstances({}))
-    expect((await fixed.register(place)).registered).toBe(true)
-  })
-})
-
 describe('options', () => {
   it('name a wrong one', () => {
     const { driver } = scriptedRegistry()
@@ -384,33 +229,6 @@ describe('options', () => {
     expect(() => createDiscovery({ registry: [] })).toThrow('registry')
     expect(() => staticInstances({ shop: ['127.0.0.1:80'] })).toThrow('origins')
     expect(() => staticInstances({ shop: ['http://127.0.0.1:80/path'] })).toThrow('origins')
-  })
-})
-
-describe('registering at the same time', () => {
-  it('twice, and leaving: nothing is left behind', async () => {
-    const { driver, state } = scriptedRegistry()
-    const gate = Promise.withResolvers<void>()
-    state.gate = gate.promise
-    const discovery = discoveryOn(driver)
-    const me = { service: 'shop', address: '127.0.0.1', port: 4000, check: { ttlMs: 1000 } }
-    const both = Promise.allSettled([discovery.register(me), discovery.register(me), discovery.register({ ...me, port: 4001 })])
-    const left = discovery.quiesce()
-    gate.resolve()
-    await Promise.all([both, left])
-    await new Promise((resolve) => setTimeout(resolve, 1200))
-    expect([state.entries.size, discovery.stats().registrations]).toEqual([0, {}])
-    const again = await discovery.register(me)
-    expect([again.registered, state.entries.size], 'later ones are new').toEqual([true, 1])
-  })
-
-  it('the second takes the place of the first', async () => {
-    const { driver, state } = scriptedRegistry()
-    const discovery = discoveryOn(driver)
-    const me = { service: 'shop', address: '127.0.0.1', port: 4000 }
-    const [first, second] = await Promise.all([discovery.register(me), discovery.register({ ...me, weight: 7 })])
-    expect([first.registered, second.registered, state.entries.get(second.id)?.weight]).toEqual([false, true, 7])
-    await expect(discovery.register({ ...me, weight: 0.25 })).rejects.toMatchObject({ code: 'ERR_DISCOVERY_OPTION', option: 'weight' })
   })
 })
 

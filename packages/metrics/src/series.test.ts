@@ -42,4 +42,9 @@ describe('the registry', () => {
     expect(labelOf('http.server.request.duration', 'http.route')).toBe('http_route')
     expect(labelOf('http.server.request.duration', 'job')).toBe('job')
   })
+
+  it('knows a metric that two packages make by both', () => {
+    expect(registry['http.server.request.duration'].owners).toEqual(['gateway', 'telemetry'])
+    expect(labelOf('http.server.request.duration', 'url.scheme')).toBe('url_scheme')
+  })
 })

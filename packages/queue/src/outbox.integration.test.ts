@@ -1,58 +1,19 @@
-import { createDbPool, type DbPool } from '@platform/db-pool'
-import { testPostgres } from '@platform/stack/testing'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
-import { z } from 'zod'
-import {
-  createBroker,
-  createInbox,
-  createOutbox,
-  defineMessage,
-  QueueError,
-  type Broker,
-  type Database,
-  type OutgoingMessage,
-  type TransactionLike,
-} from './index.ts'
-import { memory } from './drivers/memory.ts'
+import { createDbPool } from '@platform/db-pool'
+import { describe, expect, it, vi } from 'vitest'
+import { createOutbox, QueueError, type Broker, type Database, type OutgoingMessage, type TransactionLike } from './index.ts'
+import { patience, placed, testStore } from './outboxes.fixture.ts'
 
-const placed = defineMessage('orders.placed', {
-  version: 1,
-  schema: z.object({ film: z.string(), n: z.number() }),
-  key: ({ film }) => film,
-})
-const patience = { timeout: 20_000, interval: 10 }
-
-let place: Awaited<ReturnType<typeof testPostgres>>
-let db: DbPool
-let broker: Broker
-
-beforeAll(async () => {
-  place = await testPostgres()
-  db = createDbPool({ url: place.url, maxSize: 10 })
-  await db.query('create table effects (film text, n integer)')
-})
-beforeEach(() => {
-  broker = createBroker({ driver: memory(), service: 'test' })
-})
-afterEach(async () => {
-  await broker.close()
-  await db.query('truncate effects')
-  await db.query('drop table if exists platform_outbox, platform_outbox_owner, platform_inbox')
-})
-afterAll(async () => {
-  await db?.close()
-  await place?.close()
-})
+const store = testStore()
 
 async function collect(): Promise<string[]> {
   const seen: string[] = []
-  await broker.consume(placed, async ({ body }) => void seen.push(`${body.film}${body.n}`), { group: 'g', concurrency: 1 })
+  await store.broker.consume(placed, async ({ body }) => void seen.push(`${body.film}${body.n}`), { group: 'g', concurrency: 1 })
   return seen
 }
 
 /** The broker, but publishing fails while `broken` says so. */
 function failing(broken: (message: OutgoingMessage) => boolean): Broker {
-  return new Proxy(broker, {
+  return new Proxy(store.broker, {
     get(target, name) {
       if (name === 'send') {
         return async (message: OutgoingMessage, options: object) => {
@@ -69,30 +30,30 @@ function failing(broken: (message: OutgoingMessage) => boolean): Broker {
 describe('outbox', () => {
   it('publishes what commits and nothing of what rolls back', async () => {
     const seen = await collect()
-    await using outbox = createOutbox({ db, broker })
-    const failed = db.transaction(async (tx) => {
+    await using outbox = createOutbox({ db: store.db, broker: store.broker })
+    const failed = store.db.transaction(async (tx) => {
       await outbox.add(tx, placed, { film: 'a', n: 0 })
       throw new Error('no')
     })
     await expect(failed).rejects.toThrow('no')
-    await db.transaction((tx) => outbox.add(tx, placed, { film: 'a', n: 1 }))
+    await store.db.transaction((tx) => outbox.add(tx, placed, { film: 'a', n: 1 }))
     await vi.waitFor(() => expect(seen).toEqual(['a1']), patience)
     await outbox.drain()
     expect(seen).toEqual(['a1'])
-    expect((await db.query('select 1 from platform_outbox')).rows).toEqual([])
+    expect((await store.db.query('select 1 from platform_outbox')).rows).toEqual([])
   })
 
   it('refuses a body that does not fit before anything is written', async () => {
-    await using outbox = createOutbox({ db, broker })
-    const added = db.transaction((tx) => outbox.add(tx, placed, { film: 'a', n: 'x' } as never))
+    await using outbox = createOutbox({ db: store.db, broker: store.broker })
+    const added = store.db.transaction((tx) => outbox.add(tx, placed, { film: 'a', n: 'x' } as never))
     await expect(added).rejects.toMatchObject({ code: 'ERR_QUEUE_INVALID' })
   })
 
   it('keeps what nobody has subscribed to until somebody does', async () => {
-    await using outbox = createOutbox({ db, broker, pollIntervalMs: 20 })
-    await db.transaction((tx) => outbox.add(tx, placed, { film: 'a', n: 1 }))
+    await using outbox = createOutbox({ db: store.db, broker: store.broker, pollIntervalMs: 20 })
+    await store.db.transaction((tx) => outbox.add(tx, placed, { film: 'a', n: 1 }))
     await vi.waitFor(() => expect(outbox.stats().failed).toBeGreaterThan(0), patience)
-    const { rows } = await db.query<{ last_error: string }>('select last_error from platform_outbox')
+    const { rows } = await store.db.query<{ last_error: string }>('select last_error from platform_outbox')
     expect(rows).toEqual([{ last_error: 'ERR_QUEUE_UNROUTABLE' }])
     const seen = await collect()
     await vi.waitFor(() => expect(seen).toEqual(['a1']), patience)
@@ -100,9 +61,9 @@ describe('outbox', () => {
 
   it('publishes a delayed message when it is due', async () => {
     const seen = await collect()
-    await using outbox = createOutbox({ db, broker, pollIntervalMs: 20 })
+    await using outbox = createOutbox({ db: store.db, broker: store.broker, pollIntervalMs: 20 })
     const startedAt = performance.now()
-    await db.transaction(async (tx) => {
+    await store.db.transaction(async (tx) => {
       await outbox.add(tx, placed, { film: 'a', n: 2 }, { delayMs: 600 })
       await outbox.add(tx, placed, { film: 'a', n: 1 })
     })
@@ -112,11 +73,11 @@ describe('outbox', () => {
 
   it('shares the rows among relays without publishing any twice', async () => {
     const seen = await collect()
-    const outboxes = [1, 2, 3].map(() => createOutbox({ db, broker, pollIntervalMs: 10, batchSize: 7 }))
+    const outboxes = [1, 2, 3].map(() => createOutbox({ db: store.db, broker: store.broker, pollIntervalMs: 10, batchSize: 7 }))
     await Promise.all(outboxes.map((outbox) => outbox.ready()))
     await Promise.all(
       Array.from({ length: 100 }, (_, n) =>
-        db.transaction((tx) => (outboxes[n % 3] as (typeof outboxes)[0]).add(tx, placed, { film: 'a', n })),
+        store.db.transaction((tx) => (outboxes[n % 3] as (typeof outboxes)[0]).add(tx, placed, { film: 'a', n })),
       ),
     )
     await vi.waitFor(() => expect(seen.length).toBeGreaterThanOrEqual(100), patience)
@@ -129,8 +90,8 @@ describe('outbox', () => {
     const seen = await collect()
     let broken = true
     const flaky = failing(({ envelope }) => broken && envelope.key === 'a' && envelope.body.includes('"n":1'))
-    await using outbox = createOutbox({ db, broker: flaky, ordered: true, pollIntervalMs: 20 })
-    for (const n of [0, 1, 2]) for (const film of ['a', 'b']) await db.transaction((tx) => outbox.add(tx, placed, { film, n }))
+    await using outbox = createOutbox({ db: store.db, broker: flaky, ordered: true, pollIntervalMs: 20 })
+    for (const n of [0, 1, 2]) for (const film of ['a', 'b']) await store.db.transaction((tx) => outbox.add(tx, placed, { film, n }))
     await vi.waitFor(() => expect(seen.filter((line) => line.startsWith('b'))).toEqual(['b0', 'b1', 'b2']), patience)
     await vi.waitFor(() => expect(outbox.stats().failed).toBeGreaterThan(1), patience)
     expect(seen.filter((line) => line.startsWith('a'))).toEqual(['a0'])
@@ -140,7 +101,7 @@ describe('outbox', () => {
 
   it('ordered: waits for an older transaction that is still open', async () => {
     const seen = await collect()
-    await using outbox = createOutbox({ db, broker, ordered: true, pollIntervalMs: 20 })
+    await using outbox = createOutbox({ db: store.db, broker: store.broker, ordered: true, pollIntervalMs: 20 })
     await outbox.ready()
     let commit: () => void = () => {}
     const gate = new Promise<void>((resolve) => {
@@ -150,13 +111,13 @@ describe('outbox', () => {
     const olderAdded = new Promise<void>((resolve) => {
       added = resolve
     })
-    const older = db.transaction(async (tx) => {
+    const older = store.db.transaction(async (tx) => {
       await outbox.add(tx, placed, { film: 'a', n: 1 })
       added()
       await gate
     })
     await olderAdded
-    await db.transaction((tx) => outbox.add(tx, placed, { film: 'a', n: 2 }))
+    await store.db.transaction((tx) => outbox.add(tx, placed, { film: 'a', n: 2 }))
     await outbox.drain()
     expect(seen).toEqual([])
     commit()
@@ -166,24 +127,24 @@ describe('outbox', () => {
 
   it('ordered: two changes of one row are heard in the order of its lock, whichever transaction is older', async () => {
     const seen = await collect()
-    await using outbox = createOutbox({ db, broker, ordered: true, pollIntervalMs: 20 })
+    await using outbox = createOutbox({ db: store.db, broker: store.broker, ordered: true, pollIntervalMs: 20 })
     await outbox.ready()
-    await db.query('create table if not exists film (price integer)')
-    await db.query('truncate film')
-    await db.query('insert into film values (0)')
+    await store.db.query('create table if not exists film (price integer)')
+    await store.db.query('truncate film')
+    await store.db.query('insert into film values (0)')
     const change = async (tx: TransactionLike, n: number): Promise<void> => {
       await tx.query('update film set price = $1', [n])
       await outbox.add(tx, placed, { film: 'a', n })
     }
     const [numbered, go] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
-    const older = db.transaction(async (tx) => {
+    const older = store.db.transaction(async (tx) => {
       await tx.query('select pg_current_xact_id()')
       numbered.resolve()
       await go.promise
       await change(tx, 2)
     })
     await numbered.promise
-    await db.transaction((tx) => change(tx, 1))
+    await store.db.transaction((tx) => change(tx, 1))
     // What has nothing to do with the outbox holds nobody up, however old it is.
     await vi.waitFor(() => expect(seen).toEqual(['a1']), patience)
     go.resolve()
@@ -192,8 +153,8 @@ describe('outbox', () => {
   })
 
   it('ordered: tables in two schemas of one database have nothing to do with each other', async () => {
-    await db.query('create schema if not exists sick')
-    const url = new URL(place.url)
+    await store.db.query('create schema if not exists sick')
+    const url = new URL(store.url)
     url.searchParams.set('options', '-c search_path=sick')
     await using sickDb = createDbPool({ url: url.href })
     const stuck = failing(() => false)
@@ -202,27 +163,27 @@ describe('outbox', () => {
     })
     const sick = createOutbox({ db: sickDb, broker: waiting, ordered: true, pollIntervalMs: 20 })
     const seen = await collect()
-    await using healthy = createOutbox({ db, broker, ordered: true, pollIntervalMs: 20 })
+    await using healthy = createOutbox({ db: store.db, broker: store.broker, ordered: true, pollIntervalMs: 20 })
     await sickDb.transaction((tx) => sick.add(tx, placed, { film: 'a', n: 0 }))
     await new Promise((resolve) => setTimeout(resolve, 200))
-    await db.transaction((tx) => healthy.add(tx, placed, { film: 'a', n: 1 }))
+    await store.db.transaction((tx) => healthy.add(tx, placed, { film: 'a', n: 1 }))
     await vi.waitFor(() => expect(seen).toEqual(['a1']), patience)
     await sick.close({ timeoutMs: 50 })
   })
 
   it.each([false, true])('holds no transaction open while the broker is asked (ordered: %s)', async (ordered) => {
     const asked = Promise.withResolvers<void>()
-    const slow = new Proxy(broker, {
+    const slow = new Proxy(store.broker, {
       get(target, name) {
         if (name === 'send') return () => (asked.resolve(), new Promise(() => {}))
         const member = Reflect.get(target, name) as unknown
         return typeof member === 'function' ? (member.bind(target) as unknown) : member
       },
     })
-    const outbox = createOutbox({ db, broker: slow, ordered, pollIntervalMs: 20 })
-    await db.transaction((tx) => outbox.add(tx, placed, { film: 'a', n: 1 }))
+    const outbox = createOutbox({ db: store.db, broker: slow, ordered, pollIntervalMs: 20 })
+    await store.db.transaction((tx) => outbox.add(tx, placed, { film: 'a', n: 1 }))
     await asked.promise
-    const { rows } = await db.query(
+    const { rows } = await store.db.query(
       "select state, query from pg_stat_activity where datname = current_database() and state like 'idle in transaction%'",
     )
     expect(rows).toEqual([])
@@ -234,20 +195,20 @@ describe('outbox', () => {
     const told: object[] = []
     const note = (fields: object): void => void told.push(fields)
     await using outbox = createOutbox({
-      db,
-      broker,
+      db: store.db,
+      broker: store.broker,
       ordered,
       pollIntervalMs: 20,
       logger: { debug: note, info: note, warn: note, error: note },
     })
     await outbox.ready()
     for (const message of ['"text"', '{"destination": 3}', 'null', '{"envelope": {"id": 1}}']) {
-      await db.query('insert into platform_outbox (row_id, destination, message) values (gen_random_uuid(), $1, $2)', ['x', message])
+      await store.db.query('insert into platform_outbox (row_id, destination, message) values (gen_random_uuid(), $1, $2)', ['x', message])
     }
-    await db.transaction((tx) => outbox.add(tx, placed, { film: 'a', n: 1 }))
+    await store.db.transaction((tx) => outbox.add(tx, placed, { film: 'a', n: 1 }))
     await vi.waitFor(() => expect(seen).toEqual(['a1']), patience)
     await vi.waitFor(async () => {
-      const { rows } = await db.query<{ last_error: string }>('select distinct last_error from platform_outbox')
+      const { rows } = await store.db.query<{ last_error: string }>('select distinct last_error from platform_outbox')
       expect(rows).toEqual([{ last_error: 'ERR_QUEUE_INVALID' }])
     }, patience)
     await vi.waitFor(() => expect(told).toContainEqual(expect.objectContaining({ destination: 'x' })), patience)
@@ -257,24 +218,24 @@ describe('outbox', () => {
     const seen = await collect()
     const told: string[] = []
     const note = (_fields: object, text?: string): void => void told.push(text ?? '')
-    const setup = createOutbox({ db, broker, ordered: true })
+    const setup = createOutbox({ db: store.db, broker: store.broker, ordered: true })
     await setup.ready()
     await setup.close()
-    const outgoing = await broker.prepare(placed, { film: 'a', n: 1 })
+    const outgoing = await store.broker.prepare(placed, { film: 'a', n: 1 })
     // Logical replication brings rows with numbers, and no sequence.
-    await db.query(
+    await store.db.query(
       "insert into platform_outbox (row_id, seq, xid, destination, key, message) values (gen_random_uuid(), 900, '1000000000', $1, 'a', $2)",
       [outgoing.destination, JSON.stringify(outgoing)],
     )
     await using outbox = createOutbox({
-      db,
-      broker,
+      db: store.db,
+      broker: store.broker,
       ordered: true,
       pollIntervalMs: 20,
       logger: { debug: note, info: note, warn: note, error: note },
     })
     await outbox.ready()
-    await db.transaction((tx) => outbox.add(tx, placed, { film: 'a', n: 2 }))
+    await store.db.transaction((tx) => outbox.add(tx, placed, { film: 'a', n: 2 }))
     await vi.waitFor(() => expect(seen).toEqual(['a1', 'a2']), patience)
     await vi.waitFor(() => expect(told.join()).toMatch(/another database server/), patience)
   })
@@ -284,13 +245,13 @@ describe('outbox', () => {
     const note = (_fields: object, text?: string): void => void told.push(text ?? '')
     let broken = true
     await using outbox = createOutbox({
-      db,
+      db: store.db,
       broker: failing(() => broken),
       pollIntervalMs: 10,
       logger: { debug: note, info: note, warn: note, error: note },
     })
     const seen = await collect()
-    for (let n = 0; n < 5; n += 1) await db.transaction((tx) => outbox.add(tx, placed, { film: 'a', n }))
+    for (let n = 0; n < 5; n += 1) await store.db.transaction((tx) => outbox.add(tx, placed, { film: 'a', n }))
     await vi.waitFor(() => expect(outbox.stats().failed).toBeGreaterThan(5), patience)
     expect(await outbox.check()).toMatchObject({ status: 'warn' })
     expect(told.filter((text) => text.includes('cannot deliver'))).toHaveLength(1)
@@ -302,104 +263,27 @@ describe('outbox', () => {
 
   it('flushes what is due when it closes', async () => {
     const seen = await collect()
-    const outbox = createOutbox({ db, broker, pollIntervalMs: 60_000 })
-    await db.transaction(async (tx) => {
+    const outbox = createOutbox({ db: store.db, broker: store.broker, pollIntervalMs: 60_000 })
+    await store.db.transaction(async (tx) => {
       // Without afterCommit nothing wakes the relay.
       await outbox.add({ query: (text, values) => tx.query(text, values) }, placed, { film: 'a', n: 1 })
     })
     expect(seen).toEqual([])
     await outbox.close()
     await vi.waitFor(() => expect(seen).toEqual(['a1']), patience)
-    await expect(db.transaction((tx) => outbox.add(tx, placed, { film: 'a', n: 1 }))).rejects.toMatchObject({ code: 'ERR_QUEUE_CLOSED' })
+    await expect(store.db.transaction((tx) => outbox.add(tx, placed, { film: 'a', n: 1 }))).rejects.toMatchObject({
+      code: 'ERR_QUEUE_CLOSED',
+    })
   })
 
   it('takes a database that answers with bare rows', async () => {
     const seen = await collect()
     const bare: Database = {
-      query: async (text, values) => (await db.query(text, values)).rows,
-      transaction: (work) => db.transaction((tx) => work({ query: async (text, values) => (await tx.query(text, values)).rows })),
+      query: async (text, values) => (await store.db.query(text, values)).rows,
+      transaction: (work) => store.db.transaction((tx) => work({ query: async (text, values) => (await tx.query(text, values)).rows })),
     }
-    await using outbox = createOutbox({ db: bare, broker, pollIntervalMs: 20 })
+    await using outbox = createOutbox({ db: bare, broker: store.broker, pollIntervalMs: 20 })
     await bare.transaction((tx) => outbox.add(tx, placed, { film: 'a', n: 1 }))
     await vi.waitFor(() => expect(seen).toEqual(['a1']), patience)
-  })
-})
-
-describe('inbox', () => {
-  const insert = 'insert into effects (film, n) values ($1, $2)'
-
-  it('lets a duplicate have no effect, also when both are handled at once', async () => {
-    const inbox = createInbox({ db })
-    const consumer = await broker.consume(
-      placed,
-      async ({ body }, { tx }) => {
-        await tx.query(insert, [body.film, body.n])
-        await new Promise((resolve) => setTimeout(resolve, 50))
-      },
-      { group: 'g', concurrency: 4, inbox },
-    )
-    for (const id of ['x', 'x', 'y', 'x']) await broker.publish(placed, { film: 'a', n: 1 }, { id })
-    await vi.waitFor(() => expect(consumer.stats().processed).toBe(4), patience)
-    expect(consumer.stats().duplicates).toBe(2)
-    expect((await db.query('select * from effects')).rows.length).toBe(2)
-  })
-
-  it('forgets the id when the handler fails, so that the retry runs', async () => {
-    const inbox = createInbox({ db })
-    const consumer = await broker.consume(
-      placed,
-      async ({ body, attempt }, { tx }) => {
-        await tx.query(insert, [body.film, body.n])
-        if (attempt === 1) throw new Error('after the effect')
-      },
-      { group: 'g', inbox, retry: { maxAttempts: 3, initialDelayMs: 10 } },
-    )
-    await broker.publish(placed, { film: 'a', n: 1 })
-    await vi.waitFor(() => expect(consumer.stats().processed).toBe(1), patience)
-    expect((await db.query('select * from effects')).rows.length).toBe(1)
-  })
-
-  it('serves batches in one transaction, each message once, also when two members have the same ones in another order', async () => {
-    const inbox = createInbox({ db })
-    const group = 'batches'
-    const [first, second] = await Promise.all(
-      [0, 1].map(() =>
-        broker.consume(
-          placed,
-          async (deliveries, { tx }) => {
-            for (const { body } of deliveries) await tx.query(insert, [body.film, body.n])
-            await new Promise((resolve) => setTimeout(resolve, 5))
-          },
-          { group, inbox, concurrency: 10, batch: { maxSize: 10, maxWaitMs: 20 } },
-        ),
-      ),
-    )
-    const ids = Array.from({ length: 40 }, (_, n) => `batch-${n}`)
-    for (const id of [...ids, ...ids.toReversed()]) await broker.publish(placed, { film: 'a', n: 1 }, { id })
-    await vi.waitFor(() => expect(first!.stats().processed + second!.stats().processed).toBe(80), patience)
-    expect(first!.stats().duplicates + second!.stats().duplicates).toBe(40)
-    expect((await db.query('select * from effects')).rows.length).toBe(40)
-  })
-
-  it('gives each group its own memory', async () => {
-    const inbox = createInbox({ db })
-    for (const group of ['one', 'two']) {
-      await broker.consume(placed, async ({ body }, { tx }) => void (await tx.query(insert, [body.film, body.n])), { group, inbox })
-    }
-    await broker.publish(placed, { film: 'a', n: 1 })
-    await vi.waitFor(async () => expect((await db.query('select * from effects')).rows.length).toBe(2), patience)
-  })
-
-  it('removes every expired id in one sweep, however many there are', async () => {
-    const inbox = createInbox({ db, retentionMs: 60_000 })
-    await inbox.ready()
-    await db.query("insert into platform_inbox select 'c', 'old' || i, now() - interval '1 day' from generate_series(1, 35000) i")
-    const clock = vi.spyOn(performance, 'now').mockReturnValue(performance.now() + 61_000)
-    await inbox.once('c', 'new', async () => {})
-    clock.mockRestore()
-    await vi.waitFor(
-      async () => expect((await db.query('select message_id from platform_inbox')).rows).toEqual([{ message_id: 'new' }]),
-      patience,
-    )
   })
 })

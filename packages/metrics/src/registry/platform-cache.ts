@@ -1,0 +1,51 @@
+/** Written by `node scripts/check-generated.ts --write` from the code and the pages of the packages; not by hand. */
+export const platformCache = {
+  'platform.cache.entries': {
+    kind: 'up-down counter',
+    unit: '{entry}',
+    description: 'Entries in l1',
+    owners: ['cache'],
+    prometheus: 'platform_cache_entries',
+    labels: { 'platform.cache.namespace': 'platform_cache_namespace' },
+  },
+  'platform.cache.evictions': {
+    kind: 'counter',
+    unit: '{entry}',
+    description: 'Entries that made room',
+    owners: ['cache'],
+    prometheus: 'platform_cache_evictions',
+    labels: { 'platform.cache.namespace': 'platform_cache_namespace' },
+  },
+  'platform.cache.faults': {
+    kind: 'counter',
+    unit: '{fault}',
+    description: 'Entries of l2 and messages of the bus that could not be what they should',
+    owners: ['cache'],
+    prometheus: 'platform_cache_faults',
+    labels: { 'platform.cache.namespace': 'platform_cache_namespace', origin: 'origin' },
+  },
+  'platform.cache.invalidations': {
+    kind: 'counter',
+    unit: '{invalidation}',
+    description: 'Invalidations by origin',
+    owners: ['cache'],
+    prometheus: 'platform_cache_invalidations',
+    labels: { 'platform.cache.namespace': 'platform_cache_namespace', origin: 'origin' },
+  },
+  'platform.cache.load.duration': {
+    kind: 'histogram',
+    unit: 's',
+    description: 'Time in the factory',
+    owners: ['cache'],
+    prometheus: 'platform_cache_load_duration_seconds',
+    labels: { 'platform.cache.namespace': 'platform_cache_namespace' },
+  },
+  'platform.cache.requests': {
+    kind: 'counter',
+    unit: '{request}',
+    description: 'Requests by result',
+    owners: ['cache'],
+    prometheus: 'platform_cache_requests',
+    labels: { 'platform.cache.namespace': 'platform_cache_namespace', result: 'result' },
+  },
+} as const

@@ -1,0 +1,51 @@
+/** Written by `node scripts/check-generated.ts --write` from the code and the pages of the packages; not by hand. */
+export const platformResilience = {
+  'platform.resilience.breaker.state': {
+    kind: 'gauge',
+    unit: '',
+    description: 'Breakers in this state, 0 or 1 for a single policy',
+    owners: ['resilience'],
+    prometheus: 'platform_resilience_breaker_state',
+    labels: { policy: 'policy', state: 'state' },
+  },
+  'platform.resilience.breaker.transitions': {
+    kind: 'counter',
+    unit: '{transition}',
+    description: 'Breaker transitions by new state',
+    owners: ['resilience'],
+    prometheus: 'platform_resilience_breaker_transitions',
+    labels: { policy: 'policy', state: 'state' },
+  },
+  'platform.resilience.calls': {
+    kind: 'counter',
+    unit: '{call}',
+    description: 'Calls by how they ended, before any fallback',
+    owners: ['resilience'],
+    prometheus: 'platform_resilience_calls',
+    labels: { policy: 'policy', outcome: 'outcome' },
+  },
+  'platform.resilience.hedges': {
+    kind: 'counter',
+    unit: '{attempt}',
+    description: 'Attempts sent beside one that took long',
+    owners: ['resilience'],
+    prometheus: 'platform_resilience_hedges',
+    labels: { policy: 'policy' },
+  },
+  'platform.resilience.rate_limit.fallbacks': {
+    kind: 'counter',
+    unit: '{decision}',
+    description: 'Rate limit decisions made without Redis',
+    owners: ['resilience'],
+    prometheus: 'platform_resilience_rate_limit_fallbacks',
+    labels: { mode: 'mode' },
+  },
+  'platform.resilience.retries': {
+    kind: 'counter',
+    unit: '{attempt}',
+    description: 'Attempts after the first',
+    owners: ['resilience'],
+    prometheus: 'platform_resilience_retries',
+    labels: { policy: 'policy' },
+  },
+} as const
