@@ -1,4 +1,4 @@
-import { longestTimerMs } from './timers.ts'
+import { timerMs } from './timers.ts'
 
 /**
  * The work's result, or the signal's reason as soon as it aborts. The work goes on: a result that comes after that is handed to `late`, a late
@@ -83,7 +83,7 @@ export async function withDeadline<T>(
   const controller = new AbortController()
   const forward = (): void => controller.abort(signal?.reason)
   signal?.addEventListener('abort', forward, { once: true })
-  const timer = setTimeout(() => controller.abort(timeoutError()), Math.min(ms, longestTimerMs))
+  const timer = setTimeout(() => controller.abort(timeoutError()), timerMs(ms))
   try {
     return await orAborted(
       Promise.resolve().then(() => work(controller.signal)),
@@ -99,7 +99,7 @@ export async function withDeadline<T>(
 /** Whether the promise settled, either way, before the time was up. Holds the process until then. */
 export function settlesWithin(promise: Promise<unknown>, ms: number): Promise<boolean> {
   return new Promise((resolve) => {
-    const timer = setTimeout(() => resolve(false), Math.min(ms, longestTimerMs))
+    const timer = setTimeout(() => resolve(false), timerMs(ms))
     const settled = (): void => {
       clearTimeout(timer)
       resolve(true)

@@ -1,7 +1,8 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { spawnSync } from 'node:child_process'
 import { getEventListeners } from 'node:events'
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
+import { settlesWithin, withDeadline } from './abort.ts'
 import { backgroundInterval, backgroundPause, backgroundTimeout, pause } from './timers.ts'
 
 /** What a process that only waits ends with, and whether it waited to the end. */
@@ -13,6 +14,24 @@ function ending(code: string): { status: number | null; output: string } {
 
 test('a pause that is awaited holds the process', () => {
   expect(ending("await pause(100); console.log('waited')")).toEqual({ status: 0, output: 'waited\n' })
+})
+
+test('a time that is over already is now, and nobody is warned of it', async () => {
+  const warned = vi.fn<(warning: Error) => void>()
+  process.on('warning', warned)
+  await pause(-2_389)
+  await backgroundPause(-1, new AbortController().signal)
+  await expect(
+    withDeadline(
+      -5,
+      () => new Error('late'),
+      () => new Promise(() => {}),
+    ),
+  ).rejects.toThrow('late')
+  expect(await settlesWithin(new Promise(() => {}), -1)).toBe(false)
+  await new Promise(setImmediate)
+  process.off('warning', warned)
+  expect(warned.mock.calls).toEqual([])
 })
 
 test('the pause of a loop that nobody awaits lets the process end', () => {

@@ -3,6 +3,9 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 /** What setTimeout can wait for at the longest; more would fire at once. About 24.8 days. */
 export const longestTimerMs = 2_147_483_647
 
+/** The time as a timer takes it: what is over already is now, which Node would warn of, and what is too long is as long as it can be. */
+export const timerMs = (ms: number): number => Math.min(Math.max(0, ms), longestTimerMs)
+
 /** Waits; rejects with the signal's reason as soon as it aborts. Holds the process: somebody awaits it. */
 export function pause(ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
@@ -11,13 +14,10 @@ export function pause(ms: number, signal?: AbortSignal): Promise<void> {
       clearTimeout(timer)
       reject(signal?.reason as Error)
     }
-    const timer = setTimeout(
-      () => {
-        signal?.removeEventListener('abort', onAbort)
-        resolve()
-      },
-      Math.min(ms, longestTimerMs),
-    )
+    const timer = setTimeout(() => {
+      signal?.removeEventListener('abort', onAbort)
+      resolve()
+    }, timerMs(ms))
     signal?.addEventListener('abort', onAbort, { once: true })
   })
 }
@@ -43,12 +43,12 @@ export function backgroundPause(ms: number, signal: AbortSignal): Promise<void> 
 
 /** A timer that lets the process end and knows nothing of its caller's context: for upkeep and for limits of work that holds the process by itself. */
 export function backgroundTimeout(work: () => void, ms: number): NodeJS.Timeout {
-  return setTimeout(() => outside(work), Math.min(ms, longestTimerMs)).unref()
+  return setTimeout(() => outside(work), timerMs(ms)).unref()
 }
 
 /** Upkeep every `ms`; lets the process end. */
 export function backgroundInterval(work: () => void, ms: number): NodeJS.Timeout {
-  return setInterval(() => outside(work), Math.min(ms, longestTimerMs)).unref()
+  return setInterval(() => outside(work), timerMs(ms)).unref()
 }
 
 /** What holds a process open (a worker, a socket) and must not: nobody awaits its end. */

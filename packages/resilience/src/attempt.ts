@@ -1,4 +1,4 @@
-import { longestTimerMs } from '@platform/kernel'
+import { longestTimerMs, timerMs } from '@platform/kernel'
 import type { Slot } from './bulkhead.ts'
 import type { Call, CancelledBy, Next } from './call.ts'
 import { earlier, runInCallContext } from './deadline.ts'
@@ -200,7 +200,7 @@ class RunningAttempt implements Attempt {
 
   #armTimer(now: number): void {
     if (this.#deadlineAt === undefined || this.#deadlineAt - now > longestTimerMs) return
-    this.#timer = setTimeout(() => this.#expire(), Math.ceil(this.#deadlineAt - now))
+    this.#timer = setTimeout(() => this.#expire(), timerMs(Math.ceil(this.#deadlineAt - now)))
   }
 
   #expire(): void {

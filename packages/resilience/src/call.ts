@@ -1,4 +1,4 @@
-import { longestTimerMs } from '@platform/kernel'
+import { longestTimerMs, timerMs } from '@platform/kernel'
 import type { Slot } from './bulkhead.ts'
 import { earlier } from './deadline.ts'
 import { ResilienceError } from './errors.ts'
@@ -182,6 +182,6 @@ export class Call {
   #expireInTime(): NodeJS.Timeout | undefined {
     if (this.deadlineAt === undefined) return undefined
     const leftMs = this.deadlineAt - performance.now()
-    return leftMs > longestTimerMs ? undefined : setTimeout(() => this.expire(), Math.max(0, Math.ceil(leftMs)))
+    return leftMs > longestTimerMs ? undefined : setTimeout(() => this.expire(), timerMs(Math.ceil(leftMs)))
   }
 }
