@@ -1,8 +1,8 @@
-import { orAborted } from '@platform/kernel'
+import { awaitedByMany } from '@platform/kernel'
 import { withoutDeadline } from './deadline.ts'
 
 interface Flight<T> {
-  readonly result: Promise<T>
+  readonly wait: (signal?: AbortSignal) => Promise<T>
   readonly controller: AbortController
   callers: number
 }
@@ -17,11 +17,12 @@ export function singleFlight<T>(): SingleFlight<T> {
 
   const start = (key: string, work: (options: { signal: AbortSignal }) => Promise<T>): Flight<T> => {
     const controller = new AbortController()
-    const flight: Flight<T> = { controller, callers: 0, result: withoutDeadline(async () => work({ signal: controller.signal })) }
+    const result = withoutDeadline(async () => work({ signal: controller.signal }))
+    const flight: Flight<T> = { controller, callers: 0, wait: awaitedByMany(result) }
     const forget = (): void => {
       if (flights.get(key) === flight) flights.delete(key)
     }
-    flight.result.then(forget, forget)
+    result.then(forget, forget)
     flights.set(key, flight)
     return flight
   }
@@ -37,8 +38,8 @@ export function singleFlight<T>(): SingleFlight<T> {
       if (signal?.aborted) return Promise.reject(signal.reason)
       const flight = flights.get(key) ?? start(key, work)
       flight.callers++
-      if (signal === undefined) return flight.result
-      return orAborted(flight.result, signal).catch((error: unknown) => {
+      if (signal === undefined) return flight.wait()
+      return flight.wait(signal).catch((error: unknown) => {
         if (signal.aborted) leave(key, flight, signal.reason)
         throw error
       })
