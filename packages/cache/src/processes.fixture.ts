@@ -20,3 +20,12 @@ export async function runProcesses(settings: Omit<ProcessSettings, 'url' | 'inde
     await server.stop()
   }
 }
+
+/** What the processes did together: a run in which one of these is nought proves nothing. */
+export function sumOf(results: readonly ProcessResult[]): Record<'reads' | 'writes' | 'hits' | 'misses' | 'stale', number> {
+  const sum = { reads: 0, writes: 0, hits: 0, misses: 0, stale: 0 }
+  for (const { reads, writes, served } of results) {
+    for (const [name, count] of Object.entries({ reads, writes, ...served })) sum[name as keyof typeof sum] += count
+  }
+  return sum
+}

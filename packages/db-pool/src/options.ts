@@ -1,4 +1,4 @@
-import { choiceOption, durationOption, functionOption, guarded, integerOption, isStorableText, knownOptions } from '@platform/kernel'
+import { choiceOption, durationOption, functionOption, integerOption, isStorableText, knownOptions, safeLogger } from '@platform/kernel'
 import type { Queryable } from './connection.ts'
 import { DbPoolError } from './errors.ts'
 
@@ -184,18 +184,8 @@ export function resolveOptions(options: DbPoolOptions): ResolvedDbPoolOptions {
     name:
       options.name ?? `${hosts.map(({ hostname, port }) => `${hostname || 'localhost'}:${port || 5432}`).join(',')}${hosts[0]?.pathname}`,
     applicationName: options.applicationName,
-    logger: guardedLogger(logger ?? noopLogger),
+    logger: safeLogger(logger ?? noopLogger),
   }
-}
-
-/** A logger that throws must not end what it tells of. */
-function guardedLogger(logger: LoggerLike): LoggerLike {
-  const level =
-    (name: keyof LoggerLike): LoggerLike[keyof LoggerLike] =>
-    (fields, message) => {
-      guarded(() => logger[name](fields, message))
-    }
-  return { debug: level('debug'), info: level('info'), warn: level('warn'), error: level('error') }
 }
 
 export function checkCredential(option: string, credential: unknown): void {

@@ -1,8 +1,8 @@
-import { durationOption, functionOption, integerOption, knownOptions, settlesWithin } from '@platform/kernel'
+import { durationOption, functionOption, integerOption, knownOptions, safeLogger, settlesWithin } from '@platform/kernel'
 import { DiscoveryError, refuseOption as refuse } from './errors.ts'
 import { type DiscoveryEvent, DiscoveryEvents } from './events.ts'
 import { Heartbeat } from './heartbeat.ts'
-import { guardedLogger, type LoggerLike } from './logger.ts'
+import type { LoggerLike } from './logger.ts'
 import { Registrar } from './registrar.ts'
 import {
   type Check,
@@ -92,7 +92,7 @@ class RegistryDiscovery implements Discovery {
   #closing: Promise<void> | undefined
 
   constructor({ registry, snapshotFile, emptyConfirmMs = 5000, stallGraceMs = 30_000, onEvent, ...rest }: DiscoveryOptions) {
-    const logger = guardedLogger(rest.logger)
+    const logger = safeLogger(rest.logger)
     const drivers = (Array.isArray(registry) ? registry : [registry]) as readonly RegistryDriver[]
     if (drivers.length === 0 || drivers.some((driver) => typeof driver?.open !== 'function'))
       throw refuse('registry', 'must be one or more drivers')

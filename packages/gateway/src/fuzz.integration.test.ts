@@ -1,3 +1,4 @@
+import { safeLogger } from '@platform/kernel'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -7,7 +8,6 @@ import { compileGateway } from './compile/gateway-config.ts'
 import { echoService, nginxPrograms, runGateway, type Seen, settableDiscovery } from './gateway-run.fixture.ts'
 import { GatewayError, readGatewayFile } from './index.ts'
 import { NginxProcess } from './nginx-process.ts'
-import { safeLogger } from './logger-like.ts'
 
 /** What means something to nginx, YAML or PCRE, and what does not. */
 const piece = fc.oneof(

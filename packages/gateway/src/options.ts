@@ -1,10 +1,10 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { isAbsolute } from 'node:path'
-import { durationOption, integerOption, knownOptions } from '@platform/kernel'
+import { durationOption, integerOption, knownOptions, safeLogger } from '@platform/kernel'
 import type { Discovery } from '@platform/discovery'
 import { refuseOption } from './errors.ts'
-import { type LoggerLike, safeLogger } from './logger-like.ts'
+import type { LoggerLike } from './logger-like.ts'
 
 /** What is needed of an ioredis client. */
 export interface RedisLike {

@@ -1,4 +1,4 @@
-import { choiceOption, durationOption, functionOption, guarded, integerOption, knownOptions } from '@platform/kernel'
+import { choiceOption, durationOption, functionOption, integerOption, knownOptions, safeLogger } from '@platform/kernel'
 import type { Check, CheckKind, CheckRun } from './check.ts'
 import { HealthError } from './errors.ts'
 
@@ -65,15 +65,5 @@ function resolveCheck(name: string, check: Check): ResolvedCheck {
     timeoutMs: durationOption(refuse, `${where}.timeoutMs`, timeoutMs, 1),
     rise: integerOption(refuse, `${where}.rise`, rise, 1),
     fall: integerOption(refuse, `${where}.fall`, fall, 1),
-  }
-}
-
-/** Whatever the user's logger throws, the checks go on. */
-function safeLogger(logger: LoggerLike | undefined): LoggerLike {
-  return {
-    debug: (fields, message) => guarded(() => logger?.debug(fields, message)),
-    info: (fields, message) => guarded(() => logger?.info(fields, message)),
-    warn: (fields, message) => guarded(() => logger?.warn(fields, message)),
-    error: (fields, message) => guarded(() => logger?.error(fields, message)),
   }
 }

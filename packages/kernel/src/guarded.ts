@@ -22,3 +22,20 @@ export function guarded<T>(call: () => T, failed: (error: unknown) => void = () 
     return undefined
   }
 }
+
+type Level = (fields: object, message?: string) => void
+
+/** A user's logger, by pino's call signature, that can be called wherever nothing of ours may fail by it; without one, silence. */
+export function safeLogger(logger: { debug: Level; info: Level; warn: Level; error: Level } | undefined): {
+  debug: Level
+  info: Level
+  warn: Level
+  error: Level
+} {
+  return {
+    debug: (fields, message) => guarded(() => logger?.debug(fields, message)),
+    info: (fields, message) => guarded(() => logger?.info(fields, message)),
+    warn: (fields, message) => guarded(() => logger?.warn(fields, message)),
+    error: (fields, message) => guarded(() => logger?.error(fields, message)),
+  }
+}

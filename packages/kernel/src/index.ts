@@ -1,6 +1,6 @@
 export { awaitedByMany, orAborted, settlesWithin, withDeadline } from './abort.ts'
 export { backoffMs } from './backoff.ts'
-export { guarded } from './guarded.ts'
+export { guarded, safeLogger } from './guarded.ts'
 export { choiceOption, durationOption, functionOption, integerOption, knownOptions, numberOption } from './option-checks.ts'
 export { isStorableText } from './text.ts'
 export { background, backgroundInterval, backgroundPause, backgroundTimeout, longestTimerMs, pause, timerMs } from './timers.ts'

@@ -1,9 +1,9 @@
-import { choiceOption, integerOption, knownOptions } from '@platform/kernel'
+import { choiceOption, integerOption, knownOptions, safeLogger } from '@platform/kernel'
 import type { QueueDriver } from './driver.ts'
 import { resolveBatchOptions, type BatchOptions, type ResolvedBatchOptions } from './handler.ts'
 import type { Inbox } from './inbox.ts'
 import { resolveRetry, type RetryOptions, type RetryPolicy } from './retry.ts'
-import { safeLogger, silentLogger, type InboundHook, type LoggerLike, type OutboundHook } from './shapes.ts'
+import { silentLogger, type InboundHook, type LoggerLike, type OutboundHook } from './shapes.ts'
 import { namePattern, refuse, wrong } from './validation.ts'
 
 export interface BrokerOptions {

@@ -1,4 +1,4 @@
-import { backgroundTimeout, integerOption, knownOptions, orAborted, pause, settlesWithin } from '@platform/kernel'
+import { backgroundTimeout, integerOption, knownOptions, orAborted, pause, safeLogger, settlesWithin } from '@platform/kernel'
 import type { Broker } from './broker.ts'
 import { QueueError } from './errors.ts'
 import { createOutboxInstruments, type OutboxInstruments } from './instrumentation.ts'
@@ -6,15 +6,7 @@ import type { Message } from './message.ts'
 import { backlog, disown, ensureOutboxTable } from './outbox-table.ts'
 import { OutboxTrouble } from './outbox-trouble.ts'
 import { relayBatch, type RelayLimits } from './relay.ts'
-import {
-  safeLogger,
-  silentLogger,
-  warningLogger,
-  type Cancellable,
-  type Database,
-  type LoggerLike,
-  type TransactionLike,
-} from './shapes.ts'
+import { silentLogger, warningLogger, type Cancellable, type Database, type LoggerLike, type TransactionLike } from './shapes.ts'
 import { uuidv7 } from './uuid.ts'
 import { refuse, wrong } from './validation.ts'
 

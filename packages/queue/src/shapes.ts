@@ -1,5 +1,3 @@
-import { guarded } from '@platform/kernel'
-
 /** What this package knows of others, by shape. */
 
 export interface Cancellable {
@@ -15,24 +13,6 @@ export interface LoggerLike {
 }
 
 export const silentLogger: LoggerLike = { debug() {}, info() {}, warn() {}, error() {} }
-
-/** A logger that throws must not stop a consumer: the one place where the user's is called. */
-export function safeLogger(logger: LoggerLike): LoggerLike {
-  return {
-    debug: (fields, message) => {
-      guarded(() => logger.debug(fields, message))
-    },
-    info: (fields, message) => {
-      guarded(() => logger.info(fields, message))
-    },
-    warn: (fields, message) => {
-      guarded(() => logger.warn(fields, message))
-    },
-    error: (fields, message) => {
-      guarded(() => logger.error(fields, message))
-    },
-  }
-}
 
 /** For what must be told although nobody gave a logger. */
 export const warningLogger: LoggerLike = {

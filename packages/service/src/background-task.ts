@@ -1,8 +1,17 @@
 import type { Health, Heartbeat } from '@platform/health'
-import { backgroundPause, backoffMs, durationOption, functionOption, guarded, knownOptions, settlesWithin } from '@platform/kernel'
+import {
+  backgroundPause,
+  backoffMs,
+  durationOption,
+  functionOption,
+  guarded,
+  knownOptions,
+  safeLogger,
+  settlesWithin,
+} from '@platform/kernel'
 import type { Component } from './component.ts'
 import { ServiceError } from './errors.ts'
-import { type LoggerLike, safeLogger } from './logger-like.ts'
+import type { LoggerLike } from './logger-like.ts'
 
 export interface BackgroundTaskOptions {
   /** Pause before it is run again after it ended, at most; doubled each time, with full jitter. Default 1 000. */

@@ -1,12 +1,12 @@
 import type { Health } from '@platform/health'
-import { durationOption, functionOption, integerOption, knownOptions } from '@platform/kernel'
+import { durationOption, functionOption, integerOption, knownOptions, safeLogger } from '@platform/kernel'
 import type { Component } from './component.ts'
 import { ServiceError } from './errors.ts'
 import type { ServiceEvent } from './events.ts'
 import type { DeadLettersLike } from './admin/dead-letters.ts'
 import { levelsOf, type Node } from './graph.ts'
 import { healthOf } from './health-of.ts'
-import { type LoggerLike, safeLogger } from './logger-like.ts'
+import type { LoggerLike } from './logger-like.ts'
 import { type ResolvedWatchdogOptions, resolveWatchdog, type WatchdogOptions } from './watchdog/options.ts'
 
 interface SecretLike {

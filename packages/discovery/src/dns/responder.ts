@@ -1,10 +1,10 @@
 import { type RemoteInfo, type Socket as UdpSocket, createSocket } from 'node:dgram'
 import { createServer, isIP, isIPv6, type Server, type Socket } from 'node:net'
-import { backgroundTimeout, durationOption, guarded, integerOption, knownOptions, orAborted } from '@platform/kernel'
+import { backgroundTimeout, durationOption, guarded, integerOption, knownOptions, orAborted, safeLogger } from '@platform/kernel'
 import type { Discovery } from '../discovery.ts'
 import { DiscoveryError, refuseOption as refuse } from '../errors.ts'
 import { instruments } from '../instrumentation.ts'
-import { guardedLogger, type LoggerLike } from '../logger.ts'
+import type { LoggerLike } from '../logger.ts'
 import { decodeQuery, encodeReply, LARGEST_TCP, type Query, type Reply, reply } from './message.ts'
 import { isDomainName } from './name.ts'
 import { ServiceZone } from './service-zone.ts'
@@ -75,7 +75,7 @@ class WatchedResponder implements DnsResponder {
       integerOption(refuse, 'sentinel.port', sentinel.port, 1, 65_535)
     }
     this.#discovery = discovery
-    this.#logger = guardedLogger(options.logger)
+    this.#logger = safeLogger(options.logger)
     this.#domain = domain.toLowerCase()
     this.#host = host
     this.#port = integerOption(refuse, 'port', port, 0, 65_535)

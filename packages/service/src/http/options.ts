@@ -1,5 +1,5 @@
-import { durationOption, functionOption, integerOption, knownOptions } from '@platform/kernel'
-import { type LoggerLike, safeLogger } from '../logger-like.ts'
+import { durationOption, functionOption, integerOption, knownOptions, safeLogger } from '@platform/kernel'
+import type { LoggerLike } from '../logger-like.ts'
 import { refuse } from '../options.ts'
 import type { InboundHook } from './inbound.ts'
 
