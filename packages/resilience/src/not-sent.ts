@@ -1,9 +1,17 @@
 import { isLocalRejection } from './errors.ts'
 
 /** Codes that mean: no connection was made. Of a connection in use the same code would come from `read` or `write` and prove nothing. */
-const unconnected = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'UND_ERR_CONNECT_TIMEOUT'])
+const unconnected = new Set([
+  'ECONNREFUSED',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'ETIMEDOUT',
+  'UND_ERR_CONNECT_TIMEOUT',
+])
 /** Those that a connection in use can have as well: the error must name the call. */
-const ambiguous = new Set(['EHOSTUNREACH', 'ENETUNREACH'])
+const ambiguous = new Set(['EHOSTUNREACH', 'ENETUNREACH', 'ETIMEDOUT'])
 const connecting = new Set<unknown>(['connect', 'getaddrinfo'])
 
 /** True when the error, or one of its causes, proves that the request never left: trying again cannot repeat an effect. */
