@@ -100,18 +100,13 @@ class RunningAttempt implements Attempt {
 
   #answer(work: Promise<unknown>): Promise<unknown> {
     const call = this.#call
-    // Nothing can end it before the work does.
+    // Nothing can end it before the work does: who waits for the work hears of it after this.
     if (!call.cancellable && this.#deadlineAt === undefined) {
-      return work.then(
-        (value) => {
-          this.#fulfilled(value)
-          return value
-        },
-        (error: unknown) => {
-          this.#rejected(error)
-          throw error
-        },
+      work.then(
+        (value) => this.#fulfilled(value),
+        (error: unknown) => this.#rejected(error),
       )
+      return work
     }
     return new Promise((resolve, reject) => {
       this.#reject = reject
