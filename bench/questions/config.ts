@@ -9,7 +9,7 @@ const script = resolve(import.meta.dirname, '../variants/config.ts')
 const measures = {
   reads: ['ours', 'ours, changed and pinned', 'convict', 'node-config', '@nestjs/config'],
   reloads: ['ours', 'convict'],
-  starts: ['ours', 'convict'],
+  starts: ['ours', 'zod alone', 'convict'],
   sizes: ['5,000', '20,000'],
   evaluations: ['flagd-core direct', 'our provider', 'through OpenFeature'],
   changes: ['file, 4 instances'],

@@ -155,6 +155,12 @@ const reloads: Record<string, () => Promise<number>> = {
 }
 
 const starts: Record<string, () => Promise<number>> = {
+  /** What nobody can save who takes schemas of zod: to make one, and its first check, for which zod compiles it. */
+  'zod alone'() {
+    const startedAt = cpu()
+    zodSchema(200).parse(tree(200))
+    return Promise.resolve(cpu() - startedAt)
+  },
   async ours() {
     const startedAt = cpu()
     await defineConfig({ schema: zodSchema(200) }).load({ sources: [source(() => tree(200))] })
