@@ -1,4 +1,4 @@
-/** The film store in containers: `pnpm infra up | down | status | logs | doctor | dev`. */
+/** The film store in containers: `pnpm infra`. */
 import { join } from 'node:path'
 import { requirePinnedNode, root } from './pinned-node.ts'
 import { run } from './step.ts'
@@ -6,5 +6,8 @@ import { run } from './step.ts'
 requirePinnedNode()
 // Ctrl-C reaches it by itself, and it waits for what it has begun; this process only waits for it.
 process.on('SIGINT', () => {})
-const program = join(root, 'examples/containers/src/infra.ts')
-process.exitCode = await run(process.execPath, ['--conditions=@platform/source', program, ...process.argv.slice(2)])
+const [command, ...rest] = process.argv.slice(2)
+// The drill compares books, which the demo keeps.
+const [program, args] =
+  command === 'drill' ? ['examples/demo/src/drill.ts', rest] : ['examples/containers/src/infra.ts', process.argv.slice(2)]
+process.exitCode = await run(process.execPath, ['--conditions=@platform/source', join(root, program), ...args])

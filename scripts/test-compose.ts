@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { allProfiles, filmStore, reachable, writeWatch } from '../examples/containers/src/index.ts'
 import { compose, composeContainers, docker, isWell } from '../packages/stack/src/compose.ts'
 import { freePort } from '../packages/stack/src/index.ts'
+import { drillChecks } from './compose/drill-checks.ts'
 import { rolloutChecks } from './compose/rollout-checks.ts'
 import { watchChecks } from './compose/watch-checks.ts'
 import { bin, requirePinnedNode, root } from './pinned-node.ts'
@@ -166,7 +167,7 @@ async function passwords(): Promise<string> {
       ...(await refused(
         'RabbitMQ has another user than those of the services',
         'rabbitmq',
-        'rabbitmqctl --silent list_users | grep -vwE "catalog|orders|fulfilment|user" || echo none',
+        'rabbitmqctl --silent list_users | grep -vwE "catalog|orders|fulfilment|backup|user" || echo none',
         /^none\s*$/,
       )),
       ...(await refused('Consul tells a stranger a setting', 'consul', `${consulAs('')} consul kv get film-store/shop/currency`, /403/)),
@@ -290,7 +291,7 @@ async function everything(): Promise<void> {
   await check('all healthy', async () => {
     const found = await composeContainers(project)
     const ill = found.filter((each) => !isWell(each)).map(({ Service, State, Health }) => `${Service} is ${State} ${Health}`)
-    return must(found.length === 19 ? ill : [...ill, `${found.length} containers, not 19`], `${found.length} containers`)
+    return must(found.length === 20 ? ill : [...ill, `${found.length} containers, not 20`], `${found.length} containers`)
   })
   await check('a customer is served through nginx', async () => {
     const answer = await fetch(`http://127.0.0.1:${env.FILM_STORE_PORT}/films/1`)
@@ -326,6 +327,7 @@ async function everything(): Promise<void> {
     return leftOvers(name)
   })
   await underLoad()
+  await drillChecks({ folder, check })
 }
 
 if (spawnSync('docker', ['info'], { stdio: 'ignore' }).status !== 0) {

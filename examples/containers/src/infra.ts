@@ -4,6 +4,7 @@ import { composeContainers, composeInView, type ComposeProject, docker, isWell }
 import { diagnose } from './doctor.ts'
 import { allProfiles, filmStore, type Override, type Profile } from './project.ts'
 import { rehearseOnItsOwn } from './rehearsal-store.ts'
+import { restore } from './restore.ts'
 import { firstOf, rolledOut, rollout } from './rollout.ts'
 import { removeSecrets, secretsFolder, writeSecrets } from './secrets.ts'
 import { printSloReport, sloReport } from './slo-report.ts'
@@ -21,6 +22,10 @@ const usage = `Usage: pnpm infra <command>
   doctor              what stands in the way, and the command that mends it
   rollout <service>   replaces its instances one by one, each new one beside the old; goes back by itself when a new one does not do
      --image IMAGE    with this image in place of one that is built now
+  backup              one now, beside the one of each day: databases, definitions of RabbitMQ, what Consul holds
+  restore             fills empty volumes from the backups in FILM_STORE_BACKUPS with the passwords of the store that was lost, and starts it
+     --to TIME        as it was then, such as '2026-01-31 12:00:00+00'; otherwise all that was archived
+  drill               a store of its own trades and is destroyed; another is restored from its backups, and the books are compared
   slo                 what became of the objectives in the last 30 days, as Prometheus has it
   rehearse            a store of its own whose alerts run sixty times as fast: breaks it, sees each alert fire, find its receiver, resolve
   dev                 up, then carries every edit of a source into the containers and restarts what uses it
@@ -33,6 +38,7 @@ const { values, positionals } = parseArgs({
     inspect: { type: 'boolean', default: false },
     metrics: { type: 'boolean', default: false },
     image: { type: 'string' },
+    to: { type: 'string' },
     grafana: { type: 'boolean', default: false },
     volumes: { type: 'boolean', short: 'v', default: false },
     help: { type: 'boolean', short: 'h', default: false },
@@ -112,6 +118,18 @@ async function rollOut(service: string): Promise<boolean> {
   }
 }
 
+async function restoreFromBackup(): Promise<boolean> {
+  if (!values['no-build'] && !(await build(wanted()))) return false
+  const startAll = async () =>
+    (await composeInView(wanted(), '--progress=quiet', 'up', '--detach', '--no-build', '--wait', '--wait-timeout', '300')) === 0 && status()
+  try {
+    return await restore({ project: store, secrets: folder, to: values.to, up: startAll, onProgress: (line) => console.log(line) })
+  } catch (error) {
+    console.error((error as Error).message)
+    return false
+  }
+}
+
 async function run(): Promise<boolean> {
   switch (command) {
     case 'up':
@@ -130,6 +148,10 @@ async function run(): Promise<boolean> {
     case 'slo':
       console.log(printSloReport(await sloReport(`http://127.0.0.1:${process.env['FILM_STORE_PROMETHEUS_PORT'] ?? '9090'}`)))
       return true
+    case 'backup':
+      return (await composeInView(store, 'exec', '-T', 'backup', 'backup', 'now')) === 0
+    case 'restore':
+      return restoreFromBackup()
     case 'rollout':
       return rollOut(rest[0] ?? '')
     case 'rehearse': {

@@ -8,8 +8,8 @@ export const dockerFolder: string = join(packageFolder, '../../docker')
 /** `dev` adds hot reload; `inspect` publishes databases and probes on 127.0.0.1. */
 export type Override = 'dev' | 'inspect'
 
-/** `core` is the store, `metrics` what watches it, `grafana` its dashboard. */
-export type Profile = 'core' | 'metrics' | 'grafana'
+/** `core` is the store, `metrics` what watches it, `grafana` its dashboard; `restore` runs once and only when it is named. */
+export type Profile = 'core' | 'metrics' | 'grafana' | 'restore'
 export const allProfiles: readonly Profile[] = ['core', 'metrics', 'grafana']
 
 export function filmStore(overrides: readonly Override[], env: NodeJS.ProcessEnv, profiles: readonly Profile[] = ['core']): ComposeProject {

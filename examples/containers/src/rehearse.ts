@@ -72,6 +72,14 @@ const failures: readonly Failure[] = [
     },
   },
   {
+    what: 'there was no backup for two days',
+    alerts: [{ labels: { alertname: 'BackupOld', part: 'postgres' }, to: 'page' }],
+    async inject({ compose: run }) {
+      await run('exec', '-T', 'backup', 'backup', 'record', 'postgres', String(Math.floor(Date.now() / 1000) - 2 * 86_400))
+      return () => run('exec', '-T', 'backup', 'backup', 'now')
+    },
+  },
+  {
     what: 'the database is locked',
     alerts: [
       { labels: { alertname: 'PoolExhausted', job: 'orders-api' }, to: 'page' },

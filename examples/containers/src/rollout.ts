@@ -1,4 +1,6 @@
+import { execFile } from 'node:child_process'
 import { setTimeout as pause } from 'node:timers/promises'
+import { promisify } from 'node:util'
 import { registry } from '@platform/metrics'
 import { compose, type ComposeProject, docker } from '@platform/stack/compose'
 
@@ -102,6 +104,12 @@ async function inspect(id: string, format: string): Promise<string> {
   return (await docker(['inspect', '--format', format, id])).trim()
 }
 
+/** Of both its streams, in which a failure is told. */
+async function lastLines(id: string): Promise<string> {
+  const { stdout, stderr } = await promisify(execFile)('docker', ['logs', '--tail', '5', id])
+  return `${stdout}${stderr}`.trim()
+}
+
 const imageOf = (id: string) => inspect(id, '{{.Image}}')
 
 async function healthy(id: string, name: string): Promise<void> {
@@ -109,7 +117,8 @@ async function healthy(id: string, name: string): Promise<void> {
   for (;;) {
     const [state, health, restarts] = (await inspect(id, '{{.State.Status}} {{.State.Health.Status}} {{.RestartCount}}')).split(' ')
     if (state === 'running' && health === 'healthy') return
-    if (state === 'exited' || state === 'dead' || Number(restarts) > 0) throw new Error(`the new ${name} ends while it starts`)
+    if (state === 'exited' || state === 'dead' || Number(restarts) > 0)
+      throw new Error(`the new ${name} ends while it starts; it said last:\n${await lastLines(id)}`)
     if (health === 'unhealthy' || performance.now() > giveUpAt)
       throw new Error(`the new ${name} is not healthy within ${healthyWithinMs / 1000} s`)
     await pause(250)

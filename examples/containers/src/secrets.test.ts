@@ -35,13 +35,18 @@ describe('the secrets', () => {
 
   it('give each service a user of its own in RabbitMQ, whose hash is that of the password in its URL', () => {
     writeSecrets(folder)
+    // From before the user of backups: the services keep their passwords.
+    for (const file of ['rabbitmq_definitions', 'backup_queue_password']) rmSync(join(folder, file))
+    writeSecrets(folder)
     const { users, permissions } = JSON.parse(read('rabbitmq_definitions')) as {
       users: { name: string; password_hash: string; tags: string }[]
-      permissions: { user: string }[]
+      permissions: { user: string; read: string }[]
     }
-    expect(users.map(({ name }) => name)).toEqual(['catalog', 'orders', 'fulfilment'])
-    expect(permissions.map(({ user }) => user)).toEqual(['catalog', 'orders', 'fulfilment'])
-    for (const { name, password_hash, tags } of users) {
+    const everybody = ['catalog', 'orders', 'fulfilment', 'backup']
+    expect(users.map(({ name }) => name)).toEqual(everybody)
+    expect(permissions.map(({ user }) => user)).toEqual(everybody)
+    expect(permissions.find(({ user }) => user === 'backup')?.read).toBe('^$')
+    for (const { name, password_hash, tags } of users.filter((each) => each.name !== 'backup')) {
       const { username, password } = new URL(read(`${name}_queue_url`))
       const kept = Buffer.from(password_hash, 'base64')
       const hash = createHash('sha256').update(kept.subarray(0, 4)).update(password).digest()

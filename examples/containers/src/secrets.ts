@@ -25,18 +25,24 @@ function kept(folder: string, name: string): string | undefined {
   return existsSync(file) ? readFileSync(file, 'utf8') : undefined
 }
 
-/** A user for each service, none of whom is an administrator; with definitions to load, RabbitMQ makes no user of its own. */
+/**
+ * A user for each service, and one for backups: RabbitMQ tells its definitions to administrators alone. With definitions to load, it makes no user of
+ * its own.
+ */
 export function rabbitmqDefinitions(passwords: ReadonlyMap<string, string>): string {
-  const everything = { vhost: '/', configure: '.*', write: '.*', read: '.*' }
+  const permission = (user: string) => (user === 'backup' ? '^$' : '.*')
   return JSON.stringify({
     vhosts: [{ name: '/' }],
     users: [...passwords].map(([name, password]) => ({
       name,
       password_hash: rabbitmqHash(password),
       hashing_algorithm: 'rabbit_password_hashing_sha256',
-      tags: '',
+      tags: name === 'backup' ? 'administrator' : '',
     })),
-    permissions: [...passwords.keys()].map((user) => ({ user, ...everything })),
+    permissions: [...passwords.keys()].map((user) => {
+      const may = permission(user)
+      return { user, vhost: '/', configure: may, write: may, read: may }
+    }),
   })
 }
 
@@ -53,14 +59,16 @@ export function writeSecrets(folder: string): boolean {
   mkdirSync(folder, { recursive: true, mode: 0o700 })
   chmodSync(folder, 0o700)
   const databases = services.flatMap((name) => {
-    const password = draw()
+    const password = kept(folder, `${name}_db_password`) ?? draw()
     return [
       [`${name}_db_password`, password],
       [`${name}_db_url`, `postgres://${name}:${password}@postgres:5432/${name}`],
     ] as const
   })
   const redis = kept(folder, 'redis_password') ?? draw()
-  const queues = new Map(services.map((name) => [name, draw()]))
+  const passwordOf = (url: string | undefined) => url && new URL(url).password
+  const queues = new Map(services.map((name) => [name, passwordOf(kept(folder, `${name}_queue_url`)) ?? draw()]))
+  const [backups, backupKey] = [kept(folder, 'backup_queue_password') ?? draw(), kept(folder, 'backup_key') ?? draw()]
   const management = randomUUID()
   const files = [
     ['admin_token', draw()],
@@ -70,7 +78,10 @@ export function writeSecrets(folder: string): boolean {
     ['metrics_consul_token', randomUUID()],
     ...databases,
     ...[...queues].map(([name, password]) => [`${name}_queue_url`, `amqp://${name}:${password}@rabbitmq:5672`] as const),
-    ['rabbitmq_definitions', rabbitmqDefinitions(queues)],
+    ['backup_queue_password', backups],
+    ['rabbitmq_definitions', rabbitmqDefinitions(new Map([...queues, ['backup', backups]]))],
+    ['backup_key', backupKey],
+    ['pgbackrest_key', `[global]\nrepo1-cipher-pass=${backupKey}\n`],
     ['redis_auth', `requirepass ${redis}\n`],
     ['redis_password', redis],
     ['redis_url', `redis://:${redis}@redis:6379`],

@@ -1,6 +1,6 @@
 import { labelOf, series } from '@platform/metrics'
 import type { Alert } from './alert.ts'
-import { minute } from './clock.ts'
+import { hour, minute, second } from './clock.ts'
 import { foreign } from './exporters.ts'
 import { servers, services } from './targets.ts'
 
@@ -229,5 +229,53 @@ const saturation: readonly Alert[] = [
   },
 ]
 
+const backups = foreign('film_store_backup_completed_timestamp_seconds')
+const archived = foreign('pg_stat_archiver_archived_count')
+const notArchived = foreign('pg_stat_archiver_failed_count')
+
+const safety: readonly Alert[] = [
+  {
+    name: 'BackupOld',
+    severity: 'page',
+    summary: 'The last backup is older than a day, or there is none',
+    expr: ({ scale }) => `time() - ${backups} > ${(26 * hour * scale) / second} or absent(${backups})`,
+    forMs: hour,
+    fires: {
+      series: { 'film_store_backup_completed_timestamp_seconds{job="node",instance="node-exporter",part="consul"}': '0+0x2000' },
+      afterMs: 28 * hour,
+      labels: { job: 'node', instance: 'node-exporter', part: 'consul' },
+    },
+    silent: {
+      series: {
+        'film_store_backup_completed_timestamp_seconds{job="node",instance="node-exporter",part="consul"}': '0+0x1439 86400+0x1000',
+      },
+      afterMs: 30 * hour,
+    },
+  },
+  {
+    name: 'LogNotArchived',
+    severity: 'page',
+    summary: 'What is committed does not reach the backups: a loss of the server would cost more than a minute',
+    expr: ({ duration }) =>
+      `increase(${notArchived}[${duration(10 * minute)}]) > 0 unless increase(${archived}[${duration(10 * minute)}]) > 0`,
+    forMs: 5 * minute,
+    fires: {
+      series: {
+        'pg_stat_archiver_failed_count{job="postgres",instance="postgres-exporter"}': '0+1x100',
+        'pg_stat_archiver_archived_count{job="postgres",instance="postgres-exporter"}': always(7),
+      },
+      afterMs: 20 * minute,
+      labels: { job: 'postgres', instance: 'postgres-exporter' },
+    },
+    silent: {
+      series: {
+        'pg_stat_archiver_failed_count{job="postgres",instance="postgres-exporter"}': '0 1 2 2+0x100',
+        'pg_stat_archiver_archived_count{job="postgres",instance="postgres-exporter"}': '7 7 7 8+1x100',
+      },
+      afterMs: 20 * minute,
+    },
+  },
+]
+
 /** Symptoms: what customers feel, or will when nobody acts. */
-export const alerts: readonly Alert[] = [...reach, ...messages, ...saturation]
+export const alerts: readonly Alert[] = [...reach, ...messages, ...saturation, ...safety]

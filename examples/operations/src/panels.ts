@@ -236,6 +236,11 @@ const servers: Row = {
       legend: '{{datname}}',
     }),
     line('PostgreSQL: size', 'bytes', { expr: foreign('pg_database_size_bytes'), legend: '{{datname}}' }),
+    line('Backups: age', 's', { expr: `time() - ${foreign('film_store_backup_completed_timestamp_seconds')}`, legend: '{{part}}' }),
+    line('PostgreSQL: log archived', 'cps', {
+      expr: `rate(${foreign('pg_stat_archiver_archived_count')}[${window}])`,
+      legend: 'segments',
+    }),
     line(
       'Redis: memory',
       'bytes',

@@ -1,0 +1,78 @@
+#!/bin/bash
+# Backups of what cannot be made again: PostgreSQL by pgBackRest, beside it the definitions of RabbitMQ and what Consul holds.
+#   schedule         one when the last is a day old, again and again
+#   now              one now
+#   restore [TIME]   fills an empty data folder: with all that was archived, or with what was true at TIME (2026-01-31 12:00:00+00)
+#   restore-consul   gives the newest snapshot to the Consul that runs
+set -euo pipefail
+every=86400 retry=600 days=30
+pg() { pgbackrest --stanza=film-store "$@"; }
+key() { openssl enc -aes-256-cbc -pbkdf2 -pass file:/run/secrets/backup_key "$@"; }
+# A header of curl, read from a file so that no process shows it.
+as_consul() { printf 'header = "X-Consul-Token: %s"\n' "$(cat /run/secrets/consul_management_token)"; }
+as_backup() { printf 'user = "backup:%s"\n' "$(cat /run/secrets/backup_queue_password)"; }
+ask() { curl --config "$1" --fail --silent --show-error --max-time 60 "${@:2}"; }
+
+# Encrypted beside the repository, for as many days.
+keep() {
+  local folder=/backups/$1
+  mkdir -p "$folder"
+  key > "$folder/unfinished"
+  mv "$folder/unfinished" "$folder/$(date -u +%Y%m%dT%H%M%SZ).enc"
+  find "$folder" -name '*.enc' -mtime "+$days" -delete
+}
+
+# For node-exporter.
+record() {
+  local name=film_store_backup_completed_timestamp_seconds
+  printf '# HELP %s When the last backup was complete.\n# TYPE %s gauge\n%s{part="%s"} %s\n' $name $name $name "$1" "${2:-$(date +%s)}" > "/metrics/$1.tmp"
+  mv "/metrics/$1.tmp" "/metrics/$1.prom"
+}
+
+case $1 in
+  postgres)
+    pg stanza-create
+    # On Sundays all of it, on other days what has changed; the first is always whole.
+    if [ "$(date -u +%u)" = 7 ]; then pg --type=full backup; else pg --type=incr backup; fi
+    ;;
+  # Queues are declared by the services and users come from the secrets; here is what somebody added by hand.
+  rabbitmq) ask <(as_backup) http://rabbitmq:15672/api/definitions/%2F | keep rabbitmq ;;
+  consul) ask <(as_consul) http://consul:8500/v1/snapshot | keep consul ;;
+  now)
+    failed=0
+    for part in postgres rabbitmq consul; do
+      if "$0" "$part"; then record "$part"; else echo "the backup of $part failed" >&2; failed=1; fi
+    done
+    exit $failed
+    ;;
+  schedule)
+    trap 'exit 0' TERM
+    while :; do
+      wait=60
+      if [ -z "$(find /metrics -name postgres.prom -newermt "-$every seconds")" ]; then "$0" now || wait=$retry; fi
+      sleep $wait & wait $!
+    done
+    ;;
+  record) record "$2" "$3" ;;
+  restore)
+    if [ -e "$PGDATA/PG_VERSION" ]; then
+      echo "there is a database already: a restore needs an empty volume" >&2
+      exit 1
+    fi
+    if [ $# -gt 1 ]; then pg restore --type=time "--target=$2" --target-action=promote; else pg restore; fi
+    # It is recovered here: whoever starts it next finds a database that takes writes. Until it does, it takes no connection at all.
+    pg_ctl start --silent --wait --timeout=86400 --options="-c listen_addresses= -c hot_standby=off -c archive_mode=on -c archive_command='pgbackrest --stanza=film-store archive-push %p'" >&2
+    until pg_isready --quiet; do
+      pg_ctl status --silent || { echo 'the recovery failed' >&2; exit 1; }
+      sleep 1
+    done
+    psql --username=postgres --no-align --tuples-only --command "select 'recovered; the last commit is of ' || coalesce(pg_last_xact_replay_timestamp()::text, 'the backup')"
+    pg_ctl stop --silent --wait --mode=fast
+    ;;
+  restore-consul)
+    newest=$(find /backups/consul -name '*.enc' | sort | tail -n 1)
+    [ -n "$newest" ] || { echo 'there is no snapshot of Consul' >&2; exit 1; }
+    key -d -in "$newest" | ask <(as_consul) --upload-file - http://consul:8500/v1/snapshot
+    ;;
+  *) echo "backup: schedule, now, restore [TIME] or restore-consul, not $1" >&2; exit 2 ;;
+esac

@@ -1,0 +1,52 @@
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { compose, type ComposeProject } from '@platform/stack/compose'
+
+export interface Restoring {
+  readonly project: ComposeProject
+  /** The passwords of the store that was lost, and with them the key of its backups. */
+  readonly secrets: string
+  /** As PostgreSQL reads it, `2026-01-31 12:00:00+00`. Default: all that was archived. */
+  readonly to?: string | undefined
+  /** Starts everything, and resolves when all is well. */
+  readonly up: () => Promise<boolean>
+  readonly onProgress: (line: string) => void
+}
+
+/**
+ * Fills empty volumes from the backups and starts the store: databases first, then what Consul held, then everybody; at last what was on its way when
+ * the store was lost is announced again. Needs the folder of the passwords and the backups (`FILM_STORE_BACKUPS`), nothing else of the lost machine.
+ */
+export async function restore({ project, secrets, to, up, onProgress }: Restoring): Promise<boolean> {
+  if (!existsSync(join(secrets, 'complete')))
+    throw new Error(`the passwords of the lost store, and the key of its backups, are not in ${secrets}`)
+  const recovered = await compose(
+    project,
+    '--progress=quiet',
+    'run',
+    '--rm',
+    'restore',
+    'restore',
+    ...(to === undefined ? [] : [to]),
+  ).catch(said)
+  onProgress(`databases: ${recovered.trim().split('\n').at(-1)}`)
+  await compose(project, '--progress=quiet', 'up', '--detach', '--wait', '--no-build', 'consul')
+  await compose(project, '--progress=quiet', 'run', '--rm', '--no-deps', 'backup', 'restore-consul').then(
+    () => onProgress('Consul: the newest snapshot'),
+    (error: { stderr?: string }) => onProgress(`Consul starts empty: ${error.stderr?.trim().split('\n').at(-1)}`),
+  )
+  if (!(await up())) return false
+  for (const [instance, what] of [
+    ['orders-api-1', 'orders that nobody has settled'],
+    ['fulfilment-worker', 'stock'],
+  ] as const) {
+    await compose(project, 'exec', '-T', instance, 'node', 'dist/resend.js')
+    onProgress(`announced again: ${what}`)
+  }
+  return true
+}
+
+/** What the container said is the reason. */
+function said(error: Error & { stdout?: string; stderr?: string }): never {
+  throw new Error(`nothing was restored: ${`${error.stdout ?? ''}${error.stderr ?? ''}`.trim()}`, { cause: error })
+}

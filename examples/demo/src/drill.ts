@@ -1,0 +1,188 @@
+/**
+ * The disaster drill: a store trades and is destroyed; another is restored from a copy of its backups and of its passwords, and the books are compared.
+ * Once with all that was archived, once with what was true at a moment before.
+ */
+import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { filmStore, infra } from '@film-store/containers'
+import { readFilms } from '@film-store/film-contracts'
+import { type AcceptedOrder, shop, type Traffic } from '@film-store/shopper'
+import { compose, type ComposeProject } from '@platform/stack/compose'
+import { isSettled, type Ledger, readLedger } from './books.ts'
+import { judge } from './books/entry.ts'
+import { runCommand } from './command.ts'
+import { withClient } from './databases.ts'
+import { databaseBooks, sameBooks } from './drill/database-books.ts'
+import { asRoot, destroy, layOut, type Site, withDatabases } from './drill/site.ts'
+import { printBooks } from './report.ts'
+
+const usage = `Usage: pnpm infra drill [--no-build] [--json FILE]
+A store of its own trades and is destroyed; another is restored from its backups, and the books are compared. Ends with 1 when they differ, or when
+what was lost (RPO) or the time until an order was settled again (RTO) is more than an hour.`
+
+const targetMs = 3_600_000
+const rushOrders = 60
+/** Longer than the minute after which a committed order is in the repository at the latest. */
+const tradesMs = 75_000
+const ordersPerSecond = 4
+const settledWithinMs = 120_000
+
+const startedAt = performance.now()
+const say = (line: string) => console.log(`[${((performance.now() - startedAt) / 1000).toFixed(1).padStart(5)} s] ${line}`)
+const seconds = (ms: number) => `${(ms / 1000).toFixed(1)} s`
+
+interface Options {
+  readonly build: boolean
+  readonly json: string | undefined
+}
+
+function readOptions(args: string[]): Options | 'help' {
+  const { values } = parseArgs({
+    args,
+    options: { 'no-build': { type: 'boolean' }, json: { type: 'string' }, help: { type: 'boolean', short: 'h' } },
+  })
+  return values.help ? 'help' : { build: !values['no-build'], json: values.json }
+}
+
+const databaseNow = ({ databases }: Site) =>
+  withClient(databases.orders, async (client) => {
+    const { rows } = await client.query<{ now: string }>('select clock_timestamp()::text as now')
+    return rows[0]!.now
+  })
+
+async function settled(site: Site, accepted: readonly AcceptedOrder[], signal: AbortSignal): Promise<Ledger> {
+  const deadline = performance.now() + settledWithinMs
+  for (;;) {
+    signal.throwIfAborted()
+    const ledger = await readLedger(site)
+    if (isSettled(ledger, accepted) || performance.now() > deadline) return ledger
+    await new Promise((resolve) => setTimeout(resolve, 250))
+  }
+}
+
+const setting = 'film-store/drill'
+const consul = (project: ComposeProject, ...args: string[]) => compose(project, 'exec', '-T', 'consul', 'consul', 'kv', ...args)
+
+async function drill({ build, json }: Options, signal: AbortSignal): Promise<boolean> {
+  const { films } = await readFilms()
+  await using opened = new AsyncDisposableStack()
+  const place = async (name: string) => {
+    const folder = await mkdtemp(join(tmpdir(), `film-store-drill-${name}-`))
+    opened.defer(() => rm(folder, { recursive: true, force: true }))
+    const site = await layOut(folder, name)
+    opened.defer(async () => {
+      await compose(site.project, 'down', '--volumes', '--timeout', '1')
+      await asRoot(['--volume', `${folder}:/site`], 'rm -rf /site/backups')
+    })
+    return site
+  }
+  if (build) await compose(filmStore([], {}), '--progress=quiet', 'build')
+
+  const drawn = await place('first')
+  await infra(['up', '--inspect', '--no-build'], drawn.env, signal)
+  const first = await withDatabases(drawn)
+  say('the first store is up')
+  const buy = (orders: number, pace: Parameters<typeof shop>[0]['pace'], firstCustomer: number): Promise<Traffic> =>
+    shop({ catalogUrls: [first.shopUrl], ordersUrls: [first.shopUrl], films, orders, pace, seed: 1, firstCustomer, signal })
+  const before = await buy(rushOrders, { kind: 'rush', concurrency: 10 }, 0)
+  await consul(first.project, 'put', setting, 'kept')
+  await infra(['backup'], first.env, signal)
+  say(`${before.accepted.length} orders, then a backup`)
+  const between = await buy(rushOrders, { kind: 'rush', concurrency: 10 }, 1_000_000)
+  const moment = { accepted: [...before.accepted, ...between.accepted] }
+  const ledgerThen = await settled(first, moment.accepted, signal)
+  const then = await databaseNow(first)
+  say(`the moment before is ${then}: ${ledgerThen.orders.length} orders`)
+  const after = await buy((tradesMs / 1000) * ordersPerSecond, { kind: 'steady', ordersPerSecond }, 2_000_000)
+  const accepted = [...moment.accepted, ...after.accepted]
+  const destroyedAt = Date.now()
+  const lastCommit = await withClient(first.databases.orders, async (client) => {
+    const { rows } = await client.query<{ at: number }>('select extract(epoch from max(placed_at))::float8 * 1000 as at from orders')
+    return rows[0]!.at
+  })
+  await destroy(first)
+  say(`the first store is destroyed, with ${accepted.length} orders`)
+
+  const carry = async (to: Pick<Site, 'folder'>) => {
+    await cp(join(first.folder, 'secrets'), join(to.folder, 'secrets'), { recursive: true })
+    await asRoot(['--volume', `${first.folder}:/from:ro`, '--volume', `${to.folder}:/to`], 'cp -a /from/backups /to/')
+  }
+  const recoveredAt = performance.now()
+  const second = await withDatabases(
+    await (async () => {
+      const site = await place('second')
+      await carry(site)
+      return site
+    })(),
+  )
+  for (const line of (await infra(['restore', '--inspect', '--no-build'], second.env, signal)).trim().split('\n'))
+    if (!line.startsWith(' ok ')) say(line)
+  const order = await shop({
+    catalogUrls: [second.shopUrl],
+    ordersUrls: [second.shopUrl],
+    films,
+    orders: 1,
+    pace: { kind: 'rush', concurrency: 1 },
+    seed: 2,
+    firstCustomer: 3_000_000,
+    signal,
+  })
+  const everything = [...accepted, ...order.accepted]
+  const ledger = await settled(second, order.accepted, signal)
+  const rtoMs = performance.now() - recoveredAt
+  const kept = new Set(ledger.orders.map(({ id }) => id))
+  const survived = everything.filter(({ orderId }) => kept.has(orderId))
+  const lost = everything.length - survived.length
+  const lastKept = await withClient(second.databases.orders, async (client) => {
+    const { rows } = await client.query<{ at: number }>(
+      'select extract(epoch from max(placed_at))::float8 * 1000 as at from orders where id = any($1)',
+      [accepted.map(({ orderId }) => orderId)],
+    )
+    return rows[0]!.at
+  })
+  const rpoMs = lost === 0 ? 0 : Math.max(destroyedAt, lastCommit) - lastKept
+  const value = (await consul(second.project, 'get', setting).catch(() => '')).trim()
+  say(`${survived.length} orders are back, ${lost} are lost`)
+
+  const third = await place('third')
+  await carry(third)
+  await compose(third.project, '--progress=quiet', 'run', '--rm', 'restore', 'restore', then)
+  await compose(third.project, '--progress=quiet', 'up', '--detach', '--wait', '--no-build', 'postgres')
+  const ledgerBack = await readLedger(await withDatabases(third))
+
+  const books = [
+    ...databaseBooks(ledger, survived, films),
+    judge({
+      name: 'Consul holds what it held',
+      look: () => ({ faults: value === 'kept' ? [] : [`${setting} is ${value || 'gone'}`], detail: value }),
+    }),
+    sameBooks(ledgerBack, ledgerThen),
+    ...(
+      [
+        ['RPO', rpoMs, `${lost} of ${accepted.length} orders lost`],
+        ['RTO', rtoMs, 'until every order was settled, new ones as well'],
+      ] as const
+    ).map(([name, ms, detail]) =>
+      judge({
+        name: `${name} within an hour`,
+        look: () => ({ faults: ms <= targetMs ? [] : [seconds(ms)], detail: `${seconds(ms)}, ${detail}` }),
+      }),
+    ),
+  ]
+  printBooks(books)
+  if (json) await writeFile(json, JSON.stringify({ rtoMs, rpoMs, orders: accepted.length, lost, books }, null, 2))
+  return books.every(({ holds }) => holds)
+}
+
+process.exitCode = await runCommand({
+  usage,
+  read: readOptions,
+  run: async (options, signal) => ((await drill(options, signal)) ? 0 : 1),
+  stopped: () => {
+    console.error('Stopped; everything that was started is gone.')
+    return 130
+  },
+  onSignal: (signal) => say(`${signal}: cleaning up`),
+})
