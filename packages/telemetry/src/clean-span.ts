@@ -1,5 +1,7 @@
-import type { Attributes } from '@opentelemetry/api'
+import { type Attributes, TraceFlags } from '@opentelemetry/api'
 import type { ReadableSpan } from '@opentelemetry/sdk-trace'
+import { ATTR_SAMPLING_REASON } from './instrumentation.ts'
+import type { SamplingReason } from './local-trace.ts'
 
 /** Decides what must not leave; `createRedactor` of `@platform/logger` is one. */
 export interface RedactorLike {
@@ -24,12 +26,12 @@ export interface CleanSpan {
 
 /**
  * A span as any collector takes it: texts cut and well formed, numbers that JSON and a 64-bit integer hold, no holes, no secrets. One value that is
- * wrong would otherwise cost the whole batch. May throw for a span that cannot even be read.
+ * wrong would otherwise cost the whole batch. With a `reason` it says so, and counts as sampled. May throw for a span that cannot even be read.
  */
-export function cleanSpan(span: ReadableSpan, redactor: RedactorLike | undefined): CleanSpan {
+export function cleanSpan(span: ReadableSpan, redactor: RedactorLike | undefined, reason?: SamplingReason): CleanSpan {
   const cleaner = new Cleaner(redactor)
   const { kind, parentSpanContext, startTime, endTime, duration, ended, resource, instrumentationScope } = span
-  const context = span.spanContext()
+  const context = reason === undefined ? span.spanContext() : { ...span.spanContext(), traceFlags: TraceFlags.SAMPLED }
   const clean: ReadableSpan = {
     name: cleaner.text(span.name),
     kind,
@@ -38,7 +40,7 @@ export function cleanSpan(span: ReadableSpan, redactor: RedactorLike | undefined
     startTime,
     endTime,
     status: { code: span.status.code, ...(span.status.message === undefined ? {} : { message: cleaner.text(span.status.message) }) },
-    attributes: cleaner.attributes(span.attributes),
+    attributes: cleaner.attributes(reason === undefined ? span.attributes : { [ATTR_SAMPLING_REASON]: reason, ...span.attributes }),
     events: span.events.slice(0, maxEvents).map((event) => ({
       ...event,
       name: cleaner.text(event.name),

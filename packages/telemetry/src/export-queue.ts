@@ -2,7 +2,7 @@ import { backgroundPause, backgroundTimeout, guarded } from '@platform/kernel'
 import type { LoggerLike } from './options.ts'
 import type { OtlpSender } from './otlp-sender.ts'
 
-const maxQueued = 4_096
+export const maxQueued = 4_096
 const maxQueuedBytes = 16 * 1024 * 1024
 const maxBatch = 512
 const maxBatchBytes = 2 * 1024 * 1024
@@ -137,11 +137,6 @@ export class ExportQueue<Item> {
     const { logger, what } = this.#options
     if (isLosing) guarded(() => logger?.warn({ ...this.stats() }, `${what} are lost: the collector does not take them`))
     else guarded(() => logger?.info({ ...this.stats() }, `${what} are exported again`))
-  }
-
-  async flush(): Promise<void> {
-    this.#work()
-    await this.#working
   }
 
   /** Sends what is queued until the time is over; the rest counts as dropped. */

@@ -7,10 +7,9 @@ import {
   propagation,
   ROOT_CONTEXT,
   type Span,
+  SpanKind,
   SpanStatusCode,
   trace,
-  TraceFlags,
-  type SpanContext,
 } from '@opentelemetry/api'
 import {
   ATTR_ERROR_TYPE,
@@ -21,12 +20,11 @@ import {
   ATTR_URL_PATH,
   ATTR_URL_SCHEME,
 } from '@opentelemetry/semantic-conventions'
-import type { Resource } from '@opentelemetry/resources'
 import { guarded } from '@platform/kernel'
 import type { Durations } from './durations.ts'
-import { randomIds } from './random-ids.ts'
-import type { CountingSampler } from './sampling.ts'
-import { ServerSpan } from './server-span.ts'
+import { SCOPE } from './instrumentation.ts'
+import { RecordedSpan } from './recorded-span.ts'
+import type { Tracing } from './tracing.ts'
 
 /** What the hook reads of a request. `response` and `route` come from `@platform/service/http`; without them the status is unknown. */
 export interface InboundRequest {
@@ -57,27 +55,20 @@ export const httpMethods: ReadonlySet<string> = new Set([
   'QUERY',
 ])
 
-/** Where the spans and durations of requests go. */
-export interface RequestSinks {
-  readonly sampler: CountingSampler
-  readonly durations: Durations
-  readonly resource: Resource
-  /** Told of each sampled span once it has ended. */
-  onEnd(span: ServerSpan): void
-}
+const scope = { name: SCOPE }
 
 /**
  * HTTP: a server span below the caller's `traceparent`, and one duration. Anything else that enters with headers (a message): the caller's
  * trace becomes the current one, and whoever handles it makes its own span.
  */
-export function inboundHook(sinks: RequestSinks): InboundHook {
+export function inboundHook(tracing: Tracing, durations: Durations): InboundHook {
   return (request, run) => {
     const { method, headers, response } = request
     const isAlone = headers['traceparent'] === undefined && headers['baggage'] === undefined
     const parent = isAlone ? ROOT_CONTEXT : propagation.extract(ROOT_CONTEXT, headers)
     if (response === undefined && !httpMethods.has(method)) return context.with(withRemote(parent), run)
 
-    const exchange = new Exchange(request, parent, sinks)
+    const exchange = new Exchange(request, tracing, parent, durations)
     const inside = trace.setSpan(parent, exchange.span)
     if (response === undefined) return withoutResponse(inside, run, exchange)
     response.once('close', () => exchange.close(response))
@@ -92,33 +83,16 @@ export function inboundHook(sinks: RequestSinks): InboundHook {
 /** One request from its beginning to its end. */
 class Exchange {
   readonly #request: InboundRequest
-  readonly #sinks: RequestSinks
+  readonly #durations: Durations
   readonly #method: string
   readonly #startedAt: number = performance.now()
-  /** One that is not sampled has ids and no more. */
   readonly span: Span
 
-  constructor(request: InboundRequest, parent: Context, sinks: RequestSinks) {
+  constructor(request: InboundRequest, tracing: Tracing, parent: Context, durations: Durations) {
     this.#request = request
-    this.#sinks = sinks
+    this.#durations = durations
     this.#method = httpMethods.has(request.method) ? request.method : '_OTHER'
-    const caller = trace.getSpanContext(parent)
-    const traceId = caller?.traceId ?? randomIds.generateTraceId()
-    const isSampled = sinks.sampler.isSampled(caller, traceId)
-    const ids: SpanContext = { traceId, spanId: randomIds.generateSpanId(), traceFlags: isSampled ? TraceFlags.SAMPLED : TraceFlags.NONE }
-    if (caller?.traceState !== undefined) ids.traceState = caller.traceState
-    this.span = isSampled ? this.#spanOf(ids, caller) : trace.wrapSpanContext(ids)
-  }
-
-  #spanOf(ids: SpanContext, caller: SpanContext | undefined): Span {
-    const { method, url } = this.#request
-    const attributes: Attributes = {
-      [ATTR_HTTP_REQUEST_METHOD]: this.#method,
-      [ATTR_URL_SCHEME]: schemeOf(this.#request),
-      [ATTR_URL_PATH]: pathOf(url),
-    }
-    if (this.#method !== method) attributes[ATTR_HTTP_REQUEST_METHOD_ORIGINAL] = method
-    return new ServerSpan(this.#name, ids, caller, attributes, this.#sinks.resource, this.#sinks.onEnd)
+    this.span = tracing.begin({ name: this.#name, kind: SpanKind.SERVER, scope }, trace.getSpan(parent))
   }
 
   get #name(): string {
@@ -137,20 +111,26 @@ class Exchange {
     const given = guarded(() => this.#request.route?.())
     const route = typeof given === 'string' ? given : undefined
     const scheme = schemeOf(this.#request)
-    const isSampled = this.span.isRecording()
-    const { durations } = this.#sinks
-    durations.record(
-      `${this.#method} ${scheme} ${status} ${error} ${route}`,
-      () => ({ [ATTR_HTTP_REQUEST_METHOD]: this.#method, [ATTR_URL_SCHEME]: scheme, ...outcomeOf(status, error, route) }),
-      seconds,
-      isSampled ? this.span.spanContext() : undefined,
-    )
-    if (!isSampled) return
-    if (route !== undefined) this.span.updateName(`${this.#name} ${route}`)
-    this.span.setAttributes(outcomeOf(status, error, route))
-    if (error !== undefined) this.span.setStatus({ code: SpanStatusCode.ERROR })
-    this.span.end()
+    const factsOf = () => ({
+      [ATTR_HTTP_REQUEST_METHOD]: this.#method,
+      [ATTR_URL_SCHEME]: scheme,
+      ...outcomeOf(status, error, route),
+    })
+    const { span } = this
+    if (error !== undefined) span.setStatus({ code: SpanStatusCode.ERROR })
+    // Most spans are forgotten here, and nothing was written on them.
+    const kept = span instanceof RecordedSpan && span.sink.keeps(span) ? span : undefined
+    this.#durations.record(`${this.#method} ${scheme} ${status} ${error} ${route}`, factsOf, seconds, kept?.spanContext())
+    if (kept !== undefined) {
+      if (route !== undefined) kept.updateName(`${this.#name} ${route}`)
+      kept.describe({ ...factsOf(), ...targetOf(this.#request, this.#method) })
+    }
+    span.end()
   }
+}
+
+function targetOf({ method, url }: InboundRequest, known: string): Attributes {
+  return { [ATTR_URL_PATH]: pathOf(url), ...(known === method ? {} : { [ATTR_HTTP_REQUEST_METHOD_ORIGINAL]: method }) }
 }
 
 function outcomeOf(status: number | undefined, error: string | undefined, route: string | undefined): Attributes {

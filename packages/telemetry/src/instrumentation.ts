@@ -6,6 +6,10 @@ export const METRIC_SPANS = 'platform.telemetry.spans'
 export const ATTR_SAMPLED = 'sampled'
 /** Sampled spans by what became of them. */
 export const METRIC_EXPORTED_SPANS = 'platform.telemetry.exported.spans'
+/** Unsampled traces of which the part done here was exported all the same, by why. */
+export const METRIC_UPGRADED_TRACES = 'platform.telemetry.upgraded.traces'
+/** On those spans, too: `error` or `slow`. */
+export const ATTR_SAMPLING_REASON = 'sampling.reason'
 /** Lines of `@platform/logger` by what became of them. */
 export const METRIC_EXPORTED_LOGS = 'platform.telemetry.exported.logs'
 export const ATTR_OUTCOME = 'outcome'

@@ -10,6 +10,15 @@ export interface LoggerLike {
   error(fields: object, message?: string): void
 }
 
+export interface SamplingOptions {
+  /** Share of the traces begun here that are exported, 0 to 1. Default 0.1. Traces begun elsewhere follow their caller's decision. */
+  ratio?: number | undefined
+  /** Whether requests that fail are exported though they were not sampled, with what they did in this process. Default true. */
+  errors?: boolean | undefined
+  /** Requests that take this long or longer are, too. Milliseconds, from 1. Default: none. */
+  latencyThresholdMs?: number | undefined
+}
+
 export interface TelemetryOptions {
   /** `service.name`. Default: `OTEL_SERVICE_NAME`; one of the two is required. */
   service?: string | undefined
@@ -17,8 +26,8 @@ export interface TelemetryOptions {
   version?: string | undefined
   /** `service.instance.id`. Default: a random one. */
   instance?: string | undefined
-  /** Share of the traces begun here that are recorded, 0 to 1. Default 0.1. Traces begun elsewhere follow their caller's decision. */
-  sampling?: { ratio: number } | undefined
+  /** Which traces are exported. */
+  sampling?: SamplingOptions | undefined
   /**
    * Where sampled spans go. Default: what `OTEL_EXPORTER_OTLP_ENDPOINT` and its like say, otherwise nowhere; spans then carry context and
    * exemplars only.
@@ -47,6 +56,8 @@ export interface ResolvedTelemetryOptions {
   /** Of the resource, beside those above. */
   readonly attributes: Readonly<Record<string, string>>
   readonly ratio: number
+  readonly errors: boolean
+  readonly latencyThresholdMs: number | undefined
   readonly traces: OtlpTarget | undefined
   readonly logs: OtlpTarget | undefined
   readonly baggage: readonly string[]
@@ -73,8 +84,10 @@ const known = [
 
 export function resolveOptions(options: TelemetryOptions): ResolvedTelemetryOptions {
   knownOptions(refuse, '', options, known)
-  const { sampling = { ratio: 0.1 }, env = process.env, baggage = [], httpClient = true } = options
-  knownOptions(refuse, 'sampling', sampling, ['ratio'])
+  const { sampling = {}, env = process.env, baggage = [], httpClient = true } = options
+  knownOptions(refuse, 'sampling', sampling, ['ratio', 'errors', 'latencyThresholdMs'])
+  const { ratio = 0.1, errors = true, latencyThresholdMs } = sampling
+  if (typeof errors !== 'boolean') throw refuse('sampling.errors', 'must be true or false')
   const service = named('service', options.service) ?? text(env['OTEL_SERVICE_NAME'])
   if (service === undefined) throw refuse('service', 'must be a non-empty string, or OTEL_SERVICE_NAME set')
   if (!Array.isArray(baggage) || baggage.some((name) => typeof name !== 'string' || name === '')) {
@@ -86,7 +99,10 @@ export function resolveOptions(options: TelemetryOptions): ResolvedTelemetryOpti
     version: named('version', options.version),
     instance: named('instance', options.instance),
     attributes: pairsOf('OTEL_RESOURCE_ATTRIBUTES', env['OTEL_RESOURCE_ATTRIBUTES']),
-    ratio: numberOption(refuse, 'sampling.ratio', sampling.ratio, 0, 1),
+    ratio: numberOption(refuse, 'sampling.ratio', ratio, 0, 1),
+    errors,
+    latencyThresholdMs:
+      latencyThresholdMs === undefined ? undefined : durationOption(refuse, 'sampling.latencyThresholdMs', latencyThresholdMs, 1),
     traces: otlpTarget('traces', options.traces, env),
     logs: otlpTarget('logs', options.logs, env),
     baggage: [...baggage],

@@ -1,11 +1,10 @@
-import { type Context, isSpanContextValid, type SpanContext, trace, TraceFlags } from '@opentelemetry/api'
-import { type Sampler, SamplingDecision, type SamplingResult } from '@opentelemetry/sdk-trace'
+import { type SpanContext, TraceFlags } from '@opentelemetry/api'
 
 /** Hexadecimal digits of the part of a trace id that is random by W3C's Trace Context, level 2. */
 const randomDigits = 14
 
 /** Decides for traces that begin here, follows the caller for all others, and counts the former. */
-export class CountingSampler implements Sampler {
+export class CountingSampler {
   readonly #ratio: number
   readonly #threshold: number
   readonly counts: { sampled: number; unsampled: number } = { sampled: 0, unsampled: 0 }
@@ -15,21 +14,12 @@ export class CountingSampler implements Sampler {
     this.#threshold = (1 - ratio) * 16 ** randomDigits
   }
 
-  /** The same for every process that decides by the id's random part, as the consistent samplers of OpenTelemetry do. */
+  /** `parent` is a valid one. The same for every process that decides by the id's random part, as the consistent samplers of OpenTelemetry do. */
   isSampled(parent: SpanContext | undefined, traceId: string): boolean {
-    if (parent !== undefined && isSpanContextValid(parent)) return (parent.traceFlags & TraceFlags.SAMPLED) !== 0
+    if (parent !== undefined) return (parent.traceFlags & TraceFlags.SAMPLED) !== 0
     const isSampled = this.#ratio > 0 && Number.parseInt(traceId.slice(-randomDigits), 16) >= this.#threshold
     if (isSampled) this.counts.sampled += 1
     else this.counts.unsampled += 1
     return isSampled
-  }
-
-  shouldSample(context: Context, traceId: string): SamplingResult {
-    const isSampled = this.isSampled(trace.getSpanContext(context), traceId)
-    return { decision: isSampled ? SamplingDecision.RECORD_AND_SAMPLED : SamplingDecision.NOT_RECORD }
-  }
-
-  toString(): string {
-    return `ParentBased{Consistent{${this.#ratio}}}`
   }
 }

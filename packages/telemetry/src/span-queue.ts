@@ -1,13 +1,17 @@
-import { TraceFlags } from '@opentelemetry/api'
 import { JsonTraceSerializer } from '@opentelemetry/otlp-transformer'
-import type { ReadableSpan, SpanProcessor } from '@opentelemetry/sdk-trace'
+import type { ReadableSpan } from '@opentelemetry/sdk-trace'
 import { cleanSpan, type RedactorLike } from './clean-span.ts'
-import { ExportQueue, type ExportStats } from './export-queue.ts'
+import { ExportQueue, type ExportStats, maxQueued } from './export-queue.ts'
+import type { SamplingReason } from './local-trace.ts'
 import type { LoggerLike } from './options.ts'
 import type { OtlpSender } from './otlp-sender.ts'
+import type { SpanSink } from './recorded-span.ts'
 
-/** Sampled spans, cleaned of what a collector would refuse and nobody may see. */
-export class SpanQueue implements SpanProcessor {
+/** While an outage makes every request fail, the sampled traces still find room. */
+const maxQueuedForUpgrades = maxQueued / 2
+
+/** Spans on their way to the collector, cleaned of what it would refuse and nobody may see. */
+export class SpanQueue implements SpanSink {
   readonly #queue: ExportQueue<ReadableSpan>
   readonly #redactor: RedactorLike | undefined
 
@@ -20,25 +24,33 @@ export class SpanQueue implements SpanProcessor {
     return this.#queue.stats()
   }
 
-  onStart(): void {}
+  keeps(): boolean {
+    return true
+  }
 
-  onEnd(span: ReadableSpan): void {
-    if ((span.spanContext().traceFlags & TraceFlags.SAMPLED) === 0) return
-    if (!this.#queue.hasRoom) return this.#queue.drop()
+  ended(span: ReadableSpan): void {
+    if (this.#queue.hasRoom) this.#add(span)
+    else this.drop()
+  }
+
+  /** One that the sampler did not choose. */
+  upgrade(span: ReadableSpan, reason: SamplingReason): void {
+    if (this.#queue.hasRoom && this.#queue.stats().queued < maxQueuedForUpgrades) this.#add(span, reason)
+    else this.drop()
+  }
+
+  /** Counts one that is lost. */
+  drop(): void {
+    this.#queue.drop()
+  }
+
+  #add(span: ReadableSpan, reason?: SamplingReason): void {
     try {
-      const { span: clean, bytes } = cleanSpan(span, this.#redactor)
+      const { span: clean, bytes } = cleanSpan(span, this.#redactor, reason)
       this.#queue.add(clean, bytes)
     } catch {
-      this.#queue.drop()
+      this.drop()
     }
-  }
-
-  forceFlush(): Promise<void> {
-    return this.#queue.flush()
-  }
-
-  shutdown(): Promise<void> {
-    return this.close(0)
   }
 
   close(timeoutMs: number): Promise<void> {

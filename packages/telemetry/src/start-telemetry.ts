@@ -1,10 +1,9 @@
 import { randomUUID } from 'node:crypto'
-import { context, metrics, type ObservableResult, propagation, trace } from '@opentelemetry/api'
+import { context, metrics, type ObservableResult, propagation, trace, type TracerProvider } from '@opentelemetry/api'
 import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks'
 import { CompositePropagator, W3CTraceContextPropagator } from '@opentelemetry/core'
 import { resourceFromAttributes } from '@opentelemetry/resources'
 import { MeterProvider, MetricReader } from '@opentelemetry/sdk-metrics'
-import { TracerProvider } from '@opentelemetry/sdk-trace'
 import {
   ATTR_SERVICE_NAME,
   ATTR_SERVICE_VERSION,
@@ -18,31 +17,46 @@ import { TelemetryError } from './errors.ts'
 import { ExemplarMeter } from './durations.ts'
 import { observeHttpClient } from './http-client.ts'
 import { type InboundHook, inboundHook } from './inbound.ts'
-import { ATTR_OUTCOME, ATTR_SAMPLED, METRIC_EXPORTED_LOGS, METRIC_EXPORTED_SPANS, METRIC_SPANS, SCOPE } from './instrumentation.ts'
+import {
+  ATTR_OUTCOME,
+  ATTR_SAMPLED,
+  ATTR_SAMPLING_REASON,
+  METRIC_EXPORTED_LOGS,
+  METRIC_EXPORTED_SPANS,
+  METRIC_SPANS,
+  METRIC_UPGRADED_TRACES,
+  SCOPE,
+} from './instrumentation.ts'
+import { type SamplingReason, UnsampledTraces } from './local-trace.ts'
 import { resolveOptions, type TelemetryOptions } from './options.ts'
 import type { ExportStats } from './export-queue.ts'
 import { LogQueue } from './log-queue.ts'
 import { otlpSender } from './otlp-sender.ts'
 import { contentTypes, type Format, formatFor, overflowing, renderPage } from './prometheus-page.ts'
-import { randomIds } from './random-ids.ts'
+import type { SpanSink } from './recorded-span.ts'
 import { observeRuntime } from './runtime-metrics.ts'
 import { CountingSampler } from './sampling.ts'
 import { SpanQueue } from './span-queue.ts'
+import { Tracing } from './tracing.ts'
 import { requestSeconds, views } from './views.ts'
 
 export interface TelemetryStats {
-  /** Sampled spans that the collector took. */
+  /** Spans, sampled or upgraded, that the collector took. */
   readonly exported: number
-  /** Sampled spans that are lost. */
+  /** Such spans that are lost. */
   readonly dropped: number
   readonly queued: number
   /** Traces begun in this process. */
   readonly traces: { readonly sampled: number; readonly unsampled: number }
+  /** Unsampled traces of which the part done here was exported all the same, by why. */
+  readonly upgraded: Readonly<Record<SamplingReason, number>>
   /** Lines of `@platform/logger` on their way to a collector. */
   readonly logs: ExportStats
 }
 
 const nothing: ExportStats = { exported: 0, dropped: 0, queued: 0 }
+/** Where spans go that no collector takes: they carry ids and exemplars. */
+const nowhere: SpanSink = { keeps: () => true, ended() {} }
 
 export interface Telemetry {
   /** Prometheus or OpenMetrics text, by the Accept header; mount it anywhere. */
@@ -65,7 +79,7 @@ class PullReader extends MetricReader {
 /** Registers the OpenTelemetry globals of this process. Call it before the objects that measure are created: the API has no late binding for metrics. */
 export function startTelemetry(options: TelemetryOptions): Telemetry {
   const resolved = resolveOptions(options)
-  const { service, version, instance, ratio, traces, logs, redactor, shutdownTimeoutMs, logger } = resolved
+  const { service, version, instance, ratio, errors, latencyThresholdMs, traces, logs, redactor, shutdownTimeoutMs, logger } = resolved
   const attributes = cleanAttributes({
     'service.instance.id': randomUUID(),
     ...resolved.attributes,
@@ -76,7 +90,9 @@ export function startTelemetry(options: TelemetryOptions): Telemetry {
   const resource = resourceFromAttributes(attributes)
   const sampler = new CountingSampler(ratio)
   const queue = traces && new SpanQueue(otlpSender(traces), logger, redactor)
-  const tracers = new TracerProvider({ resource, sampler, idGenerator: randomIds, spanProcessors: queue ? [queue] : [] })
+  const isUpgrading = errors || latencyThresholdMs !== undefined
+  const unsampled = queue && isUpgrading ? new UnsampledTraces({ errors, latencyThresholdMs, exporter: queue }) : undefined
+  const tracing = new Tracing({ resource, sampler, sampled: queue ?? nowhere, unsampled })
   const measured = new ExemplarMeter()
   const durations = measured.createHistogram(METRIC_HTTP_SERVER_REQUEST_DURATION, {
     unit: 's',
@@ -90,15 +106,16 @@ export function startTelemetry(options: TelemetryOptions): Telemetry {
   })
   const reader = new PullReader({ metricProducers: [measured] })
   const meters = new MeterProvider({ resource, readers: [reader], views: views() })
-  const unregister = register(tracers, meters, resolved.baggage)
+  const unregister = register(tracing, meters, resolved.baggage)
   const records = logs && new LogQueue(otlpSender(logs), logger, attributes)
   const unobserveRuntime = observeRuntime(meters)
-  const unobserveClient = resolved.httpClient ? observeHttpClient(tracers.getTracer(SCOPE), calls) : undefined
+  const unobserveClient = resolved.httpClient ? observeHttpClient(tracing.getTracer(SCOPE), calls) : undefined
+  const upgraded = unsampled?.counts ?? { error: 0, slow: 0 }
   observeSpans()
   let closing: Promise<void> | undefined
 
   function stats(): TelemetryStats {
-    return { ...(queue?.stats() ?? nothing), traces: { ...sampler.counts }, logs: records?.stats() ?? nothing }
+    return { ...(queue?.stats() ?? nothing), traces: { ...sampler.counts }, upgraded: { ...upgraded }, logs: records?.stats() ?? nothing }
   }
 
   function observeSpans(): void {
@@ -114,9 +131,15 @@ export function startTelemetry(options: TelemetryOptions): Telemetry {
       result.observe(exported, { [ATTR_OUTCOME]: 'exported' })
       result.observe(dropped, { [ATTR_OUTCOME]: 'dropped' })
     }
+    if (unsampled)
+      meter
+        .createObservableCounter(METRIC_UPGRADED_TRACES, { description: 'Unsampled traces of which the part done here was exported' })
+        .addCallback((result) => {
+          for (const [reason, count] of Object.entries(upgraded)) result.observe(count, { [ATTR_SAMPLING_REASON]: reason })
+        })
     if (queue)
       meter
-        .createObservableCounter(METRIC_EXPORTED_SPANS, { description: 'Sampled spans, by what became of them' })
+        .createObservableCounter(METRIC_EXPORTED_SPANS, { description: 'Spans to be exported, by what became of them' })
         .addCallback(observe(queue))
     if (records)
       meter
@@ -167,7 +190,7 @@ export function startTelemetry(options: TelemetryOptions): Telemetry {
       const format = formatFor(Array.isArray(accept) ? accept.join() : accept)
       return { contentType: contentTypes[format], body: await page(format) }
     },
-    inbound: inboundHook({ sampler, durations, resource, onEnd: (span) => queue?.onEnd(span) }),
+    inbound: inboundHook(tracing, durations),
     outbound: (headers) => propagation.inject(context.active(), headers),
     stats,
     close({ timeoutMs = shutdownTimeoutMs } = {}) {

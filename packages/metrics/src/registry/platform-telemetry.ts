@@ -11,7 +11,7 @@ export const platformTelemetry = {
   'platform.telemetry.exported.spans': {
     kind: 'counter',
     unit: '',
-    description: 'Sampled spans, by what became of them',
+    description: 'Spans to be exported, by what became of them',
     owners: ['telemetry'],
     prometheus: 'platform_telemetry_exported_spans',
     labels: { outcome: 'outcome' },
@@ -23,5 +23,13 @@ export const platformTelemetry = {
     owners: ['telemetry'],
     prometheus: 'platform_telemetry_spans',
     labels: { sampled: 'sampled' },
+  },
+  'platform.telemetry.upgraded.traces': {
+    kind: 'counter',
+    unit: '',
+    description: 'Unsampled traces of which the part done here was exported',
+    owners: ['telemetry'],
+    prometheus: 'platform_telemetry_upgraded_traces',
+    labels: { 'sampling.reason': 'sampling_reason' },
   },
 } as const
