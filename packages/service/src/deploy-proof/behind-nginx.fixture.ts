@@ -48,7 +48,7 @@ export async function replaceBehindNginx(nginx: NginxServer, amqpUrl: string, { 
   process.env['FOLDER'] = folder
   process.env['AMQP_URL'] = amqpUrl
   // More than the reload of nginx takes on a busy machine.
-  process.env['MIN_DRAIN_MS'] = String(lagMs + 2_000)
+  process.env['MIN_DRAIN_MS'] = String(lagMs + 4_000)
   try {
     const proof = await proveDeployment(balancer, {
       launch: {
