@@ -168,22 +168,31 @@ function exceptionAttributes(thrown: unknown): Attributes {
   }
 }
 
-/** Of any way in which OpenTelemetry's API takes a time, in milliseconds since the process began; now without one, or where it is none. */
+/**
+ * Of any way in which OpenTelemetry's API takes a time, in milliseconds since the process began; now without one, or where it is none. A number
+ * below the time at which the process began is such milliseconds already.
+ */
 function monotonicMs(time: TimeInput | undefined): number {
-  const ms = time === undefined ? Number.NaN : msOf(time)
-  if (!Number.isFinite(ms)) return performance.now()
-  return ms < performance.timeOrigin ? ms : ms - performance.timeOrigin
-}
-
-function msOf(time: TimeInput): number {
-  if (typeof time === 'number') return time
-  if (Array.isArray(time)) return time[0] * 1_000 + time[1] / 1e6
-  return time instanceof Date ? time.getTime() : Number.NaN
+  const now = performance.now()
+  if (typeof time === 'number') return Number.isFinite(time) ? (time < performance.timeOrigin ? time : time - beginning(now)) : now
+  const ms = time instanceof Date ? time.getTime() : Array.isArray(time) ? time[0] * 1_000 + time[1] / 1e6 : Number.NaN
+  return Number.isFinite(ms) ? ms - beginning(now) : now
 }
 
 /** Milliseconds since the process began, as OpenTelemetry writes a time. */
 function epochTime(ms: number): HrTime {
-  return hrTime(performance.timeOrigin + ms)
+  return hrTime(beginning(performance.now()) + ms)
+}
+
+/** The monotonic clock is exact and stands still while the machine sleeps: beyond this it has lost the time of day. */
+const maxDriftMs = 50
+let began: number = performance.timeOrigin
+
+/** When the process began, by the clock that tells the time of day now. */
+function beginning(now: number): number {
+  const byWallClock = Date.now() - now
+  if (Math.abs(byWallClock - began) > maxDriftMs) began = byWallClock
+  return began
 }
 
 function hrTime(ms: number): HrTime {
