@@ -10,6 +10,7 @@ import { corsVariable, countedNames, isVerified, pathKey, routeVariable, verifie
 import { errorPages, problemHeaders, problemLocations, returnProblem, sentinelServer } from './problems.ts'
 import { refusedPathMaps, refusedVariable } from './raw-path.ts'
 import { routeLocation, verdictVariables } from './route-location.ts'
+import { secondStart } from './second-start.ts'
 import { tracing } from './tracing.ts'
 import { type Endpoints, upstreams } from './upstreams.ts'
 
@@ -85,6 +86,7 @@ function http(file: GatewayFile, surroundings: Surroundings): Directive[] {
     dollarDirective,
     ...tracing(file.traceSampleRatio),
     ...refusedPathMaps(),
+    secondStart(sockets.sentinel),
     block(
       'map',
       [word('$upstream_header_time'), word('$platform_upstream_ms')],

@@ -2,7 +2,9 @@ import type { Match, RateLimit, Route } from '../gateway-file.ts'
 
 /** Names in the generated text. They follow from the file alone, so that zones keep their contents over a reload. */
 export const upstreamOf = (service: string): string => `svc_${service}`
-export const locationOf = (route: Route): string => `@route_${route.name}`
+/** Before the name of a route. */
+export const locationPrefix = '@route_'
+export const locationOf = (route: Route): string => `${locationPrefix}${route.name}`
 export const verifierUpstream = 'platform_verifier'
 export const verifyPath = '/_platform/verify'
 

@@ -1,5 +1,5 @@
 /** Answers of the gateway itself, as problem+json (RFC 9457), with the headers that each status needs. */
-import { block, type Directive, directive, raw, variable, word } from '../nginx-text.ts'
+import { type Argument, block, type Directive, directive, raw, variable, word } from '../nginx-text.ts'
 import { corsVariable } from './names.ts'
 
 const titles = {
@@ -18,12 +18,15 @@ type Problem = keyof typeof titles
 
 export const problems: readonly Problem[] = Object.keys(titles).map(Number) as Problem[]
 
-/** What nginx says on its own, as one of the problems. `return` in a location does not inherit these: each prints the whole set. */
-export function errorPages(): Directive[] {
+/**
+ * What nginx says on its own, as one of the problems. `return` in a location does not inherit these: each prints the whole set. `after502` leads
+ * elsewhere than to the problem.
+ */
+export function errorPages(after502: Argument = word(`${problemPath}/502`)): Directive[] {
   const pages: [number, Problem][] = [...problems.map((status): [number, Problem] => [status, status]), [494, 431], [408, 400]]
   return pages
     .filter(([code]) => code !== 431)
-    .map(([code, status]) => directive('error_page', code, word('='), word(`${problemPath}/${status}`)))
+    .map(([code, status]) => directive('error_page', code, word('='), code === 502 ? after502 : word(`${problemPath}/${status}`)))
 }
 
 /** Paths, not named locations: a request that is none has no path of its own, and nginx takes nobody to a named location without one. */

@@ -5,6 +5,7 @@ import type { GatewayFile, IdentityProvider, Redirect, Route } from '../gateway-
 import { corsHeaders, corsOf, setOrigin } from './cors.ts'
 import { isVerified, locationOf, regexOf, routeVariable, upstreamOf, verifyPath } from './names.ts'
 import { errorPages } from './problems.ts'
+import { after502 } from './second-start.ts'
 import { traceParent } from './tracing.ts'
 
 interface Compiled {
@@ -32,7 +33,7 @@ export function routeLocation(file: GatewayFile, route: Route, name: (kind: stri
     maps: [rewritten?.map, backend.map].filter((map) => map !== undefined),
     location: at([
       ...(rewritten === undefined ? [] : [refuseUnrewritten(rewritten.variable)]),
-      ...(isVerified(route) ? verified(file, route) : errorPages()),
+      ...(isVerified(route) ? verified(file, route) : pagesOf(route)),
       ...requestHeaders(file, route),
       ...transport(route),
       directive('proxy_pass', ['http://', backend.piece, ...(rewritten === undefined ? [] : [variable(rewritten.variable)])]),
@@ -95,13 +96,18 @@ function backendOf({ backendRefs }: Route, name: (kind: string) => string): { pi
   }
 }
 
+/** A body that was passed on as it came cannot be sent once more. */
+function pagesOf({ streaming }: Route): Directive[] {
+  return streaming ? errorPages() : errorPages([after502])
+}
+
 /** One question to the verifier; what it answers is kept before a denial is turned into the answer for the client. */
 function verified(file: GatewayFile, route: Route): Directive[] {
   const provider = providerOf(file, route)
   const keep = (target: string, header: string): Directive =>
     directive('auth_request_set', word(`$${target}`), [variable(`upstream_http_${header.replaceAll('-', '_')}`)])
   return [
-    ...errorPages().filter((page) => page.args[0] !== undefined && !('word' in page.args[0] && page.args[0].word === '500')),
+    ...pagesOf(route).filter((page) => page.args[0] !== undefined && !('word' in page.args[0] && page.args[0].word === '500')),
     directive('error_page', 401, 403, 500, word('='), word('@denied')),
     directive('auth_request', word(verifyPath)),
     ...verdictVariables.map(([target, header]) => keep(target, header)),
