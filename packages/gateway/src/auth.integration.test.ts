@@ -198,6 +198,39 @@ describe('limits', () => {
     proxy.restore()
   })
 
+  it('do what their route says when Redis is away, and hold again when it is back', { timeout: 60_000 }, async () => {
+    await using place = await testRedis()
+    await using proxy = await faultProxy(place.url)
+    const redis = new Redis(proxy.url, { maxRetriesPerRequest: 1 }).on('error', () => {})
+    onTestFinished(() => redis.disconnect())
+    const limited = (mode: string) => `
+  - name: ${mode}
+    matches: [{ path: { value: /${mode} } }]
+    auth: public
+    backendRefs: [{ name: orders }]
+    rateLimit: { requests: 10, periodMs: 3600000, by: route, whenRedisIsDown: ${mode} }`
+    const text = `
+listeners: [{{listen}}]
+services: { orders: {} }
+routes:${['open', 'closed', 'local-share'].map(limited).join('')}`
+    await using run = await runGateway(text, { discovery: settableDiscovery({ orders: [orders.port] }), redis })
+    await expect.poll(async () => (await fetch(`${run.url}/open`)).status, { timeout: 20_000 }).toBe(200)
+    const passed = async (mode: string) => {
+      const statuses = []
+      for (let n = 0; n < 15; n++) statuses.push((await fetch(`${run.url}/${mode}`)).status)
+      expect(statuses.filter((status) => status !== 200 && status !== 429)).toEqual([])
+      return statuses.filter((status) => status === 200).length
+    }
+    proxy.silence()
+    expect([await passed('open'), await passed('closed')]).toEqual([15, 0])
+    expect(await passed('local-share')).toBeLessThanOrEqual(10)
+    proxy.restore()
+    // What passed while it was away was not counted there; one was.
+    await expect.poll(() => passed('closed'), { timeout: 20_000, interval: 500 }).toBeGreaterThan(0)
+    expect(await passed('closed')).toBeLessThan(15)
+    expect((await fetch(`${run.url}/closed`)).status).toBe(429)
+  })
+
   it('of addresses hold before a token is looked at', { timeout: 60_000 }, async () => {
     await using issuer = await identityIssuer()
     const run = await running(issuer)

@@ -1,14 +1,14 @@
 import { once } from 'node:events'
-import { createServer, request, type ServerResponse } from 'node:http'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { createServer, type IncomingMessage, request, type ServerResponse } from 'node:http'
 import { connect as connectHttp2 } from 'node:http2'
-import { type AddressInfo, type Socket } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { freePort } from '@platform/stack'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { writeCertificate } from './certificate.fixture.ts'
 import { echoService, nginxPrograms, type Run, runGateway, settableDiscovery } from './gateway-run.fixture.ts'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 
 /** Takes upgrades and gives back what comes; tells events when it is told to; says what came of a body so far. */
 async function liveService() {
@@ -112,7 +112,7 @@ describe.each([
     outgoing.write(Buffer.alloc(100_000))
     await expect.poll(() => live.received() - before, { timeout: 10_000 }).toBe(100_000)
     outgoing.end(Buffer.alloc(50_000))
-    const [response] = (await answered) as [import('node:http').IncomingMessage]
+    const [response] = (await answered) as [IncomingMessage]
     expect(response.statusCode).toBe(200)
     expect(live.received() - before).toBe(150_000)
     response.resume()

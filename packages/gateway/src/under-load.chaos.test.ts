@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connect } from 'node:tls'
 import { fileURLToPath } from 'node:url'
+import { pause } from '@platform/kernel'
 import { freePort } from '@platform/stack'
 import { expect, it, onTestFinished } from 'vitest'
 import { writeCertificate } from './certificate.fixture.ts'
@@ -19,11 +20,6 @@ listeners: [{{listen}}${more}]
 services: { films: {} }
 routes:
   - { name: films, matches: [{ path: { value: /films } }], auth: public, backendRefs: [{ name: films }] }
-  - name: orders
-    matches: [{ path: { value: /orders } }]
-    auth: public
-    backendRefs: [{ name: films }]
-    retry: { nonIdempotent: true }
 `
 
 function keptAlive(): Agent {
@@ -67,38 +63,24 @@ it('one of three instances may die at 500 requests a second: no GET fails', { ti
   expect(counted(await load)).toEqual({ 200: 2_000 })
 })
 
-it('200 changes of the set in ten seconds, dead instances in it as well: no request fails', { timeout: 90_000 }, async () => {
+it('a request whose set of instances changes between two tries is not lost', { timeout: 90_000 }, async () => {
   const agent = keptAlive()
-  const alive = [await instance(), await instance(), await instance(), await instance()].map(({ port }) => port)
-  const dead = [await freePort(), await freePort()]
-  const discovery = settableDiscovery({ films: alive })
-  await using run = await runGateway(routes(), { discovery })
-  await expect.poll(() => statusOf(`${run.url}/films`, { agent }), { timeout: 20_000 }).toBe(200)
-  const load = openLoop(300, 12_000, (index) =>
-    statusOf(`${run.url}/${index % 3 === 0 ? 'orders' : 'films'}`, { agent, method: index % 3 === 0 ? 'POST' : 'GET' }),
-  )
-  let change = 0
-  const changing = setInterval(() => {
-    if (++change > 200) return clearInterval(changing)
-    // Two or three that live, and one that does not.
-    discovery.say('films', [...alive.filter((_, place) => (change >> place) % 2 === 0 || place < 2), dead[change % 2]!])
-  }, 50)
-  onTestFinished(() => clearInterval(changing))
-  expect(counted(await load)).toEqual({ 200: 3_600 })
-  expect(change).toBeGreaterThanOrEqual(200)
-})
-
-it('a request whose set of instances changes between two tries is not lost', { timeout: 60_000 }, async () => {
-  const agent = keptAlive()
-  const [sick, first, second] = [await instance(503, 1_500), await instance(), await instance()]
+  // Longer than nginx takes to see a change.
+  const [sick, first, second] = [await instance(503, 3_000), await instance(), await instance()]
   const discovery = settableDiscovery({ films: [sick.port, first.port] })
   await using run = await runGateway(routes(), { discovery })
-  await expect.poll(() => statusOf(`${run.url}/films`, { agent }), { timeout: 20_000 }).toBe(200)
-  let turn = 0
-  const changing = setInterval(() => discovery.say('films', [sick.port, (turn++ % 2 === 0 ? second : first).port]), 700)
-  onTestFinished(() => clearInterval(changing))
-  expect(counted(await openLoop(50, 6_000, () => statusOf(`${run.url}/films`, { agent })))).toEqual({ 200: 300 })
-  expect(sick.asked()).toBeGreaterThan(0)
+  const ask = () => statusOf(`${run.url}/films`, { agent })
+  await expect.poll(ask, { timeout: 20_000 }).toBe(200)
+  for (const healthy of [second, first]) {
+    const asking: Promise<number>[] = []
+    const before = sick.asked()
+    while (sick.asked() === before) {
+      asking.push(ask())
+      await pause(20)
+    }
+    discovery.say('films', [sick.port, healthy.port])
+    expect(counted(await Promise.all(asking))).toEqual({ 200: asking.length })
+  }
 })
 
 it('all instances failing get no more than was offered', { timeout: 60_000 }, async () => {
@@ -144,7 +126,9 @@ it('a certificate is replaced under load: no request fails, and new connections 
   expect(run.lines.filter(({ level }) => level === 'error')).toEqual([])
 })
 
-it('its control plane may be killed and come back under load: public routes go on, nobody gets in unasked', { timeout: 120_000 }, async () => {
+it('its control plane may be killed and come back under load: public routes go on, nobody gets in unasked', {
+  timeout: 120_000,
+}, async () => {
   await using service = await echoService('films')
   await using issuer = await identityIssuer()
   const agent = keptAlive()
@@ -154,7 +138,10 @@ it('its control plane may be killed and come back under load: public routes go o
   const own = `  - { name: own, matches: [{ path: { value: /own } }], auth: { jwt: customers }, backendRefs: [{ name: films }] }\n`
   const provider = `identityProviders:
   customers: { issuer: '${issuer.url}', audience: film-store, jwksUri: '${issuer.url}/keys', algorithms: [ES256] }\n`
-  writeFileSync(file, routes().replace('{{listen}}', `{ port: ${port}, address: 127.0.0.1 }`).replace('routes:\n', `${provider}routes:\n`) + own)
+  writeFileSync(
+    file,
+    routes().replace('{{listen}}', `{ port: ${port}, address: 127.0.0.1 }`).replace('routes:\n', `${provider}routes:\n`) + own,
+  )
   const args = ['run', file, '--folder', folder, '--instance', `films=127.0.0.1:${service.port}`, '--nginx', nginxPrograms.newest]
   const cli = fileURLToPath(new URL('./cli.ts', import.meta.url))
   const start = (): ChildProcess => spawn(process.execPath, ['--conditions=@platform/source', cli, ...args], { stdio: 'ignore' })
@@ -184,7 +171,7 @@ it('its control plane may be killed and come back under load: public routes go o
   await expect.poll(() => ask('/own', { headers }), { timeout: 60_000 }).toBe(200)
   over = true
   const { known, stranger } = await asking
-  expect([...known].toSorted()).toEqual([200, 503])
-  expect([...stranger].toSorted()).toEqual([401, 503])
+  expect(known).toEqual(new Set([200, 503]))
+  expect(stranger).toEqual(new Set([401, 503]))
   expect(counted(await load)).toEqual({ 200: 600 })
 })

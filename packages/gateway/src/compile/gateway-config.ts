@@ -55,9 +55,16 @@ export function compileGateway(file: GatewayFile, surroundings: Surroundings): s
     directive('worker_shutdown_timeout', word(`${shutdownTimeoutMs}ms`)),
     directive('pid', raw(`${folder}/nginx.pid`)),
     directive('error_log', word('stderr'), word('warn')),
+    ...certificates(file, surroundings.nginxVersion),
     block('events', [], [directive('worker_connections', surroundings.connections)]),
     block('http', [], http(file, surroundings)),
   ])
+}
+
+/** nginx tells a changed file by its second: one that was written twice in a second would stay what it was for good. */
+function certificates({ listeners }: GatewayFile, version: string): Directive[] {
+  if (listeners.every(({ tls }) => tls === undefined) || !isAtLeast(version, '1.27.4')) return []
+  return [directive('ssl_object_cache_inheritable', word('off'))]
 }
 
 function http(file: GatewayFile, surroundings: Surroundings): Directive[] {
