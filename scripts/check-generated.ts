@@ -2,6 +2,7 @@
 import { spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { routesAt } from '../examples/gateway/src/routes.ts'
 import { operationsFiles } from '../examples/operations/src/index.ts'
 import { lintRules, lintRulesFile } from './lint-rules.ts'
 import { metricRegistry } from './metrics/registry.ts'
@@ -51,6 +52,8 @@ for (const { name, text } of operationsFiles()) {
   const how = name.endsWith('.json') ? compare : compareExactly
   how(`docker/${name}`, text, 'examples/operations')
 }
+const inContainers = routesAt({ address: '0.0.0.0', port: 8080, keysUrl: 'http://identity-api:3000/keys' })
+compareExactly('docker/gateway/gateway.yaml', inContainers, 'examples/gateway/gateway.yaml')
 for (const file of publishedManifests()) {
   const text = readFileSync(join(root, file), 'utf8')
   const manifest = `${JSON.stringify(withIdentity(readManifest(file), file, repositoryUrl()), null, 2)}\n`

@@ -3,7 +3,7 @@ import { spawn, spawnSync } from 'node:child_process'
 import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { allProfiles, filmStore, reachable, writeWatch } from '../examples/containers/src/index.ts'
+import { allProfiles, filmStore, reachable, signIn, writeWatch } from '../examples/containers/src/index.ts'
 import { compose, composeContainers, docker, isWell } from '../packages/stack/src/compose.ts'
 import { freePort } from '../packages/stack/src/index.ts'
 import { drillChecks } from './compose/drill-checks.ts'
@@ -27,8 +27,8 @@ const env = {
   FILM_STORE_ALERTMANAGER_PORT: String(alertmanagerPort),
 }
 const project = filmStore([], env, allProfiles)
-const services = ['catalog-api-1', 'catalog-api-2', 'orders-api-1', 'orders-api-2', 'fulfilment-worker']
-const servers = ['postgres', 'redis', 'rabbitmq', 'consul', 'nginx']
+const services = ['catalog-api-1', 'catalog-api-2', 'orders-api-1', 'orders-api-2', 'fulfilment-worker', 'identity-api', 'gateway']
+const servers = ['postgres', 'redis', 'rabbitmq', 'consul']
 /** What runs before the rest and ends. */
 const once = /^(migrate-|consul-tokens$)/
 const counts = { passed: 0, failed: 0 }
@@ -121,12 +121,12 @@ async function publishedPorts(): Promise<string> {
   return must(
     [
       ...published
-        .filter((service) => !['nginx', 'prometheus', 'alertmanager', 'grafana'].includes(service))
+        .filter((service) => !['gateway', 'prometheus', 'alertmanager', 'grafana'].includes(service))
         .map((service) => `${service} is published`),
       ...open.map((service) => `${service} is open to the network without being asked`),
-      ...(asked.join() === 'nginx' ? [] : [`FILM_STORE_ADDRESS opens ${asked.join() || 'nothing'}`]),
+      ...(asked.join() === 'gateway' ? [] : [`FILM_STORE_ADDRESS opens ${asked.join() || 'nothing'}`]),
     ],
-    'nginx, on 127.0.0.1 unless FILM_STORE_ADDRESS says otherwise; the watch on 127.0.0.1 alone',
+    'the gateway, on 127.0.0.1 unless FILM_STORE_ADDRESS says otherwise; the watch on 127.0.0.1 alone',
   )
 }
 
@@ -189,16 +189,18 @@ async function passwords(): Promise<string> {
   )
 }
 
-const apis = services.filter((each) => each !== 'fulfilment-worker').flatMap((each) => [`${each}:3000`, `${each}:9000`])
+const apis = services.filter((each) => /-\d$/.test(each)).flatMap((each) => [`${each}:3000`, `${each}:9000`])
+const identities = ['identity-api:3000', 'identity-api:9000']
+const gateway = ['gateway:8080', 'gateway:9000']
 const data = ['postgres:5432', 'redis:6379', 'rabbitmq:5672', 'consul:8500']
 const exporters = ['postgres-exporter:9187', 'redis-exporter:9121']
-const metrics = ['nginx:9113', 'rabbitmq:15692']
 const watchers = ['prometheus:9090', 'alertmanager:9093', 'node-exporter:9100']
-const targets = ['nginx:8080', ...apis, 'fulfilment-worker:9000', ...data, ...exporters, ...metrics, ...watchers]
+const targets = [...gateway, ...identities, ...apis, 'fulfilment-worker:9000', ...data, ...exporters, 'rabbitmq:15692', ...watchers]
 /** Who can be reached from inside each network; everything else must not be. */
 const expected: Readonly<Record<string, readonly string[]>> = {
-  edge: ['nginx:8080', 'nginx:9113', 'a way out'],
-  app: ['nginx:8080', ...apis, 'nginx:9113'],
+  edge: [...gateway, 'a way out'],
+  app: [...gateway, ...identities, ...apis],
+  control: [...gateway, 'redis:6379', 'consul:8500'],
   data: [...apis, 'fulfilment-worker:9000', ...data, ...exporters, 'rabbitmq:15692'],
   obs: [...exporters, ...watchers, 'a way out'],
 }
@@ -291,9 +293,9 @@ async function everything(): Promise<void> {
   await check('all healthy', async () => {
     const found = await composeContainers(project)
     const ill = found.filter((each) => !isWell(each)).map(({ Service, State, Health }) => `${Service} is ${State} ${Health}`)
-    return must(found.length === 20 ? ill : [...ill, `${found.length} containers, not 20`], `${found.length} containers`)
+    return must(found.length === 21 ? ill : [...ill, `${found.length} containers, not 21`], `${found.length} containers`)
   })
-  await check('a customer is served through nginx', async () => {
+  await check('a customer is served through the gateway', async () => {
     const answer = await fetch(`http://127.0.0.1:${env.FILM_STORE_PORT}/films/1`)
     return must(answer.ok ? [] : [`status ${answer.status}`], ((await answer.json()) as { title: string }).title)
   })
@@ -312,13 +314,14 @@ async function everything(): Promise<void> {
   })
   await rolloutChecks({ project, shopUrl: `http://127.0.0.1:${shopPort}`, check })
   await check('an order outlives down and up', async () => {
-    const shop = `http://127.0.0.1:${env.FILM_STORE_PORT}/orders`
-    const headers = { 'content-type': 'application/json', 'idempotency-key': 'kept-over-a-restart' }
-    const placed = await fetch(shop, { method: 'POST', headers, body: JSON.stringify({ filmId: 1, quantity: 1 }) })
+    const url = `http://127.0.0.1:${env.FILM_STORE_PORT}`
+    const signedIn = async () => ({ authorization: `Bearer ${await signIn(url, 'somebody')}` })
+    const headers = { 'content-type': 'application/json', 'idempotency-key': 'kept-over-a-restart', ...(await signedIn()) }
+    const placed = await fetch(`${url}/orders`, { method: 'POST', headers, body: JSON.stringify({ filmId: 1, quantity: 1 }) })
     if (placed.status !== 201) throw new Error(`status ${placed.status}: ${await placed.text()}`)
     const { id } = (await placed.json()) as { id: string }
     const codes = [await infra('down'), await infra('up', '--no-build')]
-    const kept = await fetch(`${shop}/${id}`)
+    const kept = await fetch(`${url}/orders/${id}`, { headers: await signedIn() })
     return must(codes.every((code) => code === 0) && kept.ok ? [] : [`exit codes ${codes.join(' ')}, status ${kept.status}`], id)
   })
   for (const service of services.toReversed()) await check(`SIGTERM to ${service}`, () => leaves(service))

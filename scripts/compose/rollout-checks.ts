@@ -31,7 +31,7 @@ export async function rolloutChecks({ project, shopUrl, check }: Rolling): Promi
 
 async function served(shopUrl: string, work: () => Promise<void>): Promise<string> {
   const startedAt = performance.now()
-  await using shop = customers(shopUrl)
+  await using shop = await customers(shopUrl)
   await work()
   const { all, failed } = shop.answers
   if (failed.length > 0) throw new Error(`${failed.length} of ${all} requests failed: ${failed.slice(0, 3).join(', ')}`)

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
+import { signIn } from './sign-in.ts'
 
 const pauseMs = 100
 const films = 400
@@ -12,7 +13,8 @@ export interface Customers extends AsyncDisposable {
   readonly answers: { readonly all: number; readonly failed: readonly string[] }
 }
 
-export function customers(shopUrl: string): Customers {
+export async function customers(shopUrl: string): Promise<Customers> {
+  const token = await signIn(shopUrl, 'customers')
   const leaving = new AbortController()
   const failed: string[] = []
   let all = 0
@@ -30,7 +32,7 @@ export function customers(shopUrl: string): Customers {
   const placeOrder = () =>
     ask('/orders', {
       method: 'POST',
-      headers: { 'content-type': 'application/json', 'idempotency-key': randomUUID() },
+      headers: { 'content-type': 'application/json', 'idempotency-key': randomUUID(), authorization: `Bearer ${token}` },
       body: JSON.stringify({ filmId: film(), quantity: 1 }),
     })
   const stroll = async (act: () => Promise<void>) => {

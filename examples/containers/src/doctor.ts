@@ -90,7 +90,7 @@ function doors(project: ComposeProject): Door[] {
     address: '127.0.0.1',
   })
   return [
-    { ...own('nginx', 'FILM_STORE_PORT', '8080'), address: setting('FILM_STORE_ADDRESS', '127.0.0.1') },
+    { ...own('gateway', 'FILM_STORE_PORT', '8080'), address: setting('FILM_STORE_ADDRESS', '127.0.0.1') },
     ...(project.profiles.includes('metrics')
       ? [own('prometheus', 'FILM_STORE_PROMETHEUS_PORT', '9090'), own('alertmanager', 'FILM_STORE_ALERTMANAGER_PORT', '9093')]
       : []),

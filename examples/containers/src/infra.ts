@@ -29,7 +29,7 @@ const usage = `Usage: pnpm infra <command>
   slo                 what became of the objectives in the last 30 days, as Prometheus has it
   rehearse            a store of its own whose alerts run sixty times as fast: breaks it, sees each alert fire, find its receiver, resolve
   dev                 up, then carries every edit of a source into the containers and restarts what uses it
-FILM_STORE_ADDRESS (127.0.0.1) and FILM_STORE_PORT (8080) are where nginx listens; COMPOSE_PROJECT_NAME (film-store) lets two stores live side by side.`
+FILM_STORE_ADDRESS (127.0.0.1) and FILM_STORE_PORT (8080) are where the gateway listens; COMPOSE_PROJECT_NAME (film-store) lets two stores live side by side.`
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

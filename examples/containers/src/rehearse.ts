@@ -110,7 +110,7 @@ export interface Rehearsing {
 
 /** Breaks a running store whose watch runs at a sixtieth, and sees each alert fire, find its receiver and resolve. */
 export async function rehearse({ project, shopUrl, alertmanagerUrl, onProgress }: Rehearsing): Promise<Rehearsal[]> {
-  await using store = customers(shopUrl)
+  await using store = await customers(shopUrl)
   const stage: Rehearsed = { customers: store, compose: (...args) => compose(project, ...args) }
   // As long as the longest of the short windows, so that every rate has a past.
   await pause(35_000)

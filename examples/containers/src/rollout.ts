@@ -15,8 +15,8 @@ export const rolledOut: readonly string[] = Object.keys(instances)
 export const firstOf = (service: string): string => instances[service]![0]!
 
 const healthyWithinMs = 120_000
-/** nginx looks names up every second. */
-const foundAfterMs = 2_500
+/** The gateway looks names up every second, and nginx asks it every second. */
+const foundAfterMs = 3_000
 /** How long a new instance serves before the next is replaced. */
 const watchedMs = 5_000
 /** So many answers of 5xx within that time are no accident, if they are more than one in twenty. */

@@ -90,6 +90,7 @@ export function writeSecrets(folder: string): boolean {
     ['consul_acl', consulAcl(management)],
     ['catalog_consul_token', randomUUID()],
     ['orders_consul_token', randomUUID()],
+    ['gateway_consul_token', randomUUID()],
     ['complete', ''],
   ] as const
   // What belongs together came together, so what a newer version needs besides is drawn alone.

@@ -3,7 +3,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { filmStore, infra } from '@film-store/containers'
+import { filmStore, infra, signIn } from '@film-store/containers'
 import { freePort } from '@platform/stack'
 import { compose as runCompose } from '@platform/stack/compose'
 import { consulValue } from './reconfigure.ts'
@@ -21,22 +21,24 @@ const services = [
   { name: 'orders-api', instance: 1, container: 'orders-api-1', variable: 'ORDERS_1' },
   { name: 'orders-api', instance: 2, container: 'orders-api-2', variable: 'ORDERS_2' },
   { name: 'fulfilment-worker', instance: 1, container: 'fulfilment-worker', variable: 'FULFILMENT' },
+  { name: 'identity-api', instance: 1, container: 'identity-api', variable: 'IDENTITY' },
+  { name: 'gateway', instance: 1, container: 'gateway', variable: 'GATEWAY' },
 ] as const
 
-const servers = ['postgres', 'redis', 'rabbitmq', 'consul', 'nginx'] as const
+const servers = ['postgres', 'redis', 'rabbitmq', 'consul', 'gateway'] as const
 
-/** The store in containers of its own, started from nothing: customers come through nginx, the books are read through ports on 127.0.0.1. */
+/** The store in containers of its own, started from nothing: customers come through the gateway, the books are read through ports on 127.0.0.1. */
 export async function openComposeStore({ signal, onProgress, build = true }: Opening): Promise<Store> {
   await using opened = new AsyncDisposableStack()
   const folder = await mkdtemp(join(tmpdir(), 'film-store-'))
   opened.defer(() => rm(folder, { recursive: true, force: true }))
-  const [nginxPort, postgresPort] = [await freePort(), await freePort()]
+  const [shopPort, postgresPort] = [await freePort(), await freePort()]
   const specs: (ServiceSpec & { container: string; variable: string })[] = []
   for (const service of services) specs.push({ ...service, adminPort: await freePort(), env: {} })
   const env = {
     COMPOSE_PROJECT_NAME: `${projectPrefix}${process.pid}`,
     FILM_STORE_SECRETS: join(folder, 'secrets'),
-    FILM_STORE_PORT: String(nginxPort),
+    FILM_STORE_PORT: String(shopPort),
     FILM_STORE_POSTGRES_PORT: String(postgresPort),
     ...Object.fromEntries(specs.map(({ variable, adminPort }) => [`FILM_STORE_${variable}_PORT`, String(adminPort)])),
   }
@@ -74,7 +76,7 @@ export async function openComposeStore({ signal, onProgress, build = true }: Ope
   const databases = { catalog: await database('catalog'), orders: await database('orders'), fulfilment: await database('fulfilment') }
   const containerOf = (spec: ServiceSpec) => specs.find(({ name, instance }) => name === spec.name && instance === spec.instance)!.container
   const images = await imagesOf(compose)
-  const url = `http://127.0.0.1:${nginxPort}`
+  const url = `http://127.0.0.1:${shopPort}`
 
   const idOf = async (container: string) => (await compose('ps', '--all', '--quiet', container)).trim()
   const exitOf = async (container: string) => {
@@ -93,6 +95,7 @@ export async function openComposeStore({ signal, onProgress, build = true }: Ope
     databases,
     adminToken: await secret('admin_token'),
     specs,
+    door: { url, specs: specs.filter(({ name }) => name === 'gateway'), signIn: (customer) => signIn(url, customer) },
     catalogUrls: [url],
     ordersUrls: [url],
     setShop: async (setting, value) => {
@@ -116,7 +119,7 @@ export async function openComposeStore({ signal, onProgress, build = true }: Ope
       stop: stopServices,
       end: async () => {},
     },
-    close: () => stopServices(['orders-api', 'fulfilment-worker', 'catalog-api']),
+    close: () => stopServices(['gateway', 'orders-api', 'fulfilment-worker', 'catalog-api', 'identity-api']),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   }
 

@@ -1,7 +1,8 @@
-/** Where customers come in, in native mode: the gateway, and who signs them in. */
-import { chmod, readFile, writeFile } from 'node:fs/promises'
+/** Where customers come in where the services are not met directly: the gateway, and who signs them in. */
+import { chmod, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { signIn } from '@film-store/containers'
+import { routesAt } from '@film-store/gateway/routes'
 import { findNginx, type Server } from '@platform/stack'
 import type { Services, ServiceSpec } from './services.ts'
 
@@ -26,9 +27,6 @@ interface Surroundings {
   readonly signal: AbortSignal | undefined
 }
 
-/** Where the file of routes says that the door and the identities are. */
-const standing = { port: 'port: 8080', identities: 'http://127.0.0.1:8090' }
-
 export async function openDoor(around: Surroundings): Promise<Door> {
   const { services, folder, redis, consul, ordersUrls, adminToken, accessLog, portOf, onProgress, signal } = around
   const nginx = await findNginx({ onProgress, ...(signal && { signal }) })
@@ -42,9 +40,8 @@ export async function openDoor(around: Surroundings): Promise<Door> {
   // As root, nginx runs its workers as nobody: they must get to the gateway's folder.
   await chmod(folder, 0o711)
   const identities = `http://127.0.0.1:${identityPort}`
-  const routes = await readFile(fileURLToPath(import.meta.resolve('@film-store/gateway/gateway.yaml')), 'utf8')
   const file = join(folder, 'gateway.yaml')
-  await writeFile(file, routes.replace(standing.port, `port: ${port}`).replaceAll(standing.identities, identities))
+  await writeFile(file, routesAt({ address: '127.0.0.1', port, keysUrl: `${identities}/keys` }))
   const identity: ServiceSpec = {
     name: 'identity-api',
     instance: 1,
@@ -54,7 +51,6 @@ export async function openDoor(around: Surroundings): Promise<Door> {
       IDENTITY_ADMIN_TOKEN: adminToken,
       IDENTITY_HTTP_PORT: String(identityPort),
       IDENTITY_HTTP_MIN_DRAIN_MS: '0',
-      IDENTITY_ISSUER: identities,
     },
   }
   const gateway: ServiceSpec = {
@@ -70,18 +66,13 @@ export async function openDoor(around: Surroundings): Promise<Door> {
       GATEWAY_CONSUL_URL: consul.url,
       GATEWAY_REDIS_URL: redis.url,
       GATEWAY_ORDERS_URLS: ordersUrls.join(','),
+      GATEWAY_IDENTITY_URLS: identities,
       // Its lines about requests are of level info.
       GATEWAY_LOG_LEVEL: accessLog ? 'info' : 'warn',
     },
   }
   await services.start(identity)
   await services.start(gateway)
-  return {
-    url: `http://127.0.0.1:${port}`,
-    specs: [identity, gateway],
-    async signIn(customer) {
-      const answer = await fetch(`${identities}/tokens?customer=${encodeURIComponent(customer)}`, { method: 'POST' })
-      return ((await answer.json()) as { token: string }).token
-    },
-  }
+  const url = `http://127.0.0.1:${port}`
+  return { url, specs: [identity, gateway], signIn: (customer) => signIn(url, customer) }
 }

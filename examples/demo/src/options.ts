@@ -26,7 +26,7 @@ export const usage = `Usage: pnpm demo [options]
   --mode MODE        ${modes.join(' | ').padEnd(41)}(embedded)
                      embedded: PostgreSQL from npm carries messages and invalidations
                      native: PostgreSQL, Redis, RabbitMQ, Consul and nginx of this machine
-                     compose: everything in containers, customers come through nginx
+                     compose: everything in containers, customers come through the gateway
   --seed N           the same traffic again                   (drawn at random and printed)
   --chaos WHAT       breaks it in mid-run: ${failures.join(' | ')}
                      servers: in compose mode each in turn, and customers go on until all are back

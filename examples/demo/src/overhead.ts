@@ -12,13 +12,13 @@ export interface Overhead {
 const everyMs = 50
 const fewestPairs = 60
 
-/** Asks until the signal aborts. Undefined: there is no door, or it was too short to tell. */
+/** Asks until the signal aborts. Undefined: there is no door, no other way than through it, or it was too short to tell. */
 export async function measureOverhead(
   { door, catalogUrls }: Pick<Store, 'door' | 'catalogUrls'>,
   filmId: number,
   until: AbortSignal,
 ): Promise<Overhead | undefined> {
-  if (!door) return undefined
+  if (!door || catalogUrls.includes(door.url)) return undefined
   const [through, direct]: [number[], number[]] = [[], []]
   for (let turn = 0; !until.aborted; turn++) {
     const way = [

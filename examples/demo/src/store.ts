@@ -9,7 +9,7 @@ import { shopFile, shopInConsul, type ShopSetting } from './reconfigure.ts'
 import { createServices, type Launcher, type Services, type ServiceSpec } from './services.ts'
 
 export interface Store {
-  readonly servers: readonly Pick<Server, 'name' | 'version' | 'url'>[]
+  readonly servers: readonly { readonly name: string; readonly version: string; readonly url: string }[]
   readonly postgres: Pick<Server, 'kill' | 'restart'>
   /** The servers that run in containers, to be broken one by one; absent when they do not. */
   readonly containers?: Containers

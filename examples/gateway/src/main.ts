@@ -1,5 +1,5 @@
 /** The only door of the store: nginx, and what tells it of routes, instances, tokens and limits. */
-import { commonSettings } from '@film-store/film-contracts'
+import { commonSettings } from '@film-store/film-contracts/settings'
 import { args, defineConfig, dotenv, env, secret } from '@platform/config'
 import { createDiscovery } from '@platform/discovery'
 import { consul } from '@platform/discovery/consul'
@@ -28,6 +28,7 @@ const settings = defineConfig({
     consulUrl: z.string().describe('Where the instances are registered').meta(atStart),
     consulToken: secret(z.string()).optional().describe('Opens Consul').meta(atStart),
     ordersUrls: z.array(z.string()).default([]).describe('Instances of orders-api, which registers nowhere').meta(atStart),
+    identityUrls: z.array(z.string()).default([]).describe('Instances of identity-api, which registers nowhere').meta(atStart),
     redisUrl: secret(z.string()).describe('Where the gateways count together').meta(atStart),
   }),
 })
@@ -37,7 +38,8 @@ const { file, folder, nginx, workers } = current
 const logger = createLogger({ name: 'gateway', level: current.logLevel, redact: { values: () => config.secrets() } })
 const telemetry = startTelemetry({ service: 'gateway', instance: current.instance, sampling: { ratio: current.sampling } })
 const registered = consul({ url: current.consulUrl, token: current.consulToken?.reveal() })
-const discovery = createDiscovery({ registry: [registered, staticInstances({ 'orders-api': current.ordersUrls })], logger })
+const listed = staticInstances({ 'orders-api': current.ordersUrls, 'identity-api': current.identityUrls })
+const discovery = createDiscovery({ registry: [registered, listed], logger })
 const redis = new Redis(current.redisUrl.reveal(), { maxRetriesPerRequest: 1 }).on('error', (error) =>
   logger.debug({ reason: error.message }, 'Redis is away'),
 )

@@ -1,6 +1,6 @@
 /** Says who a customer is. A real store asks its identity provider: this one believes everybody. */
 import { createServer } from 'node:http'
-import { commonSettings, httpSettings } from '@film-store/film-contracts'
+import { commonSettings, httpSettings } from '@film-store/film-contracts/settings'
 import { args, defineConfig, dotenv, env } from '@platform/config'
 import { createLogger } from '@platform/logger'
 import { createService } from '@platform/service'
@@ -19,7 +19,7 @@ const settings = defineConfig({
     admin,
     sampling,
     http: httpSettings,
-    issuer: z.url().describe('What tokens say who signed them').meta({ reload: 'restart' }),
+    issuer: z.string().default('film-store').describe('What tokens say who signed them').meta({ reload: 'restart' }),
   }),
 })
 const config = await settings.load({ sources: [dotenv('.env', { prefix }), env({ prefix }), args()] })

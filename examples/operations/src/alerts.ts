@@ -29,7 +29,7 @@ const reach: readonly Alert[] = [
       afterMs: 3 * minute,
       labels: { job: 'postgres', instance: 'postgres-exporter' },
     },
-    silent: { series: { 'up{job="nginx",instance="nginx"}': '1 0 1+0x10' }, afterMs: 2 * minute },
+    silent: { series: { 'up{job="consul",instance="consul"}': '1 0 1+0x10' }, afterMs: 2 * minute },
   },
   {
     name: 'ServiceDown',

@@ -20,7 +20,6 @@ const exported = {
   rabbitmq_alarms_free_disk_space_watermark: [],
   rabbitmq_process_resident_memory_bytes: [],
   consul_runtime_alloc_bytes: [],
-  nginx_connections_active: [],
   node_cpu_seconds_total: ['cpu', 'mode'],
   node_memory_MemAvailable_bytes: [],
   node_memory_MemTotal_bytes: [],

@@ -60,16 +60,22 @@ const statement = 'db.client.operation.duration'
 const handled = 'messaging.process.duration'
 const route = label(served, 'job', 'http.route')
 const failing = { 'http.response.status_code': { like: '5..' } } as const
+/** As customers see it: whatever a service behind it serves is not counted twice. */
+const atTheDoor = { job: 'gateway' } as const
 
 const overview: Row = {
   title: 'Overview',
   panels: [
-    figure('Instances that answer', 'short', `sum(${foreign('up', { job: { like: 'catalog-api|orders-api|fulfilment-worker' } })})`),
-    figure('Requests', 'reqps', `sum(rate(${countOf(served)}[${window}]))`),
+    figure(
+      'Instances that answer',
+      'short',
+      `sum(${foreign('up', { job: { like: 'catalog-api|orders-api|fulfilment-worker|identity-api|gateway' } })})`,
+    ),
+    figure('Requests', 'reqps', `sum(rate(${countOf(served, atTheDoor)}[${window}]))`),
     figure(
       'Failed requests',
       'percentunit',
-      `(sum(rate(${countOf(served, failing)}[${window}])) or vector(0)) / sum(rate(${countOf(served)}[${window}]))`,
+      `(sum(rate(${countOf(served, { ...atTheDoor, ...failing })}[${window}])) or vector(0)) / sum(rate(${countOf(served, atTheDoor)}[${window}]))`,
     ),
     figure('Messages handled', 'cps', `sum(rate(${series('messaging.client.consumed.messages')}[${window}]))`),
     figure(
@@ -224,6 +230,28 @@ const resilience: Row = {
   ],
 }
 
+const door: Row = {
+  title: 'The door',
+  panels: [
+    line('Requests by route', 'reqps', {
+      expr: rate(countOf(served, atTheDoor), label(served, 'http.route')),
+      legend: braces(label(served, 'http.route')),
+    }),
+    line('Duration, p95', 's', {
+      expr: `histogram_quantile(0.95, ${rate(bucketOf(served, atTheDoor), ['le', ...label(served, 'http.route')])})`,
+      legend: braces(label(served, 'http.route')),
+    }),
+    line('Verdicts', 'reqps', {
+      expr: rate(series('platform.gateway.verdicts'), label('platform.gateway.verdicts', 'route', 'outcome')),
+      legend: braces(label('platform.gateway.verdicts', 'route', 'outcome')),
+    }),
+    line('Configurations given to nginx', 'short', {
+      expr: `sum by (outcome) (${series('platform.gateway.reloads')})`,
+      legend: '{{outcome}}',
+    }),
+  ],
+}
+
 const servers: Row = {
   title: 'Servers',
   panels: [
@@ -250,7 +278,6 @@ const servers: Row = {
     line('Redis: commands', 'ops', { expr: `rate(${foreign('redis_commands_processed_total')}[${window}])`, legend: 'commands' }),
     line('RabbitMQ: memory', 'bytes', { expr: foreign('rabbitmq_process_resident_memory_bytes'), legend: '{{instance}}' }),
     line('Consul: memory', 'bytes', { expr: foreign('consul_runtime_alloc_bytes'), legend: '{{instance}}' }),
-    line('nginx: connections', 'short', { expr: foreign('nginx_connections_active'), legend: '{{instance}}' }),
     line('Host: processors, share busy', 'percentunit', {
       expr: `1 - avg(rate(${foreign('node_cpu_seconds_total', { mode: 'idle' })}[${window}]))`,
     }),
@@ -286,4 +313,16 @@ const scorecard: Row = {
   ],
 }
 
-export const rows: readonly Row[] = [overview, objectives, scorecard, requests, messages, database, cache, resilience, runtime, servers]
+export const rows: readonly Row[] = [
+  overview,
+  objectives,
+  scorecard,
+  door,
+  requests,
+  messages,
+  database,
+  cache,
+  resilience,
+  runtime,
+  servers,
+]

@@ -16,6 +16,8 @@ export const services: readonly Job[] = [
   service('catalog-api', ['catalog-api-1:9000', 'catalog-api-2:9000']),
   service('orders-api', ['orders-api-1:9000', 'orders-api-2:9000']),
   service('fulfilment-worker', ['fulfilment-worker:9000']),
+  service('identity-api', ['identity-api:9000']),
+  service('gateway', ['gateway:9000']),
 ]
 
 export const servers: readonly Job[] = [
@@ -35,7 +37,6 @@ export const servers: readonly Job[] = [
     params: { format: ['prometheus'] },
     token: 'metrics_consul_token',
   },
-  { name: 'nginx', targets: ['nginx:9113'], path: '/metrics' },
 ]
 
 const watchers: readonly Job[] = [

@@ -1,7 +1,4 @@
 import { duration, secret } from '@platform/config'
-import type { QueueDriver } from '@platform/queue'
-import { postgres } from '@platform/queue/postgres'
-import { rabbitmq } from '@platform/queue/rabbitmq'
 import { z } from 'zod'
 
 /** Read once, by what is built at the start. */
@@ -47,8 +44,3 @@ export const httpSettings = z
     minDrainMs: duration().default(5_000).describe('How long to go on listening after SIGTERM: until the last balancer knows'),
   })
   .meta(atStart)
-
-export function queueDriver(settings: { driver: 'postgres' | 'rabbitmq'; url: { reveal(): string } }): QueueDriver {
-  const url = settings.url.reveal()
-  return settings.driver === 'rabbitmq' ? rabbitmq({ urls: [url] }) : postgres({ url })
-}
