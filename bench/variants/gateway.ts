@@ -1,6 +1,6 @@
 /**
- * The control plane for `questions/gateway.ts`, everything on: log lines are written (to nowhere), limits are in Redis, traces begin. Over IPC it is
- * told sets of instances (`{ say: ports }`) and to take the file again (`{ apply: true }`), and answers each.
+ * The control plane for `questions/gateway.ts`, everything on: log lines are written (to nowhere), limits are in Redis, traces begin; no audit, which
+ * would be a second line. Over IPC it is told sets of instances (`{ say: ports }`) and to take the file again (`{ apply: true }`), and answers each.
  */
 import { openSync } from 'node:fs'
 import { createGateway } from '@platform/gateway'
@@ -28,7 +28,7 @@ const discovery = {
   },
 }
 const redis = new Redis(redisUrl, { maxRetriesPerRequest: 1 })
-const gateway = createGateway({ file, folder, nginx, workers: 1, discovery, redis, logger, audit: logger })
+const gateway = createGateway({ file, folder, nginx, workers: 1, discovery, redis, logger })
 
 process.on('message', (message: { say?: readonly number[] }) => void obey(message))
 async function obey({ say }: { say?: readonly number[] }): Promise<void> {

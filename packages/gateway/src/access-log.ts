@@ -6,6 +6,7 @@ import type { LoggerLike } from './logger-like.ts'
 
 type Line = Record<keyof typeof logFields, string>
 
+const fields = Object.keys(logFields)
 const roomBytes = 4_194_304
 
 /** What the answers of one configuration were. */
@@ -97,7 +98,7 @@ function parse(message: Buffer): Line | undefined {
   if (start === -1) return undefined
   try {
     const value = JSON.parse(message.toString('utf8', start)) as Record<string, unknown>
-    return Object.keys(logFields).every((field) => typeof value[field] === 'string') ? (value as Line) : undefined
+    return fields.every((field) => typeof value[field] === 'string') ? (value as Line) : undefined
   } catch {
     return undefined
   }
