@@ -6,7 +6,7 @@ import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { filmStore, infra } from '@film-store/containers'
+import { filmStore, infra, signIn } from '@film-store/containers'
 import { readFilms } from '@film-store/film-contracts'
 import { type AcceptedOrder, shop, type Traffic } from '@film-store/shopper'
 import { compose, type ComposeProject } from '@platform/stack/compose'
@@ -84,8 +84,13 @@ async function drill({ build, json }: Options, signal: AbortSignal): Promise<boo
   await infra(['up', '--inspect', '--no-build'], drawn.env, signal)
   const first = await withDatabases(drawn)
   say('the first store is up')
-  const buy = (orders: number, pace: Parameters<typeof shop>[0]['pace'], firstCustomer: number): Promise<Traffic> =>
-    shop({ catalogUrls: [first.shopUrl], ordersUrls: [first.shopUrl], films, orders, pace, seed: 1, firstCustomer, signal })
+  const through = async ({ shopUrl }: Site) => ({
+    catalogUrls: [shopUrl],
+    ordersUrls: [shopUrl],
+    token: await signIn(shopUrl, 'customers of the drill'),
+  })
+  const buy = async (orders: number, pace: Parameters<typeof shop>[0]['pace'], firstCustomer: number): Promise<Traffic> =>
+    shop({ ...(await through(first)), films, orders, pace, seed: 1, firstCustomer, signal })
   const before = await buy(rushOrders, { kind: 'rush', concurrency: 10 }, 0)
   await consul(first.project, 'put', setting, 'kept')
   await infra(['backup'], first.env, signal)
@@ -120,8 +125,7 @@ async function drill({ build, json }: Options, signal: AbortSignal): Promise<boo
   for (const line of (await infra(['restore', '--inspect', '--no-build'], second.env, signal)).trim().split('\n'))
     if (!line.startsWith(' ok ')) say(line)
   const order = await shop({
-    catalogUrls: [second.shopUrl],
-    ordersUrls: [second.shopUrl],
+    ...(await through(second)),
     films,
     orders: 1,
     pace: { kind: 'rush', concurrency: 1 },
