@@ -11,6 +11,7 @@ const set = new EndpointSet({
   maxConcurrent: Number.POSITIVE_INFINITY,
   onEjected() {},
   onBack() {},
+  onMisdirected() {},
 })
 set.follow(Array.from({ length: count }, (_, index) => ({ id: `i${index}`, service: 's', address: '10.0.0.1', port: index + 1 })))
 const nobody: ReadonlySet<never> = new Set()

@@ -31,6 +31,7 @@ function setOf(
     maxConcurrent,
     onEjected: ({ id }) => told.push(`out ${id}`),
     onBack: ({ id }) => told.push(`back ${id}`),
+    onMisdirected: ({ id }) => told.push(`stranger ${id}`),
   })
   set.follow(instances)
   return { set, told }
@@ -174,7 +175,7 @@ describe('verdicts', () => {
 
   it('draining ones get nothing, and none with all its room taken', () => {
     const { set } = setOf(many(3), { maxConcurrent: 1 })
-    set.drain(set.all[0]!, true)
+    set.leave(set.all[0]!, 'draining')
     const ends = [set.pick(nobody)!, undefined]
     const end = ends[0]!.begin()
     const other = set.pick(nobody)!
@@ -259,7 +260,7 @@ describe('probes', () => {
     const { set } = setOf(many(2))
     const [leaving] = set.all as [Endpoint]
     for (let time = 0; time < 3; time++) {
-      set.probed(leaving, 'leaving', 5000)
+      set.probed(leaving, 'draining', 5000)
       expect(Array.from({ length: 50 }, () => set.pick(nobody)).includes(leaving)).toBe(false)
       now += 61_000
       expect(Array.from({ length: 50 }, () => set.pick(nobody)).includes(leaving)).toBe(true)

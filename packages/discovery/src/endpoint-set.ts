@@ -5,6 +5,7 @@ import type { Ejection } from './ejection.ts'
 import { Endpoint } from './endpoint.ts'
 import type { ProbeResult } from './probes.ts'
 import { type Instance, instanceKey } from './registry.ts'
+import type { LeavingCause } from './response-signals.ts'
 
 /** Draws for one that may be asked, before a pick looks at all or does without a second. */
 const DRAWS = 8
@@ -18,7 +19,7 @@ const KNOWN_AFTER = 5
 /** How long a 429 without Retry-After rests, and the longest that one may ask for. */
 const REST_MS = 1000
 const LONGEST_REST_MS = 300_000
-const DRAIN_MS = 60_000
+const LEFT_MS = 60_000
 /** Probes in a row that leave an instance out; one good one takes it back. */
 const FAILED_PROBES = 2
 
@@ -30,6 +31,7 @@ interface EndpointSetOptions {
   readonly maxConcurrent: number
   onEjected(instance: Instance, forMs: number): void
   onBack(instance: Instance): void
+  onMisdirected(instance: Instance): void
 }
 
 /** The instances that a client may ask, what is known of each, and whom the next request goes to. */
@@ -110,10 +112,14 @@ export class EndpointSet {
     this.#changed()
   }
 
-  drain(endpoint: Endpoint, drains: boolean): void {
+  /** `cause` is what an answer says of its instance; undefined: that it is well. */
+  leave(endpoint: Endpoint, cause: LeavingCause | undefined): void {
     const now = performance.now()
-    if (drains === endpoint.drainsUntil > now) return
-    endpoint.drainsUntil = drains ? now + DRAIN_MS : 0
+    const isLeft = endpoint.leftUntil > now
+    if (cause === undefined ? !isLeft : isLeft && cause === endpoint.leftFor) return
+    endpoint.leftUntil = cause === undefined ? 0 : now + LEFT_MS
+    if (cause !== undefined) endpoint.leftFor = cause
+    if (cause === 'another service answers there') this.#options.onMisdirected(endpoint.instance)
     this.#changed()
   }
 
@@ -125,7 +131,7 @@ export class EndpointSet {
       endpoint.failedProbes = 0
       endpoint.ejectedUntil = 0
       if (wasOut) this.#changed()
-      this.drain(endpoint, result === 'leaving')
+      this.leave(endpoint, result === 'well' ? undefined : result)
     } else if (++endpoint.failedProbes === FAILED_PROBES) {
       this.#out.add(endpoint)
       this.#options.onEjected(endpoint.instance, forMs)
@@ -136,7 +142,7 @@ export class EndpointSet {
   reasonFor(endpoint: Endpoint): string {
     const now = performance.now()
     if (now >= this.#countedUntil) this.#count(now)
-    if (endpoint.drainsUntil > now) return 'draining'
+    if (endpoint.leftUntil > now) return endpoint.leftFor
     if (endpoint.restsUntil > now) return 'resting, as it asked'
     if (failsProbes(endpoint)) return this.#panic ? 'fails its probes, used because too few are left' : 'fails its probes'
     if (endpoint.ejectedUntil > now) return this.#panic ? 'ejected, used because too few are left' : `ejected after ${endpoint.ejectedFor}`
@@ -192,7 +198,7 @@ export class EndpointSet {
     for (const allowed of [
       (endpoint: Endpoint) => this.#mayBeAsked(endpoint, tried, now),
       (endpoint: Endpoint) => this.#mayBeAsked(endpoint, none, now),
-      (endpoint: Endpoint) => this.#hasRoom(endpoint) && endpoint.drainsUntil <= now && !tried.has(endpoint),
+      (endpoint: Endpoint) => this.#hasRoom(endpoint) && endpoint.leftUntil <= now && !tried.has(endpoint),
       (endpoint: Endpoint) => this.#hasRoom(endpoint),
     ]) {
       const some = this.#endpoints.filter(allowed)
@@ -206,7 +212,7 @@ export class EndpointSet {
   }
 
   #isIn(endpoint: Endpoint, now: number): boolean {
-    return endpoint.restsUntil <= now && endpoint.drainsUntil <= now && (this.#panic || !isOut(endpoint, now))
+    return endpoint.restsUntil <= now && endpoint.leftUntil <= now && (this.#panic || !isOut(endpoint, now))
   }
 
   #hasRoom(endpoint: Endpoint): boolean {
@@ -221,9 +227,9 @@ export class EndpointSet {
     let out = 0
     let until = Number.POSITIVE_INFINITY
     for (const endpoint of this.#endpoints) {
-      const { ejectedUntil, restsUntil, drainsUntil } = endpoint
+      const { ejectedUntil, restsUntil, leftUntil } = endpoint
       if (isOut(endpoint, now)) out++
-      for (const time of [ejectedUntil, restsUntil, drainsUntil]) if (time > now && time < until) until = time
+      for (const time of [ejectedUntil, restsUntil, leftUntil]) if (time > now && time < until) until = time
     }
     this.#countedUntil = until
     for (const endpoint of this.#out) {

@@ -2,6 +2,7 @@ import { isSlowFor, type Verdict } from '@platform/resilience'
 import { Pool } from 'undici'
 import { DiscoveryError } from './errors.ts'
 import { baseUrl, type Instance, weightOf } from './registry.ts'
+import type { LeavingCause } from './response-signals.ts'
 
 /** Time constant with which latencies are forgotten, and the least that each answer counts. */
 const DECAY_MS = 10_000
@@ -36,8 +37,9 @@ export class Endpoint {
   failedProbes = 0
   /** It asked to be left alone until then. */
   restsUntil = 0
-  /** It said that it is about to stop. */
-  drainsUntil = 0
+  /** By what it said itself it gets nothing until then. */
+  leftUntil = 0
+  leftFor: LeavingCause = 'draining'
   /** As it says itself: 0 idle, 1 busy. */
   load = 0
   /** Answered well and badly since the last comparison of success rates. */

@@ -7,6 +7,8 @@ export type DiscoveryEvent =
   | { type: 'instance-appeared' | 'instance-left'; service: string; instance: Instance }
   /** Left out by a client, for so long. */
   | { type: 'instance-ejected'; service: string; instance: Instance; forMs: number }
+  /** Another service answers at its address (status 421). */
+  | { type: 'instance-misdirected'; service: string; instance: Instance }
   /** May be asked again after an ejection. */
   | { type: 'instance-back'; service: string; instance: Instance }
   | { type: 'registry-lost'; service: string; registry: string; error: unknown }

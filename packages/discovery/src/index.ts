@@ -12,6 +12,6 @@ export { DiscoveryError, type DiscoveryErrorCode, discoveryErrorCodes, type Disc
 export type { EjectionOptions } from './ejection.ts'
 export type { DiscoveryEvent } from './events.ts'
 export type { ProbeOptions } from './probes.ts'
-export { DRAINING_HEADER, LOAD_HEADER } from './response-signals.ts'
+export { DRAINING_HEADER, LOAD_HEADER, SERVICE_HEADER } from './response-signals.ts'
 export type { Check, Instance, ReadResult, RegisteredInstance, Registrations, RegistryConnection, RegistryDriver } from './registry.ts'
 export type { InstanceExplanation, OutboundHook, ServiceClient, ServiceClientOptions, ServiceRequestInit } from './service-client.ts'

@@ -1,7 +1,7 @@
 import { backgroundPause, durationOption, knownOptions } from '@platform/kernel'
 import type { Endpoint } from './endpoint.ts'
 import { refuseOption as refuse } from './errors.ts'
-import { DRAINING_HEADER } from './response-signals.ts'
+import { DRAINING_HEADER, isMisdirected, type LeavingCause, SERVICE_HEADER } from './response-signals.ts'
 
 export interface ProbeOptions {
   /** Asked by GET, such as `/ready`; a status from 200 to 399 is well. */
@@ -15,7 +15,7 @@ export interface ProbeOptions {
 export type ResolvedProbe = { [name in keyof ProbeOptions]-?: NonNullable<ProbeOptions[name]> }
 
 /** What one probe found; `busy` is nobody's fault: this process was too late to look. */
-export type ProbeResult = 'well' | 'leaving' | 'failed' | 'busy'
+export type ProbeResult = 'well' | LeavingCause | 'failed' | 'busy'
 
 /** A timer that fires later than this was held up by this process. */
 const LATE_MS = 50
@@ -31,12 +31,19 @@ export function resolveProbe(options: ProbeOptions): ResolvedProbe {
 /** Asks one instance after the other, evenly spread over the interval, for as long as it is open. */
 export class Probes {
   readonly #options: ResolvedProbe
+  readonly #service: string
   readonly #all: () => readonly Endpoint[]
   readonly #onResult: (endpoint: Endpoint, result: ProbeResult) => void
   readonly #closing = new AbortController()
 
-  constructor(options: ResolvedProbe, all: () => readonly Endpoint[], onResult: (endpoint: Endpoint, result: ProbeResult) => void) {
+  constructor(
+    options: ResolvedProbe,
+    service: string,
+    all: () => readonly Endpoint[],
+    onResult: (endpoint: Endpoint, result: ProbeResult) => void,
+  ) {
     this.#options = options
+    this.#service = service
     this.#all = all
     this.#onResult = onResult
     void this.#run(this.#closing.signal)
@@ -66,9 +73,15 @@ export class Probes {
     let result: ProbeResult = 'failed'
     try {
       const signal = AbortSignal.any([this.#closing.signal, AbortSignal.timeout(timeoutMs)])
-      const { statusCode, headers, body } = await endpoint.pool.request({ method: 'GET', path, signal })
+      const { statusCode, headers, body } = await endpoint.pool.request({
+        method: 'GET',
+        path,
+        headers: { [SERVICE_HEADER]: this.#service },
+        signal,
+      })
       await body.dump()
-      if (statusCode >= 200 && statusCode < 400) result = headers[DRAINING_HEADER] === '1' ? 'leaving' : 'well'
+      if (isMisdirected({ status: statusCode })) result = 'another service answers there'
+      else if (statusCode >= 200 && statusCode < 400) result = headers[DRAINING_HEADER] === '1' ? 'draining' : 'well'
     } catch {
       if (performance.now() - startedAt > timeoutMs + LATE_MS) result = 'busy'
     }

@@ -1,10 +1,21 @@
+/** The name of the service that a request is for. Whoever answers for another one says 421 instead of doing it. */
+export const SERVICE_HEADER = 'x-platform-service'
 /** Said with '1' by an instance that is about to stop: clients leave it before the registry knows. */
 export const DRAINING_HEADER = 'x-platform-draining'
 /** How busy an instance is, from 0 to 1, as it says itself. */
 export const LOAD_HEADER = 'x-platform-load'
 
-export function drains({ headers }: Response): boolean {
-  return headers.get(DRAINING_HEADER) === '1'
+/** Why the instance of this answer gets no more requests for now. */
+export type LeavingCause = 'draining' | 'another service answers there'
+
+export function leavingCause(response: Response): LeavingCause | undefined {
+  if (isMisdirected(response)) return 'another service answers there'
+  return response.headers.get(DRAINING_HEADER) === '1' ? 'draining' : undefined
+}
+
+/** RFC 9110, 15.5.20: this server does not answer for what was asked, so it has done nothing. */
+export function isMisdirected({ status }: { readonly status: number }): boolean {
+  return status === 421
 }
 
 export function loadOf({ headers }: Response): number {

@@ -22,7 +22,7 @@ import { type ProbeOptions, Probes, resolveProbe } from './probes.ts'
 import type { Instance } from './registry.ts'
 import { isRefusedRequest, OurFaults } from './our-fault.ts'
 import { isReplayable, toUndiciBody } from './request-body.ts'
-import { askedRestMs, drains, loadOf } from './response-signals.ts'
+import { askedRestMs, isMisdirected, leavingCause, loadOf, SERVICE_HEADER } from './response-signals.ts'
 import type { ServiceWatch } from './service-watch.ts'
 import { watchedDispatcher } from './watched-dispatcher.ts'
 
@@ -93,6 +93,8 @@ const idempotentMethods = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE', 'T
 const CLOSE_MS = 5000
 /** A body up to this size is read to its end to keep the connection; a larger one is cut. */
 const DRAIN_BYTES = 65_536
+/** Instances at whose addresses others answer, after which an attempt has its answer. */
+const MOST_STRANGERS = 3
 
 export class PooledServiceClient implements ServiceClient {
   readonly #service: string
@@ -133,6 +135,7 @@ export class PooledServiceClient implements ServiceClient {
         events.emit({ type: 'instance-ejected', service, instance, forMs })
       },
       onBack: (instance) => events.emit({ type: 'instance-back', service, instance }),
+      onMisdirected: (instance) => events.emit({ type: 'instance-misdirected', service, instance }),
     })
     const knowledge = {
       elsewhere: (outcome: Outcome) => this.#hasOther(outcome),
@@ -146,6 +149,7 @@ export class PooledServiceClient implements ServiceClient {
       probe &&
       new Probes(
         probe,
+        service,
         () => this.#set.all,
         (endpoint, result) => this.#set.probed(endpoint, result, probe.intervalMs),
       )
@@ -212,8 +216,18 @@ export class PooledServiceClient implements ServiceClient {
   async #attempt(request: Request, attempt: Attempt): Promise<Response> {
     release(request.previous)
     request.previous = undefined
-    const { signal } = attempt
-    if (this.#watch.instances === undefined) await this.#firstInstances(signal)
+    if (this.#watch.instances === undefined) await this.#firstInstances(attempt.signal)
+    let response = await this.#ask(request, attempt)
+    // Whoever was asked has done nothing: asking the next is no second attempt, whatever the request.
+    for (let strangers = 1; isMisdirected(response) && strangers <= MOST_STRANGERS; strangers++) {
+      if (!isReplayable(request.init.body) || !this.#set.hasOther(request.tried)) break
+      release(response)
+      response = await this.#ask(request, attempt)
+    }
+    return response
+  }
+
+  async #ask(request: Request, attempt: Attempt): Promise<Response> {
     const endpoint = this.#pick(request.tried)
     const url = endpoint.origin + request.path
     const telemetry = new RequestTelemetry(request.method, url, endpoint.instance, attempt.attempt)
@@ -227,9 +241,10 @@ export class PooledServiceClient implements ServiceClient {
     })
     const end = endpoint.begin()
     try {
-      response = await this.#send(endpoint, url, request, signal, telemetry, end, fault)
+      response = await this.#send(endpoint, url, request, attempt.signal, telemetry, end, fault)
       telemetry.answered(response.status, performance.now() - startedAt)
       this.#origins.set(response, endpoint)
+      if (isMisdirected(response)) this.#set.leave(endpoint, leavingCause(response))
       if (waited) request.unclaimed.add(response)
       else release(response)
       request.previous = response
@@ -253,7 +268,7 @@ export class PooledServiceClient implements ServiceClient {
     onEnd: () => void,
     fault: Fault,
   ): Promise<Response> {
-    const headers = { ...request.headers }
+    const headers = { ...request.headers, [SERVICE_HEADER]: this.#service }
     deadlineHeaders(headers)
     if (this.#outbound.length > 0) {
       fault.isOurs = true
@@ -308,10 +323,11 @@ export class PooledServiceClient implements ServiceClient {
 
   /** The verdict on the attempt, with what the answer says beyond it. */
   #record(endpoint: Endpoint, verdict: Verdict, tookMs: number, response: Response | undefined): void {
+    if (response !== undefined && isMisdirected(response)) return
     if (verdict === 'refused') this.#set.rest(endpoint, askedRestMs(response))
     this.#set.record(endpoint, verdict === 'answered' && response!.status >= 500 ? 'failed' : verdict, tookMs)
     if (response === undefined) return
-    this.#set.drain(endpoint, drains(response))
+    this.#set.leave(endpoint, leavingCause(response))
     endpoint.load = loadOf(response)
   }
 

@@ -1,4 +1,4 @@
-import type { Server } from 'node:http'
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Http2SecureServer, Http2Server } from 'node:http2'
 import type { Server as HttpsServer } from 'node:https'
 import type { Socket } from 'node:net'
@@ -74,10 +74,11 @@ class DrainingHttpServer implements HttpServer {
     const unhook = enterHooks(server, options.inbound, {
       request: (request, response) => {
         // Those of HTTP/2 were counted as streams.
-        if (request.httpVersionMajor > 1) return true
-        const admitted = this.#answers.admit(request, response)
-        if (admitted) this.#count()
-        return admitted
+        if (request.httpVersionMajor === 1) {
+          if (!this.#answers.admit(request, response)) return false
+          this.#count()
+        }
+        return this.#isForUs(request) || refuseStray(response)
       },
       stream: (stream) => {
         this.#sessions.addStream(stream)
@@ -122,6 +123,11 @@ class DrainingHttpServer implements HttpServer {
     return this.#server.listening
       ? Promise.resolve()
       : Promise.reject(new ServiceError('ERR_SERVICE_STOPPED', 'the HTTP server does not listen'))
+  }
+
+  #isForUs({ headers }: IncomingMessage): boolean {
+    const asked = headers['x-platform-service']
+    return asked === undefined || this.#options.serves?.has(String(asked)) !== false
   }
 
   #count(): void {
@@ -226,4 +232,11 @@ class DrainingHttpServer implements HttpServer {
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
   }
+}
+
+/** RFC 9110, 15.5.20: whoever asked may ask elsewhere, whatever it was. */
+function refuseStray(response: ServerResponse): false {
+  response.statusCode = 421
+  response.end()
+  return false
 }

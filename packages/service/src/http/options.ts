@@ -26,10 +26,15 @@ export interface HttpServerOptions {
    * Called for each request. Default: nothing is said.
    */
   load?: (() => number) | undefined
+  /**
+   * Names under which discovery knows this service. A request that says it is for another one (`x-platform-service`, as clients of discovery say)
+   * is answered with 421 and not handled: this process has the address of one that died. Default: all requests are handled.
+   */
+  serves?: readonly string[] | undefined
   logger?: LoggerLike | undefined
 }
 
-const known = ['port', 'host', 'inbound', 'minDrainMs', 'quietWindowMs', 'maxQuietWaitMs', 'keepAliveTimeoutMs', 'load', 'logger']
+const known = ['port', 'host', 'inbound', 'minDrainMs', 'quietWindowMs', 'maxQuietWaitMs', 'keepAliveTimeoutMs', 'load', 'serves', 'logger']
 
 export interface ResolvedHttpServerOptions {
   readonly port: number
@@ -40,12 +45,19 @@ export interface ResolvedHttpServerOptions {
   readonly maxQuietWaitMs: number
   readonly keepAliveTimeoutMs: number
   readonly load: (() => number) | undefined
+  readonly serves: ReadonlySet<string> | undefined
   readonly logger: LoggerLike
 }
 
 export function resolveHttpServerOptions(options: HttpServerOptions): ResolvedHttpServerOptions {
   knownOptions(refuse, '', options, known)
   const { minDrainMs = 5_000, quietWindowMs = 600, maxQuietWaitMs = 3_000, keepAliveTimeoutMs = 72_000, inbound = [] } = options
+  const { serves } = options
+  if (
+    serves !== undefined &&
+    (!Array.isArray(serves) || serves.length === 0 || serves.some((name) => typeof name !== 'string' || name === ''))
+  )
+    throw refuse('serves', 'must be a list of names')
   if (!Array.isArray(inbound) || inbound.some((hook) => typeof hook !== 'function')) throw refuse('inbound', 'must be a list of functions')
   return {
     port: integerOption(refuse, 'port', options.port, 0, 65_535),
@@ -56,6 +68,7 @@ export function resolveHttpServerOptions(options: HttpServerOptions): ResolvedHt
     maxQuietWaitMs: durationOption(refuse, 'maxQuietWaitMs', maxQuietWaitMs, 0),
     keepAliveTimeoutMs: durationOption(refuse, 'keepAliveTimeoutMs', keepAliveTimeoutMs, 0),
     load: functionOption(refuse, 'load', options.load),
+    serves: serves && new Set(serves),
     logger: safeLogger(options.logger),
   }
 }
