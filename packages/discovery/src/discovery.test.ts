@@ -93,6 +93,25 @@ describe('watch', () => {
     await vi.waitFor(() => expect(seen).toEqual([[1], [1, 2], [2], []]), POLL)
   })
 
+  it('lets go of what vanished by a fresh answer, not because the last one is old', async () => {
+    const { driver, state, set } = scriptedRegistry()
+    set(at(1), at(2), at(3))
+    const discovery = discoveryOn(driver, { emptyConfirmMs: 200 })
+    let seen: number[] | undefined
+    discovery.watch('shop', (instances) => (seen = ports(instances)))
+    await vi.waitFor(() => expect(seen).toEqual([1, 2, 3]), POLL)
+    set(at(1))
+    await vi.waitFor(() => expect(state.answered.at(-1)).toBe(1), POLL)
+    state.silent = true
+    const { reads } = state
+    await vi.waitFor(() => expect(state.reads).toBeGreaterThan(reads), POLL)
+    await new Promise((resolve) => setTimeout(resolve, 500))
+    expect(seen).toEqual([1, 2, 3])
+    state.silent = false
+    set(at(1))
+    await vi.waitFor(() => expect(seen).toEqual([1]), POLL)
+  })
+
   it('takes the first registry that has instances', async () => {
     const [first, second] = [scriptedRegistry(), scriptedRegistry()]
     second.set(at(2))

@@ -57,6 +57,23 @@ describe('instances that vanish', () => {
     expect(inSteps(6000)).toEqual([1])
   })
 
+  it('count for nothing while the registry is not to be had, however long, but not without end', () => {
+    const held = new HeldInstances(5000)
+    let known = held.merge(set(1, 2, 3), [], false, 0).instances
+    for (let outage = 1; outage <= 6; outage++) {
+      known = held.merge(known, [], true, outage * 60_000).instances
+      expect([portsOf(known), held.until]).toEqual([[1, 2, 3], outage * 60_000 + 5000])
+    }
+    expect(held.merge(known, [], true, 420_000).instances).toEqual([])
+  })
+
+  it('are given up at once when the registry says that they are out of service', () => {
+    const held = new HeldInstances(5000)
+    held.merge(set(1, 2, 3), [], false, 0)
+    held.forget(new Set(['s1', 's3']))
+    expect(portsOf(held.merge(set(2), [], false, 10).instances)).toEqual([2])
+  })
+
   it('are believed gone at once when nothing is to be confirmed', () => {
     expect(new HeldInstances(0).merge(set(1, 2), [], false, 0)).toEqual({ instances: [], held: 0 })
   })

@@ -6,13 +6,21 @@ const LARGE_PART = 1 / 3
 /** While some come back the others are waited for, at most for so many times the usual. */
 const LONGEST = 6
 
+interface Held {
+  readonly instance: Instance
+  since: number
+  until: number
+  /** How often an outage began it anew. */
+  outages: number
+}
+
 /**
  * Instances that vanished from a registry many within a time, or all, or while it was not to be had: kept until the registry has gone on without them
  * for some time. Their clients find out what is dead as they always do, by asking.
  */
 export class HeldInstances {
   readonly #confirmMs: number
-  readonly #held = new Map<string, { instance: Instance; since: number; until: number }>()
+  readonly #held = new Map<string, Held>()
   /** The largest set of the last `confirmMs`: agents that lose their data one by one take it down in small steps. */
   #peak = { size: 0, until: 0 }
 
@@ -46,15 +54,28 @@ export class HeldInstances {
     if (known.length >= this.#peak.size || now >= this.#peak.until) this.#peak = { size: known.length, until: now + this.#confirmMs }
     const many = isMany(gone.length, known.length) || isMany(this.#peak.size - next.length, this.#peak.size)
     const hold = this.#confirmMs > 0 && fresh.length > 0 && (next.length === 0 || many || doubtful)
-    if (returned) this.#waitOn(now)
+    if (doubtful) this.#startAnew(now)
+    else if (returned) this.#waitOn(now)
     this.release(now)
-    for (const instance of hold ? fresh : []) this.#held.set(instanceKey(instance), { instance, since: now, until: now + this.#confirmMs })
+    for (const instance of hold ? fresh : [])
+      this.#held.set(instanceKey(instance), { instance, since: now, until: now + this.#confirmMs, outages: 0 })
     return { instances: [...next, ...[...this.#held.values()].map(({ instance }) => instance)], held: hold ? fresh.length : 0 }
   }
 
   /** A registry that is being filled again is not done. */
   #waitOn(now: number): void {
     for (const held of this.#held.values()) held.until = Math.min(now + this.#confirmMs, held.since + this.#confirmMs * LONGEST)
+  }
+
+  /** What a registry said before an outage counts for nothing. */
+  #startAnew(now: number): void {
+    for (const held of this.#held.values()) {
+      if (held.outages++ < LONGEST) Object.assign(held, { since: now, until: now + this.#confirmMs })
+    }
+  }
+
+  forget(ids: ReadonlySet<string>): void {
+    for (const [key, { instance }] of this.#held) if (ids.has(instance.id)) this.#held.delete(key)
   }
 
   /** Those whose time is over. */

@@ -6,6 +6,8 @@ import type { LoggerLike } from './logger.ts'
 import type { RegisteredInstance, Registrations } from './registry.ts'
 
 const RECONCILE_MS = 5000
+/** Between two tries while the registry has not confirmed it, at most. */
+const RETRY_MS = 1000
 const REQUEST_MS = 5000
 const REMOVE_MS = 2000
 
@@ -60,12 +62,16 @@ export class Registrar {
   }
 
   async #reconcile(): Promise<void> {
-    const { check } = this.#instance
-    const everyMs = 'ttlMs' in check ? Math.min(RECONCILE_MS, check.ttlMs / 3) : RECONCILE_MS
     while (!this.#closing.signal.aborted) {
-      await backgroundPause(jittered(this.#registered ? everyMs : Math.min(everyMs, 1000)), this.#closing.signal)
+      const everyMs = this.#everyMs()
+      await backgroundPause(this.#registered ? everyMs : Math.min(everyMs, jittered(RETRY_MS)), this.#closing.signal)
       if (!this.#closing.signal.aborted) await this.#confirm()
     }
+  }
+
+  #everyMs(): number {
+    const { check } = this.#instance
+    return this.#registrations.confirmEveryMs ?? jittered('ttlMs' in check ? Math.min(RECONCILE_MS, check.ttlMs / 3) : RECONCILE_MS)
   }
 
   async #confirm(): Promise<void> {

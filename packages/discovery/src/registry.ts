@@ -22,6 +22,8 @@ export interface ReadResult {
   readonly instances: readonly Instance[]
   /** Handed to the next read, which then waits for a change. */
   readonly cursor: string
+  /** Ids of entries that the registry has and calls out of service. That is believed at once, however many they are. */
+  readonly outOfService?: ReadonlySet<string>
 }
 
 /** What a registry is to the core, which does all the waiting, repeating, guarding and comparing. */
@@ -39,12 +41,16 @@ export interface RegistryConnection {
   read(service: string, options: { cursor: string | undefined; signal: AbortSignal }): Promise<ReadResult>
   /** The longest a healthy `read` takes; the core cuts it off then. Undefined: without limit. */
   readonly readTimeoutMs: number | undefined
+  /** How old an answer may be: what is missing in it in doubt is kept for so long at least. Default 0. */
+  readonly confirmMs?: number
   /** Absent: the registry is a fixed list and there is nothing to register. */
   readonly registrations?: Registrations
   close(): Promise<void>
 }
 
 export interface Registrations {
+  /** How often `confirm` is called. Default: every 5 s at most, a third of a TTL if that is shorter, with jitter. */
+  readonly confirmEveryMs?: number
   /** Creates or replaces the entry with this id. Rejects with ERR_DISCOVERY_REFUSED when asking again will not help. */
   put(instance: RegisteredInstance, options: { signal: AbortSignal }): Promise<void>
   /** Whether the registry has this entry as it should be. For a TTL check this also is the sign of life. */

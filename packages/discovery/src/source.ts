@@ -29,6 +29,8 @@ export class Source {
   readonly #options: SourceOptions
   readonly #held: HeldInstances
   readonly #closing = new AbortController()
+  /** Ends the read that waits, for one that answers at once. */
+  #again = new AbortController()
   #release: NodeJS.Timeout | undefined
   #unusable = 0
   #tokens = BURST
@@ -36,7 +38,8 @@ export class Source {
 
   constructor(options: SourceOptions) {
     this.#options = options
-    this.#held = new HeldInstances(options.emptyConfirmMs)
+    const { emptyConfirmMs, connection } = options
+    this.#held = new HeldInstances(emptyConfirmMs === 0 ? 0 : Math.max(emptyConfirmMs, connection.confirmMs ?? 0))
     void this.#follow()
   }
 
@@ -52,6 +55,10 @@ export class Source {
     let failures = 0
     while (!closing.aborted) {
       await this.#pace()
+      if (this.#again.signal.aborted) {
+        this.#again = new AbortController()
+        cursor = undefined
+      }
       try {
         const result = await this.#read(cursor)
         if (closing.aborted) return
@@ -60,9 +67,10 @@ export class Source {
         this.failure = undefined
         if (wasLost) events.emit({ type: 'registry-back', service, registry })
         cursor = result.cursor
-        this.#take(result.instances, wasLost)
+        this.#take(result, wasLost)
       } catch (error) {
         if (closing.aborted) return
+        if (this.#again.signal.aborted) continue
         instruments().watchFailures.add(1, { registry, service })
         if (failures++ === 0) events.emit({ type: 'registry-lost', service, registry, error })
         // A registry that was restarted counts from the beginning, so nothing is remembered of where we were.
@@ -77,39 +85,38 @@ export class Source {
   /** A connection that went silent gives no error, so every read has an end. */
   async #read(cursor: string | undefined): Promise<ReadResult> {
     const { connection, service } = this.#options
-    const closing = this.#closing.signal
     const { readTimeoutMs } = connection
-    const signal = readTimeoutMs === undefined ? closing : AbortSignal.any([closing, AbortSignal.timeout(Math.ceil(readTimeoutMs))])
-    return connection.read(service, { cursor, signal })
+    const limit = readTimeoutMs === undefined ? [] : [AbortSignal.timeout(Math.ceil(readTimeoutMs))]
+    return connection.read(service, { cursor, signal: AbortSignal.any([this.#closing.signal, this.#again.signal, ...limit]) })
   }
 
-  #take(entries: readonly Instance[], wasLost: boolean): void {
+  #take({ instances: entries, outOfService }: ReadResult, wasLost: boolean): void {
     const { service, registry, events } = this.#options
     const next = entries.filter(isUsable)
     const unusable = entries.length - next.length
     if (unusable > 0 && unusable !== this.#unusable) events.emit({ type: 'entries-unusable', service, registry, entries: unusable })
     this.#unusable = unusable
-    const { instances, held } = this.#held.merge(this.instances ?? [], next, wasLost, performance.now())
+    const known = (this.instances ?? []).filter(({ id }) => outOfService?.has(id) !== true)
+    if (outOfService !== undefined) this.#held.forget(outOfService)
+    const { instances, held } = this.#held.merge(known, next, wasLost, performance.now())
     if (held > 0) events.emit({ type: 'removal-held', service, registry, instances: held })
     this.#publish(instances)
   }
 
   #publish(instances: readonly Instance[]): void {
     this.instances = normalized(instances)
-    this.#releaseLater()
+    this.#askAgainLater()
     this.#options.onUpdate()
   }
 
-  #releaseLater(): void {
+  /** What is held is let go by an answer, not by the time: the last one may be old, and a watch may be silent. */
+  #askAgainLater(): void {
     clearTimeout(this.#release)
     const { until } = this.#held
     if (until === undefined) return
     this.#release = backgroundTimeout(
       () => {
-        // What is held waits for a registry that can say whether it is gone.
-        if (this.failure !== undefined) return
-        const over = this.#held.release(performance.now())
-        this.#publish((this.instances ?? []).filter((instance) => !over.has(instanceKey(instance))))
+        if (this.failure === undefined) this.#again.abort()
       },
       Math.max(1, Math.ceil(until - performance.now())),
     )

@@ -7,13 +7,20 @@ export interface Question {
   readonly type: number
 }
 
+export interface SrvTarget {
+  readonly priority: number
+  readonly weight: number
+  readonly port: number
+  readonly target: string
+}
+
 export interface AnswerRecord {
   readonly owner: string
   readonly type: number
   readonly ttlSeconds: number
   /** Of A and AAAA. */
   readonly address?: string
-  readonly srv?: { readonly priority: number; readonly weight: number; readonly port: number; readonly target: string }
+  readonly srv?: SrvTarget
 }
 
 export interface Answer {

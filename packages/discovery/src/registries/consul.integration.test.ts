@@ -3,6 +3,7 @@ import type { AddressInfo } from 'node:net'
 import { testConsul } from '@platform/stack/testing'
 import { beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { createDiscovery, type Discovery, type Instance } from '../index.ts'
+import { describeRegistry } from '../registry-contract.fixture.ts'
 import { consul } from './consul.ts'
 
 // A watch under churn reads at most every 15 s, as Consul asks of its clients.
@@ -34,31 +35,21 @@ describe('a real agent', () => {
     onTestFinished(() => discovery.close())
     return discovery
   }
-  const agent = (method: string, path: string) => fetch(place.url + path, { method })
+  const agent = (path: string, json?: object) =>
+    fetch(place.url + path, json === undefined ? {} : { method: 'PUT', body: JSON.stringify(json) })
 
-  it('registers with a sign of life, resolves, watches, deregisters', async () => {
-    const service = `${place.prefix}-ttl`
-    const [server, client] = [discoveryOn(), discoveryOn()]
-    const registration = await server.register({
-      service,
-      address: '127.0.0.1',
-      port: 4001,
-      weight: 3,
-      meta: { zone: 'a' },
-      check: { ttlMs: 3000 },
-    })
-    expect(registration.registered).toBe(true)
-    const seen: number[][] = []
-    client.watch(service, (instances) => seen.push(ports(instances)))
-    const [instance] = await client.resolve(service)
-    expect(instance).toEqual({ id: `${service}-127.0.0.1-4001`, service, address: '127.0.0.1', port: 4001, weight: 3, meta: { zone: 'a' } })
-    const second = await server.register({ service, address: '127.0.0.1', port: 4002, check: { ttlMs: 3000 } })
-    await vi.waitFor(() => expect(seen.at(-1)).toEqual([4001, 4002]), POLL)
-    await second.deregister()
-    await vi.waitFor(() => expect(seen.at(-1)).toEqual([4001]), POLL)
-    await server.close()
-    await vi.waitFor(() => expect(seen.at(-1)).toEqual([]), POLL)
-  })
+  let sites = 0
+  describeRegistry('consul', async () => ({
+    driver: consul({ url: place.url }),
+    prefix: `${place.prefix}-${++sites}`,
+    passing: async (service) =>
+      ((await (await agent(`/v1/health/service/${service}?passing`)).json()) as { Service: { Port: number } }[]).map(
+        ({ Service }) => Service.Port,
+      ),
+    lose: async (_, id) => void (await agent(`/v1/agent/service/deregister/${encodeURIComponent(id)}`, {})),
+    change: async (service, id, port) =>
+      void (await agent('/v1/agent/service/register', { ID: id, Name: service, Address: '127.0.0.1', Port: port })),
+  }))
 
   it('has the agent ask over HTTP and balances requests over what passes', async () => {
     const service = `${place.prefix}-http`
@@ -79,23 +70,6 @@ describe('a real agent', () => {
     healthy = false
     await vi.waitFor(async () => expect(ports(await discovery.resolve(service))).toEqual([good.port]), POLL)
     for (let i = 0; i < 10; i++) expect(await (await client.fetch('/')).text()).toBe('good')
-  })
-
-  it('puts an entry back that somebody removed or changed', async () => {
-    const service = `${place.prefix}-lost`
-    const server = discoveryOn()
-    const { id } = await server.register({ service, address: '127.0.0.1', port: 4003, check: { ttlMs: 1500 } })
-    const found = async (): Promise<number | undefined> => {
-      const response = await agent('GET', `/v1/agent/service/${id}`)
-      return response.status === 200 ? ((await response.json()) as { Port: number }).Port : undefined
-    }
-    expect((await agent('PUT', `/v1/agent/service/deregister/${id}`)).status).toBe(200)
-    await vi.waitFor(async () => expect(await found()).toBe(4003), POLL)
-    const changed = { ID: id, Name: service, Address: '127.0.0.1', Port: 4999 }
-    await fetch(`${place.url}/v1/agent/service/register`, { method: 'PUT', body: JSON.stringify(changed) })
-    await vi.waitFor(async () => expect(await found()).toBe(4003), POLL)
-    const passing = async () => ((await (await agent('GET', `/v1/health/service/${service}?passing`)).json()) as unknown[]).length
-    await vi.waitFor(async () => expect(await passing()).toBe(1), POLL)
   })
 
   it('goes on watching over the end of each wait', async () => {
@@ -169,6 +143,26 @@ describe('an agent that lies', () => {
     await vi.waitFor(() => expect(discovery.stats().services['s']).toMatchObject({ stale: true, instances: 1 }), POLL)
     healthy = true
     await vi.waitFor(() => expect(discovery.stats().services['s']?.stale).toBe(false), POLL)
+  })
+
+  it.each([400, 403, 429, 500])('by %d to what was registered: says so, and tries on until it is there', async (status) => {
+    let healthy = true
+    const entries = new Map<string, unknown>()
+    const { url } = await httpServer((request, response) => {
+      const path = request.url!.split('?')[0]!
+      if (!healthy) return void response.writeHead(status).end('no')
+      if (path === '/v1/agent/service/register') entries.set('s', {})
+      response.writeHead(entries.size > 0 ? 200 : 404)
+      response.end(JSON.stringify({ Service: 's', Address: '127.0.0.1', Port: 1, Meta: {}, Weights: { Passing: 1 } }))
+    })
+    const discovery = createDiscovery({ registry: consul({ url }) })
+    onTestFinished(() => discovery.close())
+    const registration = await discovery.register({ service: 's', address: '127.0.0.1', port: 1, check: { ttlMs: 1000 } })
+    healthy = false
+    await vi.waitFor(() => expect(registration.registered).toBe(false), POLL)
+    entries.clear()
+    healthy = true
+    await vi.waitFor(() => expect([registration.registered, entries.size]).toEqual([true, 1]), POLL)
   })
 
   it('by an index of 0 or none: does not spin', async () => {

@@ -97,6 +97,31 @@ it('takes places, weights and addresses from SRV records, of the first priority 
   expect(places(await following([server.address]).resolve('shop'))).toEqual(['10.0.0.1:3000*5', '2001:db8::1:3001*1'])
 })
 
+it('falls back on the next priority when no target of a lower one has an address, and comes back', async () => {
+  const server = await nameServer()
+  const [SERVFAIL, NXDOMAIN] = [2, 3]
+  server.says(NAME, SRV, [
+    { srv: [3, 1, 3003, 'last.example'] },
+    { srv: [1, 1, 3001, 'first.example'] },
+    { srv: [2, 1, 3002, 'second.example'] },
+    { srv: [1, 1, 3000, 'other.example'] },
+  ])
+  for (const name of ['first.example', 'other.example']) server.says(name, A, NXDOMAIN)
+  server.says('second.example', A, [{ a: [10, 0, 0, 2] }])
+  server.says('last.example', A, [{ a: [10, 0, 0, 3] }])
+  const discovery = following([server.address])
+  let seen: string[] | undefined
+  discovery.watch('shop', (instances) => (seen = places(instances)))
+  await vi.waitFor(() => expect(seen).toEqual(['10.0.0.2:3002*1']), POLL)
+  server.says('other.example', A, [{ a: [10, 0, 0, 1] }])
+  await vi.waitFor(() => expect(seen).toEqual(['10.0.0.1:3000*1']), POLL)
+  server.says('other.example', A, SERVFAIL)
+  const asked = (): number => server.asked.filter((key) => key === `other.example ${A}`).length
+  const before = asked()
+  await vi.waitFor(() => expect(asked()).toBeGreaterThan(before + 1), POLL)
+  expect(seen, 'a failure of the server is no absence').toEqual(['10.0.0.1:3000*1'])
+})
+
 it('takes the addresses of a name that has no SRV records when it is told the port', async () => {
   const server = await nameServer()
   server.says(NAME, A, [{ a: [10, 0, 0, 1] }, { a: [10, 0, 0, 2] }])

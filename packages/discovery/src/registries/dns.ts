@@ -1,7 +1,7 @@
 import { getServers } from 'node:dns'
 import { isIP } from 'node:net'
 import { backgroundPause, durationOption, functionOption, integerOption, knownOptions, withDeadline } from '@platform/kernel'
-import type { Answer, AnswerRecord } from '../dns/answer.ts'
+import type { Answer, AnswerRecord, SrvTarget } from '../dns/answer.ts'
 import { TYPE } from '../dns/message.ts'
 import { isDomainName } from '../dns/name.ts'
 import { askAll, type NameServer } from '../dns/tcp-client.ts'
@@ -120,20 +120,23 @@ class DnsConnection implements RegistryConnection {
     const [answer] = await askAll(server, [{ name, type: TYPE.SRV }], signal)
     if (answer?.isSure !== true) throw unsure(server, name)
     const all = answer.records.flatMap(({ srv }) => (srv === undefined || srv.target === '' ? [] : [srv]))
-    const first = Math.min(...all.map(({ priority }) => priority))
-    const records = all.filter(({ priority }) => priority === first)
-    const targets = await this.#addresses(service, [...new Set(records.map(({ target }) => target))], answer, server, signal)
-    if (records.length > 0 && targets.size === 0) throw unsure(server, records[0]!.target)
+    const targets = new Map<string, Addresses>()
+    let instances: Instance[] = []
+    // The lowest priority; the next one when no target of that has an address.
+    const priorities = [...new Set(all.map((srv) => srv.priority))].sort((a, b) => a - b)
+    // The names of instances get half of the time: one that hangs at the server leaves the others.
+    const limitMs = this.#settings.timeoutMs / 2 / priorities.length
+    for (const priority of priorities) {
+      const limit = AbortSignal.any([signal, AbortSignal.timeout(Math.ceil(limitMs))])
+      const records = all.filter((srv) => srv.priority === priority)
+      const names = [...new Set(records.map(({ target }) => target))]
+      for (const [name, addresses] of await this.#addresses(service, names, answer, server, limit)) targets.set(name, addresses)
+      instances = records.flatMap((srv) => (targets.get(srv.target)?.list ?? []).map((address) => toInstance(service, srv, address)))
+      if (instances.length > 0) break
+    }
+    const untold = all.find(({ target }) => !targets.has(target))
+    if (instances.length === 0 && untold !== undefined) throw unsure(server, untold.target)
     this.#targets.set(service, targets)
-    const instances = records.flatMap(({ target, port, weight }) =>
-      (targets.get(target)?.list ?? []).map((address) => ({
-        id: `${address}:${port}`,
-        service,
-        address,
-        port,
-        ...(weight > 1 ? { weight } : {}),
-      })),
-    )
     return {
       instances,
       ttlMs: Math.min(shortestMs(answer.records), ...[...targets.values()].map(({ until }) => until - performance.now())),
@@ -158,15 +161,17 @@ class DnsConnection implements RegistryConnection {
       else if (kept !== undefined && kept.until > now) known.set(target, kept)
     }
     const open = targets.filter((target) => !known.has(target))
-    // The names of instances get half of the time: one that hangs at the server leaves the others.
-    const half = AbortSignal.any([signal, AbortSignal.timeout(Math.ceil(this.#settings.timeoutMs / 2))])
-    const found = await addressesOf(server, open, half)
+    const found = await addressesOf(server, open, signal)
     for (const target of open) {
       const addresses = found.get(target) ?? before?.get(target)
       if (addresses !== undefined) known.set(target, addresses)
     }
     return known
   }
+}
+
+function toInstance(service: string, { port, weight }: SrvTarget, address: string): Instance {
+  return { id: `${address}:${port}`, service, address, port, ...(weight > 1 ? { weight } : {}) }
 }
 
 /** A, and AAAA of those that have no A. A name is missing in the result when the server could not say. */
