@@ -1,6 +1,6 @@
 import { createServer } from 'node:http'
 import { connect, createServer as createTcpServer, type AddressInfo } from 'node:net'
-import { startConsul } from '@platform/stack'
+import { faultProxy, startConsul } from '@platform/stack'
 import { expect, it, onTestFinished, vi } from 'vitest'
 import { settableRegistry } from './dns/settable-registry.fixture.ts'
 import { createDiscovery, type Instance } from './index.ts'
@@ -83,6 +83,32 @@ it.each([1000, 10_000])(
     expect(Math.min(count, ...sizes)).toBe(count)
   },
 )
+
+it('a watch in a black hole does not end: the set stays, and what changed is there once the network is back', {
+  timeout: MINUTES,
+}, async () => {
+  const url = await agent()
+  const proxy = await faultProxy(url)
+  const server = createDiscovery({ registry: consul({ url }) })
+  const watcher = createDiscovery({ registry: consul({ url: proxy.url, waitMs: 2000 }) })
+  onTestFinished(async () => {
+    await watcher.close()
+    await server.close()
+    await proxy.close()
+  })
+  const place = { service: 'shop', address: '127.0.0.1', check: { ttlMs: 60_000 } }
+  await server.register({ ...place, port: 1 })
+  const seen: number[][] = []
+  watcher.watch('shop', (instances) => seen.push(instances.map(({ port }) => port)))
+  await vi.waitFor(() => expect(seen).toEqual([[1]]), POLL)
+  proxy.silence()
+  await server.register({ ...place, port: 2 })
+  await vi.waitFor(() => expect(watcher.stats().services['shop']).toEqual({ instances: 1, stale: true }), POLL)
+  await wait(20_000)
+  proxy.restore()
+  await vi.waitFor(() => expect(seen).toEqual([[1], [1, 2]]), POLL)
+  await vi.waitFor(async () => expect(await watcher.check()).toBeUndefined(), POLL)
+})
 
 it('a request meets no error while an instance flaps in the registry for half a minute', { timeout: MINUTES }, async () => {
   const servers = await Promise.all(

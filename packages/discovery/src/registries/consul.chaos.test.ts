@@ -80,6 +80,31 @@ it(
 )
 
 it(
+  'starts before its agent: registers, resolves and calls as soon as there is one',
+  async () => {
+    const backend = createServer((_, response) => response.end('ok'))
+    await new Promise<void>((resolve) => backend.listen(0, '127.0.0.1', resolve))
+    onTestFinished(() => void backend.close())
+    const { url, pointTo } = await relay('http://127.0.0.1:1')
+    const discovery = discoveryOn(url)
+    const { port } = backend.address() as AddressInfo
+    const registration = await discovery.register({ service: 'shop', address: '127.0.0.1', port, check: { ttlMs: 3000 } })
+    const client = discovery.client('shop')
+    expect(registration.registered).toBe(false)
+    await expect(client.fetch('/')).rejects.toMatchObject({
+      code: 'ERR_DISCOVERY_NO_INSTANCE',
+      cause: { code: 'ERR_DISCOVERY_UNAVAILABLE' },
+    })
+    expect(await discovery.check()).toMatchObject({ status: 'warn' })
+    pointTo((await agent()).url)
+    await vi.waitFor(() => expect(registration.registered).toBe(true), POLL)
+    await vi.waitFor(async () => expect(await (await client.fetch('/')).text()).toBe('ok'), POLL)
+    expect(await discovery.check()).toBeUndefined()
+  },
+  LONG,
+)
+
+it(
   'registers anew with an agent that came back without its data, whose index begins again',
   async () => {
     const [before, after] = [await agent(), await agent()]
