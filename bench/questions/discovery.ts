@@ -13,6 +13,21 @@ const sick: Readonly<Record<string, number>> = { slow: 2, failing: 1, hung: 1, '
 const balancers = ['ours', 'BalancedPool', 'round robin', 'moleculer, RoundRobin', 'moleculer, Latency', 'moleculer, CpuUsage']
 const counts = [10, 100, 1000]
 
+/**
+ * How late the timers of well instances may be, which answer in 20 ms. Where they are later the machine makes them as slow as the sick one, nothing is
+ * to be told apart, and the round is repeated.
+ */
+const LATEST_MS = 10
+
+interface Measured {
+  readonly lateMs: number
+  readonly share: number
+  readonly failed: number
+}
+
+const callers = (name: string, quick: boolean): Promise<Measured> =>
+  run<Measured>([join(variants, 'discovery.ts'), name, ...(quick ? ['quick'] : [])])
+
 async function run<T>(args: readonly string[]): Promise<T> {
   const { stdout } = await promisify(execFile)(process.execPath, args, { timeout: 60_000 })
   return JSON.parse(stdout) as T
@@ -31,13 +46,16 @@ const question: Question = {
     const names = Object.keys(sick).flatMap((kind) => compared.map((balancer) => `${kind}/${balancer}`))
     const shares: Record<string, number[]> = Object.fromEntries(names.map((name) => [name, []]))
     const failed: Record<string, number[]> = Object.fromEntries(names.map((name) => [name, []]))
+    let starved = 0
     for (let round = 0; round < rounds; round++) {
       for (const name of round % 2 === 0 ? names : names.toReversed()) {
-        const measured = await run<{ share: number; failed: number }>([join(variants, 'discovery.ts'), name, ...(quick ? ['quick'] : [])])
+        let measured = await callers(name, quick)
+        for (let again = 0; again < 2 && measured.lateMs > LATEST_MS; again++) measured = await callers(name, quick)
+        if (measured.lateMs > LATEST_MS) starved++
         shares[name]!.push(measured.share)
         failed[name]!.push(measured.failed)
       }
-      onProgress(`round ${round + 1} of ${rounds}`)
+      onProgress(`round ${round + 1} of ${rounds}${starved > 0 ? `, ${starved} measured on a machine that was too busy` : ''}`)
     }
     const rows: Row[] = names.flatMap((name) => {
       const [kind, balancer] = name.split('/') as [string, string]

@@ -10,6 +10,7 @@ const WARM_MS = 1000
 const MEASURED_MS = 3000
 const CALLERS = 12
 const PATIENCE_MS = 300
+const WELL_MS = 20
 
 /** What the first of five does; the others answer in about 20 ms. */
 const sick: Record<string, RequestListener> = {
@@ -18,8 +19,18 @@ const sick: Record<string, RequestListener> = {
   hung: () => {},
   'fast 429': (_, response) => response.writeHead(429, { 'retry-after': '30' }).end('no'),
 }
-const wellMs = () => 15 + Math.random() * 10
-const well: RequestListener = (_, response) => void setTimeout(() => response.end('ok'), wellMs())
+const wellMs = () => WELL_MS * (0.75 + Math.random() / 2)
+/** How late the timers of the well ones were in all: what this machine adds. */
+let [lateMs, answered] = [0, 0]
+const well: RequestListener = (_, response) => {
+  const forMs = wellMs()
+  const since = performance.now()
+  setTimeout(() => {
+    lateMs += performance.now() - since - forMs
+    answered++
+    response.end('ok')
+  }, forMs)
+}
 const wait = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
 
 const [kind = '', balancer = '', quick] = process.argv[2]!.split('/').concat(process.argv.slice(3))
@@ -98,6 +109,7 @@ const loops = Array.from({ length: CALLERS }, async () => {
   }
 })
 await wait(WARM_MS)
+lateMs = answered = 0
 const [hitsBefore, goodBefore, badBefore] = [hits.slice(), good, bad]
 await wait(quick === undefined ? MEASURED_MS : MEASURED_MS / 2)
 const counted = hits.map((count, index) => count - hitsBefore[index]!)
@@ -105,6 +117,10 @@ running = false
 await Promise.race([Promise.all(loops), wait(1000)])
 const total = counted.reduce((sum, count) => sum + count, 0)
 console.log(
-  JSON.stringify({ share: (counted[0]! / total) * 100, failed: ((bad - badBefore) / (good - goodBefore + bad - badBefore)) * 100 }),
+  JSON.stringify({
+    lateMs: lateMs / Math.max(1, answered),
+    share: (counted[0]! / total) * 100,
+    failed: ((bad - badBefore) / (good - goodBefore + bad - badBefore)) * 100,
+  }),
 )
 process.exit()
