@@ -65,6 +65,11 @@ describe('watch', () => {
     await vi.waitFor(async () => expect(ports(await discovery.resolve('shop'))).toEqual([2]), POLL)
   })
 
+  it('does not wait for a registry that heeds no signal', async () => {
+    const deaf = { name: 'deaf', open: () => ({ readTimeoutMs: 50, read: () => new Promise<never>(() => {}), close: async () => {} }) }
+    expect(await settled(discoveryOn(deaf).resolve('shop'))).toMatchObject({ code: 'ERR_DISCOVERY_UNAVAILABLE' })
+  })
+
   it('does not flood a registry whose answers come at once', async () => {
     const { driver, state, set } = scriptedRegistry()
     set(at(1))

@@ -1,4 +1,4 @@
-import { backgroundPause, backgroundTimeout } from '@platform/kernel'
+import { backgroundPause, backgroundTimeout, orAborted } from '@platform/kernel'
 import type { DiscoveryEvents } from './events.ts'
 import { HeldInstances } from './held-instances.ts'
 import { instruments } from './instrumentation.ts'
@@ -87,7 +87,8 @@ export class Source {
     const { connection, service } = this.#options
     const { readTimeoutMs } = connection
     const limit = readTimeoutMs === undefined ? [] : [AbortSignal.timeout(Math.ceil(readTimeoutMs))]
-    return connection.read(service, { cursor, signal: AbortSignal.any([this.#closing.signal, this.#again.signal, ...limit]) })
+    const signal = AbortSignal.any([this.#closing.signal, this.#again.signal, ...limit])
+    return orAborted(connection.read(service, { cursor, signal }), signal)
   }
 
   #take({ instances: entries, outOfService }: ReadResult, wasLost: boolean): void {

@@ -79,7 +79,7 @@ async function nameServer() {
 }
 
 function following(servers: string[], options: Partial<DnsOptions> = {}, more: Partial<DiscoveryOptions> = {}) {
-  const registry = dns({ nameOf: (service) => `${service}.example`, servers, timeoutMs: 500, ...options })
+  const registry = dns({ nameOf: (service) => `${service}.example`, servers, timeoutMs: 1000, ...options })
   const discovery = createDiscovery({ registry, emptyConfirmMs: 0, ...more })
   onTestFinished(() => discovery.close())
   return discovery

@@ -117,6 +117,7 @@ class DnsConnection implements RegistryConnection {
   }
 
   async #bySrv(service: string, name: string, server: NameServer, signal: AbortSignal): Promise<Found> {
+    const until = performance.now() + this.#settings.timeoutMs
     const [answer] = await askAll(server, [{ name, type: TYPE.SRV }], signal)
     if (answer?.isSure !== true) throw unsure(server, name)
     const all = answer.records.flatMap(({ srv }) => (srv === undefined || srv.target === '' ? [] : [srv]))
@@ -124,10 +125,9 @@ class DnsConnection implements RegistryConnection {
     let instances: Instance[] = []
     // The lowest priority; the next one when no target of that has an address.
     const priorities = [...new Set(all.map((srv) => srv.priority))].sort((a, b) => a - b)
-    // The names of instances get half of the time: one that hangs at the server leaves the others.
-    const limitMs = this.#settings.timeoutMs / 2 / priorities.length
     for (const priority of priorities) {
-      const limit = AbortSignal.any([signal, AbortSignal.timeout(Math.ceil(limitMs))])
+      // The names of instances get half of the time that is left: one that hangs at the server leaves the others.
+      const limit = AbortSignal.any([signal, AbortSignal.timeout(Math.max(1, Math.ceil((until - performance.now()) / 2)))])
       const records = all.filter((srv) => srv.priority === priority)
       const names = [...new Set(records.map(({ target }) => target))]
       for (const [name, addresses] of await this.#addresses(service, names, answer, server, limit)) targets.set(name, addresses)

@@ -195,7 +195,9 @@ describe('servers that fail', () => {
     const server = await eurekaServer()
     server.mode = 'preserving'
     const { port } = backend.address() as AddressInfo
-    await write(server, 1, 2, 3, port)
+    // Nobody listens at this address of the loopback.
+    expect(await server.ask('POST', '/apps/SHOP', written(port, { instanceId: 'dead', ipAddr: '127.0.0.9' }))).toBe(204)
+    await write(server, port)
     const client = on(server, { preferIpAddress: true }).client('shop')
     for (let request = 0; request < 40; request++) expect(await (await client.fetch('/')).text()).toBe('ok')
   })
