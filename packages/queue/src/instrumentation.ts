@@ -17,7 +17,7 @@ export const lostDeliveries = 'platform.queue.lost'
 export const duplicateMessages = 'platform.queue.duplicates'
 export const queueDepth = 'platform.queue.depth'
 export const oldestAge = 'platform.queue.oldest_age'
-/** Exchanges that somebody had deleted. */
+/** Exchanges that somebody had deleted, or groups. */
 export const restoredTopology = 'platform.queue.restored'
 export const outboxWaiting = 'platform.queue.outbox.waiting'
 export const outboxLag = 'platform.queue.outbox.lag'

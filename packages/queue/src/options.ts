@@ -7,7 +7,7 @@ import { silentLogger, type InboundHook, type LoggerLike, type OutboundHook } fr
 import { namePattern, refuse, wrong } from './validation.ts'
 
 export interface BrokerOptions {
-  /** What carries the messages: `rabbitmq()`, `postgres()` or `memory()`. */
+  /** What carries the messages: `rabbitmq()`, `postgres()`, `redis()` or `memory()`. */
   driver: QueueDriver
   /** Name of this service, for connection names and inbox rows. */
   service: string
@@ -91,7 +91,7 @@ export function resolveBrokerOptions(options: BrokerOptions): ResolvedBrokerOpti
     'deadLetterTimeoutMs',
     'logger',
   ])
-  if (typeof options.driver?.open !== 'function') throw wrong('driver: rabbitmq(), postgres() or memory()')
+  if (typeof options.driver?.open !== 'function') throw wrong('driver: rabbitmq(), postgres(), redis() or memory()')
   if (!namePattern.test(options.service)) throw wrong('service: 1 to 100 of A-Z a-z 0-9 . _ -')
   return {
     driver: options.driver,

@@ -15,6 +15,7 @@ import { createHealth } from '@platform/health'
 import { createLogger } from '@platform/logger'
 import { createBroker, defineMessage } from '@platform/queue'
 import { rabbitmq } from '@platform/queue/rabbitmq'
+import { redis as redisQueue } from '@platform/queue/redis'
 import { createPolicy } from '@platform/resilience'
 import { redisRateLimiter } from '@platform/resilience/redis'
 import { createService } from '@platform/service'
@@ -70,7 +71,7 @@ async function main() {
   await service.stop()
   for (const each of [health, discovery, broker, cache, config, record, logger]) await each.close()
   server.close()
-  assert.equal(typeof redisRateLimiter, 'function')
+  for (const made of [redisRateLimiter, redisQueue]) assert.equal(typeof made, 'function')
   console.log('everything works')
 }
 

@@ -1,9 +1,8 @@
-import { testPostgres, testRabbitmq } from '@platform/stack/testing'
+import { testPostgres, testRabbitmq, testRedis } from '@platform/stack/testing'
 import amqp from 'amqplib'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
-import { postgres } from '../drivers/postgres.ts'
-import { rabbitmq } from '../drivers/rabbitmq.ts'
 import { createBroker } from '../index.ts'
+import { driverAt } from '../testing/driver-at.ts'
 import { sold } from '../testing/sold.ts'
 import { main } from './main.ts'
 
@@ -19,11 +18,12 @@ const which = ['--message', 'film.sold.v1', '--group', 'g']
 describe('platform-queue', { timeout: 60_000 }, () => {
   let vhost: Awaited<ReturnType<typeof testRabbitmq>>
   let database: Awaited<ReturnType<typeof testPostgres>>
+  let keyspace: Awaited<ReturnType<typeof testRedis>>
   beforeAll(async () => {
-    ;[vhost, database] = await Promise.all([testRabbitmq(), testPostgres()])
+    ;[vhost, database, keyspace] = await Promise.all([testRabbitmq(), testPostgres(), testRedis()])
   })
   afterAll(async () => {
-    await Promise.all([vhost?.close(), database?.close()])
+    await Promise.all([vhost?.close(), database?.close(), keyspace?.close()])
   })
 
   it.each([
@@ -42,10 +42,9 @@ describe('platform-queue', { timeout: 60_000 }, () => {
     expect(err).toMatch(text)
   })
 
-  it.each(['rabbitmq', 'postgres'])('lists, shows, replays and discards dead letters (%s)', async (kind) => {
-    const url = kind === 'rabbitmq' ? vhost.url : database.url
-    const driver = kind === 'rabbitmq' ? rabbitmq({ urls: [url] }) : postgres({ url, pollIntervalMs: 50 })
-    await using broker = createBroker({ driver, service: 'test' })
+  it.each(['rabbitmq', 'postgres', 'redis'] as const)('lists, shows, replays and discards dead letters (%s)', async (kind) => {
+    const { url } = { rabbitmq: vhost, postgres: database, redis: keyspace }[kind]
+    await using broker = createBroker({ driver: driverAt(url), service: 'test' })
     const fail = (): Promise<never> => Promise.reject(new Error('no'))
     await broker.consume(sold, fail, { group: 'g', concurrency: 1, retry: { maxAttempts: 1 } })
     for (const n of [1, 2, 3]) await broker.publish(sold, { film: 'a', n }, { id: `m${n}` })

@@ -33,8 +33,9 @@ export async function deadLetterCommand(command: string, call: Call, { out, err 
 }
 
 /** The vendor's client is loaded only where it is needed. */
-async function driverOf({ url, schema }: Call): Promise<QueueDriver> {
+async function driverOf({ url, schema, prefix }: Call): Promise<QueueDriver> {
   if (/^amqps?:/.test(url)) return (await import('../drivers/rabbitmq.ts')).rabbitmq({ urls: [url] })
   if (/^postgres(ql)?:/.test(url)) return (await import('../drivers/postgres.ts')).postgres({ url, schema })
-  throw wrong('--url: amqp://…, amqps://… or postgres://…')
+  if (/^rediss?:/.test(url)) return (await import('../drivers/redis.ts')).redis({ url, prefix })
+  throw wrong('--url: amqp://…, amqps://…, postgres://…, redis://… or rediss://…')
 }

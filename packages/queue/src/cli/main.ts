@@ -16,6 +16,7 @@ export interface Call {
   readonly ordered: boolean
   readonly shards: number | undefined
   readonly schema: string | undefined
+  readonly prefix: string | undefined
   readonly id: string | undefined
   readonly all: boolean
   readonly limit: number | undefined
@@ -34,8 +35,9 @@ export const usage = `platform-queue <command> --url URL --message NAME.vVERSION
   topology reshard        gives an ordered group another number of shards: --shards; told to call again until the old ones are empty
   topology definitions    the same as a definitions file for a broker that is to start with it; needs no --url
 
-  --url          amqp://…, amqps://… or postgres://…; default: PLATFORM_QUEUE_URL
+  --url          amqp://…, amqps://…, postgres://…, redis://… or rediss://…; default: PLATFORM_QUEUE_URL
   --schema       of the postgres driver
+  --prefix       of the redis driver
   --ordered      topology: the group keeps the order of keys
   --shards       topology, of an ordered group: 1, 2, 4, 8, 16, 32 or 64; default 1
   --limit        dlq: how many, default 100; with --all 10,000
@@ -89,6 +91,7 @@ function parse(argv: readonly string[], env: NodeJS.ProcessEnv): 'help' | [strin
       message: text,
       group: text,
       schema: text,
+      prefix: text,
       id: text,
       limit: text,
       shards: text,
@@ -127,6 +130,7 @@ function parse(argv: readonly string[], env: NodeJS.ProcessEnv): 'help' | [strin
       ordered: values.ordered ?? false,
       shards: number('shards'),
       schema: values.schema,
+      prefix: values.prefix,
       id: values.id,
       all: values.all ?? false,
       limit: number('limit'),

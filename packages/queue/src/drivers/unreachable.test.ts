@@ -3,9 +3,14 @@ import { createBroker } from '../index.ts'
 import { sold } from '../testing/sold.ts'
 import { postgres } from './postgres.ts'
 import { rabbitmq } from './rabbitmq.ts'
+import { redis } from './redis.ts'
 
 // Port 1 of the loopback refuses.
-const drivers = [() => postgres({ url: 'postgres://nobody@127.0.0.1:1/none' }), () => rabbitmq({ urls: ['amqp://127.0.0.1:1'] })]
+const drivers = [
+  () => postgres({ url: 'postgres://nobody@127.0.0.1:1/none' }),
+  () => rabbitmq({ urls: ['amqp://127.0.0.1:1'] }),
+  () => redis({ url: 'redis://127.0.0.1:1' }),
+]
 
 describe('a server that was never there', () => {
   it.each(drivers)('makes calls wait for their deadline or signal only, and does not hold the close', async (driver) => {
@@ -32,6 +37,10 @@ describe('a server that was never there', () => {
     () => postgres({ url: 'postgres://x', poolSize: 3 } as never),
     () => rabbitmq({ urls: [] }),
     () => rabbitmq({ urls: ['amqp://x'], username: 'alone' }),
+    () => redis({ url: 'http://x' }),
+    () => redis({ url: 'redis://x', prefix: '{x}' }),
+    () => redis({ url: 'redis://x', schema: 'x' } as never),
+    () => redis({ client: {} as never }),
   ])('refuses wrong options', (make) => {
     expect(make).toThrow(expect.objectContaining({ code: 'ERR_QUEUE_OPTION' }) as Error)
   })

@@ -1,12 +1,10 @@
 /** A process that dies of one message while it handles others beside it: started again and again by the chaos tests. */
 import { createBroker } from '../broker.ts'
-import { postgres } from '../drivers/postgres.ts'
-import { rabbitmq } from '../drivers/rabbitmq.ts'
+import { driverAt } from './driver-at.ts'
 import { poison, sold } from './sold.ts'
 
 const [url, group] = process.argv.slice(2) as [string, string]
-const driver = url.startsWith('amqp') ? rabbitmq({ urls: [url] }) : postgres({ url, pollIntervalMs: 100 })
-const broker = createBroker({ driver, service: 'poisoned' })
+const broker = createBroker({ driver: driverAt(url), service: 'poisoned' })
 await broker.consume(
   sold,
   async ({ id, body }) => {

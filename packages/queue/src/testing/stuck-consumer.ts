@@ -1,12 +1,10 @@
 /** A process that takes a message and never finishes: started and killed by the chaos tests. */
 import { createBroker } from '../broker.ts'
-import { postgres } from '../drivers/postgres.ts'
-import { rabbitmq } from '../drivers/rabbitmq.ts'
+import { driverAt } from './driver-at.ts'
 import { sold } from './sold.ts'
 
 const url = process.argv[2] as string
-const driver = url.startsWith('amqp') ? rabbitmq({ urls: [url] }) : postgres({ url })
-const broker = createBroker({ driver, service: 'stuck' })
+const broker = createBroker({ driver: driverAt(url), service: 'stuck' })
 await broker.consume(
   sold,
   async () => {

@@ -1,0 +1,146 @@
+import { withDeadline } from '@platform/kernel'
+import type {
+  DeadLetterStore,
+  DriverContext,
+  DriverSession,
+  DriverSubscription,
+  Envelope,
+  PublishRequest,
+  QueueDriver,
+  Receive,
+  Subscription,
+} from '../../driver.ts'
+import { QueueError } from '../../errors.ts'
+import { refuseDeletion } from '../../group-deletion.ts'
+import { attribute, createRestoreCounter } from '../../instrumentation.ts'
+import type { Cancellable, LoggerLike } from '../../shapes.ts'
+import { Connection } from './connection.ts'
+import { redisDeadLetters } from './dead-letters.ts'
+import { isOutOfMemory, plain } from './faults.ts'
+import { resolveRedisOptions, type RedisOptions, type ResolvedRedisOptions } from './options.ts'
+import { Publisher } from './publisher.ts'
+import { answers, canWrite, declare, deleteGroup, renewBroadcast } from './registry-scripts.ts'
+import { baseKey, broadcastLeaseMs } from './structure.ts'
+import { RedisSubscription } from './subscription.ts'
+import { WakeCalls } from './wake-calls.ts'
+
+const checkMs = 5_000
+
+/** Messages in Redis, version 7 or later: streams for what may be delivered, changed by scripts only. */
+export function redis(options: RedisOptions): QueueDriver {
+  const resolved = resolveRedisOptions(options)
+  return { name: 'redis', open: (context) => new RedisSession(resolved, context) }
+}
+
+class RedisSession implements DriverSession {
+  readonly deadLetters: DeadLetterStore
+  readonly #prefix: string
+  readonly #logger: LoggerLike
+  readonly #alone: DriverContext['alone']
+  readonly #connection: Connection
+  readonly #wakeCalls: WakeCalls
+  readonly #publisher: Publisher
+  readonly #restored = createRestoreCounter('redis')
+  readonly #broadcasts = new Set<Subscription>()
+  #renewal: NodeJS.Timeout | undefined
+
+  constructor(options: ResolvedRedisOptions, { logger, alone }: DriverContext) {
+    const onError = (error: Error): void => logger.debug({ err: plain(error) }, 'connection to Redis failed; retrying')
+    this.#alone = alone
+    this.#logger = logger
+    this.#prefix = options.prefix
+    this.#connection = new Connection(options, onError)
+    this.#wakeCalls = new WakeCalls(options, onError)
+    this.#publisher = new Publisher(this.#connection, options)
+    this.deadLetters = redisDeadLetters(this.#connection, options.prefix)
+  }
+
+  async ready({ signal = new AbortController().signal }: Cancellable): Promise<void> {
+    await this.#connection.persist(signal, 'lost', answers, baseKey(this.#prefix, ''))
+  }
+
+  async check({ signal }: Cancellable): Promise<void | { status: 'warn'; message: string }> {
+    const late = (): QueueError => new QueueError('ERR_QUEUE_TIMEOUT')
+    try {
+      const policy = await withDeadline(checkMs, late, () => this.#connection.run(canWrite, baseKey(this.#prefix, '')), signal)
+      if (policy !== null) return { status: 'warn', message: `Redis may evict messages: its maxmemory-policy is ${String(policy)}` }
+      if (!this.#wakeCalls.connected) return { status: 'warn', message: 'no calls from Redis: consumers look for work every second' }
+    } catch (error) {
+      signal?.throwIfAborted()
+      if (isOutOfMemory(error)) return { status: 'warn', message: 'Redis is out of memory: publishes wait' }
+      throw new QueueError('ERR_QUEUE_UNAVAILABLE', { cause: plain(error) })
+    }
+  }
+
+  publish(destination: string, envelope: Envelope, request: PublishRequest): Promise<void> {
+    return this.#publisher.publish(destination, envelope, request)
+  }
+
+  async subscribe(subscription: Subscription, receive: Receive, { signal }: { signal: AbortSignal }): Promise<DriverSubscription> {
+    await this.#declare(subscription, signal)
+    if (subscription.broadcast) {
+      this.#broadcasts.add(subscription)
+      this.#renewal ??= setInterval(() => void this.#renew(), broadcastLeaseMs / 4)
+    }
+    const running = new RedisSubscription(subscription, receive, {
+      connection: this.#connection,
+      wakeCalls: this.#wakeCalls,
+      logger: this.#logger,
+      base: baseKey(this.#prefix, subscription.destination),
+      alone: this.#alone,
+      restore: () => this.#restore(subscription),
+    })
+    return {
+      trouble: () => running.trouble(),
+      depth: () => running.depth(),
+      quiesce: () => running.quiesce(),
+      close: async () => {
+        this.#broadcasts.delete(subscription)
+        await running.close()
+      },
+    }
+  }
+
+  async deleteGroup(destination: string, group: string, { signal, discard }: { signal: AbortSignal; discard: boolean }): Promise<boolean> {
+    const base = baseKey(this.#prefix, destination)
+    const answer = await this.#connection.persist(signal, 'unsent', deleteGroup, base, encodeURIComponent(group), discard ? '1' : '0')
+    if (Array.isArray(answer)) {
+      const [members, messages] = answer as [number, number]
+      refuseDeletion(destination, group, { members, messages, discard })
+    }
+    return answer !== null
+  }
+
+  async close(_options: Cancellable): Promise<void> {
+    clearInterval(this.#renewal)
+    await this.#publisher.flushed()
+    this.#wakeCalls.close()
+    this.#connection.close()
+  }
+
+  async #declare({ destination, group, ordered, broadcast }: Subscription, signal: AbortSignal): Promise<void> {
+    const base = baseKey(this.#prefix, destination)
+    const kind = ordered ? 'ordered' : 'plain'
+    const found = await this.#connection.persist(signal, 'lost', declare, base, encodeURIComponent(group), kind, broadcast ? '1' : '0')
+    if (found === kind) return
+    throw new QueueError('ERR_QUEUE_CONFLICT', { destination, detail: `group ${group} is ${ordered ? 'not ' : ''}ordered` })
+  }
+
+  /** Redis was emptied, or a broadcast subscription was cut off for too long. */
+  async #restore(subscription: Subscription): Promise<void> {
+    const { destination, group } = subscription
+    await this.#declare(subscription, AbortSignal.timeout(checkMs))
+    this.#logger.warn({ destination, group }, 'the group was not there any more and was made anew; what it held is lost to it')
+    this.#restored.add(1, { [attribute.destination]: destination })
+  }
+
+  async #renew(): Promise<void> {
+    for (const { destination, group } of this.#broadcasts) {
+      // Whether it is still there is seen when it is read.
+      const renewing = this.#connection.run(renewBroadcast, baseKey(this.#prefix, destination), encodeURIComponent(group))
+      const wasAlive = await renewing.catch(() => 1)
+      if (wasAlive === 1) continue
+      this.#logger.warn({ destination }, 'broadcast subscription had run out; messages of the outage are lost to this process')
+    }
+  }
+}
