@@ -199,7 +199,7 @@ describe('redis driver and a server that is not as it should be', { timeout: 60_
     for (const group of ['one', 'two']) await own.consume(sold, async ({ body }) => void seen.push(body.n), { group, ordered: true })
     await own.publish(sold, { film: 'a', n: 1 })
     await own.publish(sold, { film: 'a', n: 2 }, { delayMs: 20 })
-    await vi.waitFor(() => expect(seen.toSorted()).toEqual([1, 1, 2, 2]), patience)
+    await vi.waitFor(() => expect(seen.toSorted((a, b) => a - b)).toEqual([1, 1, 2, 2]), patience)
     await own.close()
   })
 })

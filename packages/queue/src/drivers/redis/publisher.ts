@@ -65,7 +65,7 @@ export class Publisher {
   }
 
   async flushed(): Promise<void> {
-    await Promise.all([...this.#lines.values()].map((line) => line.flushing))
+    await Promise.all([...this.#lines.values()].map(({ flushing }) => flushing ?? Promise.resolve()))
   }
 
   #lineOf(destination: string): Line {

@@ -62,8 +62,10 @@ class RedisSession implements DriverSession {
   async check({ signal }: Cancellable): Promise<void | { status: 'warn'; message: string }> {
     const late = (): QueueError => new QueueError('ERR_QUEUE_TIMEOUT')
     try {
-      const policy = await withDeadline(checkMs, late, () => this.#connection.run(canWrite, baseKey(this.#prefix, '')), signal)
-      if (policy !== null) return { status: 'warn', message: `Redis may evict messages: its maxmemory-policy is ${String(policy)}` }
+      const policy = (await withDeadline(checkMs, late, () => this.#connection.run(canWrite, baseKey(this.#prefix, '')), signal)) as
+        | string
+        | null
+      if (policy !== null) return { status: 'warn', message: `Redis may evict messages: its maxmemory-policy is ${policy}` }
       if (!this.#wakeCalls.connected) return { status: 'warn', message: 'no calls from Redis: consumers look for work every second' }
     } catch (error) {
       signal?.throwIfAborted()
