@@ -42,14 +42,18 @@ export function makeClient({ server }: ResolvedRedisOptions, { patient }: Settin
 
 function watched<T extends Redis | Cluster>(client: T, onError: (error: Error) => void): T {
   client.on('error', onError)
-  if (!(client instanceof Redis)) return client
+  // Whichever version of ioredis it comes from.
+  if (!('nodes' in client)) watchConnecting(client as Redis)
+  return client
+}
+
+function watchConnecting(client: Redis): void {
   // ioredis hears one error of each connection. TLS may have a second one when it is closed amid its handshake, and an error that nobody hears ends the process.
   client.on('connecting', () => setImmediate(() => client.stream?.on('error', () => undefined)))
   // What accepts connections and does not greet is tried anew.
   let greeting: NodeJS.Timeout | undefined
   client.on('connect', () => (greeting = backgroundTimeout(() => client.disconnect(true), silenceMs)))
   for (const event of ['ready', 'close']) client.on(event, () => clearTimeout(greeting))
-  return client
 }
 
 /** The connection for commands. Every command ends, by the server's silence at the latest. */
