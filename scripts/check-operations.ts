@@ -10,28 +10,33 @@ const problems: string[] = []
 const notes: string[] = []
 const read = (file: string) => readFileSync(join(root, file), 'utf8')
 
-/** All that may run at once on one host, by the sum of the limits. */
-const budgetMb = 3_584
+/** What may run at once on one host, by the sum of the limits: store and watch; and the logs beside them. */
+const budgets = [
+  { file: 'docker/compose.yml', mostMb: 3_584 },
+  { file: 'docker/compose.logs.yml', mostMb: 3_072 },
+] as const
 
 interface Service {
+  readonly image?: string
   readonly profiles?: readonly string[]
   readonly mem_limit?: string
   readonly restart?: string
 }
 
-/** What runs once is over before the rest has grown. */
-function memory(): string {
-  const { services } = parse(read('docker/compose.yml'), { merge: true, maxAliasCount: -1 }) as { services: Record<string, Service> }
-  const lasting = Object.entries(services).filter(([, { restart }]) => restart !== 'no')
+/** What runs once, or when it is named, is over before the rest has grown. */
+function memory({ file, mostMb }: (typeof budgets)[number]): string {
+  const { services } = parse(read(file), { merge: true, maxAliasCount: -1 }) as { services: Record<string, Service> }
+  // An override of what another file describes has no image.
+  const lasting = Object.entries(services).filter(([, { restart, image }]) => restart !== 'no' && image !== undefined)
   const megabytes = ({ mem_limit: limit = '' }: Service) => Number(/^(\d+)m$/.exec(limit)?.[1] ?? Number.NaN)
   for (const [name, service] of lasting)
-    if (Number.isNaN(megabytes(service))) problems.push(`compose.yml: ${name} has no mem_limit in megabytes`)
+    if (Number.isNaN(megabytes(service))) problems.push(`${file}: ${name} has no mem_limit in megabytes`)
   const sums = new Map<string, number>()
   for (const [, service] of lasting) {
     for (const profile of service.profiles ?? []) sums.set(profile, (sums.get(profile) ?? 0) + megabytes(service))
   }
-  const all = [...sums].filter(([profile]) => profile !== 'ha').reduce((total, [, each]) => total + each, 0)
-  if (all > budgetMb) problems.push(`compose.yml: the limits sum up to ${all} MB, more than ${budgetMb}`)
+  const all = [...sums.values()].reduce((total, each) => total + each, 0)
+  if (all > mostMb) problems.push(`${file}: the limits sum up to ${all} MB, more than ${mostMb}`)
   return [...sums].map(([profile, each]) => `${profile} ${each} MB`).join(', ')
 }
 
@@ -60,7 +65,7 @@ function tool(program: string, ...args: string[]): void {
   } else if (status !== 0) problems.push(`${program} ${args.join(' ')}:\n${stdout}${stderr}`)
 }
 
-const sums = memory()
+const sums = budgets.map(memory).join(', ')
 if (existsSync(join(root, runbookPage))) runbooks()
 else problems.push(`${runbookPage} is missing`)
 for (const file of ['objectives', 'symptoms']) {

@@ -6,8 +6,9 @@ import { run } from './step.ts'
 requirePinnedNode()
 // Ctrl-C reaches it by itself, and it waits for what it has begun; this process only waits for it.
 process.on('SIGINT', () => {})
-const [command, ...rest] = process.argv.slice(2)
-// The drill compares books, which the demo keeps.
-const [program, args] =
-  command === 'drill' ? ['examples/demo/src/drill.ts', rest] : ['examples/containers/src/infra.ts', process.argv.slice(2)]
+const [command = '', ...rest] = process.argv.slice(2)
+/** Those that compare books, which the demo keeps. */
+const rehearsals: Readonly<Record<string, string>> = { drill: 'examples/demo/src/drill.ts', failover: 'examples/demo/src/failover.ts' }
+const program = rehearsals[command] ?? 'examples/containers/src/infra.ts'
+const args = command in rehearsals ? rest : process.argv.slice(2)
 process.exitCode = await run(process.execPath, ['--conditions=@platform/source', join(root, program), ...args])

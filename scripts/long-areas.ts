@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
@@ -28,6 +29,7 @@ const areas: Readonly<Record<string, Area>> = {
       .map((folder): [string, Area] => [basename(folder), async (servers) => [await longSuite(folder, servers)]]),
   ),
   published,
+  failover,
   demo: async (servers) => [await longSuite('examples/demo', servers), ...(await books())],
 }
 
@@ -52,6 +54,14 @@ async function published({ suites, programs }: Servers): Promise<StepResult[]> {
   } finally {
     rmSync(folder, { recursive: true, force: true })
   }
+}
+
+/** Needs a container engine. */
+async function failover(): Promise<StepResult[]> {
+  if (spawnSync('docker', ['info'], { stdio: 'ignore' }).status === 0)
+    return [await step('each leader dies in turn', command(process.execPath, ['scripts/infra.ts', 'failover']))]
+  console.log('\nNo container engine answers: failover is not tested. `pnpm infra doctor` says what is missing.')
+  return []
 }
 
 /** Ten times in a row without a miss in each mode, then every failure with three seeds. */

@@ -3,7 +3,7 @@
 # that was changed is stored again, a token that is there stays.
 set -eu
 export CONSUL_HTTP_ADDR=http://consul:8500
-for service in catalog orders gateway metrics; do
+for service in catalog orders gateway metrics patroni; do
   if consul acl policy read -name "$service" > /dev/null 2>&1; then how=update; else how=create; fi
   consul acl policy "$how" -name "$service" -rules "@/etc/film-store/$service.hcl" > /dev/null
   token=$(cat "/run/secrets/${service}_consul_token")

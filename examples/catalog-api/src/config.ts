@@ -18,6 +18,10 @@ export const settings = defineConfig({
     cache: z
       .object({
         redisUrl: secret(z.string()).optional().describe('Shared second layer; without it each instance keeps its own pages'),
+        sentinels: z
+          .string()
+          .optional()
+          .describe('Those who know which Redis leads, as host:port,host:port; the URL then gives the password alone'),
         ttlMs: z.int().positive().default(60_000).describe('How long a page is kept when nothing invalidates it'),
       })
       .meta({ reload: 'restart' })

@@ -15,20 +15,26 @@ import { deadlineHook } from '@platform/resilience'
 import type { InboundHook } from '@platform/service/http'
 import { startTelemetry } from '@platform/telemetry'
 import type { Settings } from './config.ts'
+import { redisConnection } from './redis-connection.ts'
 
 const name = 'catalog-api'
 
 export function connect(config: Config<Settings>) {
   const { current } = config
   const { instance } = current
-  const logger = createLogger({ name, level: current.logLevel, redact: { values: () => config.secrets() } }).child({ instance })
+  const logger = createLogger({
+    name,
+    level: current.logLevel,
+    format: current.logFormat,
+    redact: { values: () => config.secrets() },
+  }).child({ instance })
   const telemetry = startTelemetry({ service: name, instance, sampling: { ratio: current.sampling } })
   const db = createDbPool({ url: current.db.url.reveal(), maxSize: current.db.maxSize, applicationName: name, logger })
-  const redisUrl = current.cache.redisUrl?.reveal()
+  const connection = redisConnection(current.cache)
   const cache = createCache({
     namespace: 'catalog',
     l1: memory({ maxBytes: 64e6 }),
-    ...(redisUrl ? { l2: redis({ url: redisUrl }), bus: redisBus({ url: redisUrl }) } : { bus: postgresBus({ db }) }),
+    ...(connection ? { l2: redis(connection), bus: redisBus(connection) } : { bus: postgresBus({ db }) }),
     intents: { db },
     ttlMs: current.cache.ttlMs,
     logger,
@@ -45,5 +51,8 @@ export function connect(config: Config<Settings>) {
     deadlineHook,
     pinnedHook(config),
   ]
-  return { logger, telemetry, db, cache, broker, discovery, inbound }
+  const client = connection && 'client' in connection ? connection.client : undefined
+  /** Lent to the cache and its bus, which leave it open. */
+  const redisGroup = client && { ready: () => Promise.resolve(), close: () => Promise.resolve(client.disconnect()) }
+  return { logger, telemetry, db, cache, redisGroup, broker, discovery, inbound }
 }

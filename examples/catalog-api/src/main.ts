@@ -11,7 +11,7 @@ import { connect } from './infrastructure.ts'
 
 const config = await loadSettings()
 const { current } = config
-const { logger, telemetry, db, cache, broker, discovery, inbound } = connect(config)
+const { logger, telemetry, db, cache, redisGroup, broker, discovery, inbound } = connect(config)
 
 const films = createFilms({ db, cache })
 const app = buildApp({ films, shop: await openShop(config), inbound, logger })
@@ -30,7 +30,8 @@ await createService({
     config: component(config, { check: 'optional' }),
     telemetry,
     db: component(db, { check: 'shared' }),
-    cache: component(cache, { needs: ['db'] }),
+    ...(redisGroup && { redisGroup }),
+    cache: component(cache, { needs: redisGroup ? ['db', 'redisGroup'] : ['db'] }),
     broker,
     discovery,
     pages: component(pages, { needs: ['broker', 'cache'] }),

@@ -1,4 +1,4 @@
-import { existsSync, statfsSync } from 'node:fs'
+import { existsSync, readFileSync, statfsSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { composeContainers, type ComposeProject, docker } from '@platform/stack/compose'
@@ -14,7 +14,7 @@ export interface Finding {
   readonly warning?: boolean | undefined
 }
 
-const needs = { engine: 25, compose: [2, 24], memoryGb: 3, diskGb: 6 } as const
+const needs = { engine: 25, compose: [2, 24], memoryGb: 3, diskGb: 6, maps: 262_144 } as const
 
 /** Looks at everything that would otherwise fail in the middle of `up`. Later checks need the engine and are left out without it. */
 export async function diagnose(project: ComposeProject): Promise<Finding[]> {
@@ -22,7 +22,7 @@ export async function diagnose(project: ComposeProject): Promise<Finding[]> {
   if (engine.fix) return [engine]
   const info = JSON.parse(await docker(['info', '--format', 'json'])) as { MemTotal: number; DockerRootDir: string }
   const parts = await Promise.all([composePlugin(), buildx(), keysFitVolumes(project)])
-  return [engine, ...parts, ...(await ports(project)), memory(info.MemTotal), disk(info.DockerRootDir)]
+  return [engine, ...parts, ...(await ports(project)), memory(info.MemTotal), disk(info.DockerRootDir), ...maps(project)]
 }
 
 async function engineOf(): Promise<Finding> {
@@ -73,6 +73,15 @@ function disk(folder: string): Finding {
   return { what, found: `${gb.toFixed(0)} GB free`, fix: gb < needs.diskGb ? 'docker system prune && docker builder prune' : undefined }
 }
 
+/** Elasticsearch maps its files. */
+function maps(project: ComposeProject): Finding[] {
+  const file = '/proc/sys/vm/max_map_count'
+  if (!project.profiles.includes('logs') || !existsSync(file)) return []
+  const found = readFileSync(file, 'utf8').trim()
+  const fix = Number(found) < needs.maps ? `sudo sysctl -w vm.max_map_count=${needs.maps}` : undefined
+  return [{ what: 'vm.max_map_count', found, fix }]
+}
+
 interface Door {
   readonly service: string
   readonly variable: string
@@ -95,6 +104,9 @@ function doors(project: ComposeProject): Door[] {
       ? [own('prometheus', 'FILM_STORE_PROMETHEUS_PORT', '9090'), own('alertmanager', 'FILM_STORE_ALERTMANAGER_PORT', '9093')]
       : []),
     ...(project.profiles.includes('grafana') ? [own('grafana', 'FILM_STORE_GRAFANA_PORT', '3000')] : []),
+    ...(project.profiles.includes('logs')
+      ? [own('kibana', 'FILM_STORE_KIBANA_PORT', '5601'), own('jaeger', 'FILM_STORE_JAEGER_PORT', '16686')]
+      : []),
   ]
 }
 

@@ -13,8 +13,10 @@ const usage = `Usage: pnpm infra <command>
   up                  checks the machine, draws passwords at the first time, builds the images, starts, waits until all is well
      --no-build       with the images that are there
      --inspect        databases and probes are published on 127.0.0.1 as well
+     --ha             no server is alone: two PostgreSQL, three of RabbitMQ and Consul, two Redis with three sentinels
      --metrics        with what watches it: Prometheus and Alertmanager on 127.0.0.1, ports 9090 and 9093
      --grafana        and with the dashboard, port 3000
+     --logs           with Elasticsearch, Logstash, Filebeat, Kibana (port 5601) and Jaeger (16686): 3 GB more; not run yet
   down                ends it; the data stays
      --volumes        the data and the passwords go, too
   status              what runs and how it is
@@ -25,6 +27,7 @@ const usage = `Usage: pnpm infra <command>
   backup              one now, beside the one of each day: databases, definitions of RabbitMQ, what Consul holds
   restore             fills empty volumes from the backups in FILM_STORE_BACKUPS with the passwords of the store that was lost, and starts it
      --to TIME        as it was then, such as '2026-01-31 12:00:00+00'; otherwise all that was archived
+  failover            a store of its own with --ha: kills each leader under load, sees orders flow again, compares the books
   drill               a store of its own trades and is destroyed; another is restored from its backups, and the books are compared
   slo                 what became of the objectives in the last 30 days, as Prometheus has it
   rehearse            a store of its own whose alerts run sixty times as fast: breaks it, sees each alert fire, find its receiver, resolve
@@ -36,6 +39,8 @@ const { values, positionals } = parseArgs({
   options: {
     'no-build': { type: 'boolean', default: false },
     inspect: { type: 'boolean', default: false },
+    ha: { type: 'boolean', default: false },
+    logs: { type: 'boolean', default: false },
     metrics: { type: 'boolean', default: false },
     image: { type: 'string' },
     to: { type: 'string' },
@@ -47,15 +52,21 @@ const { values, positionals } = parseArgs({
 const [command = '', ...rest] = positionals
 const folder = secretsFolder()
 const env = { FILM_STORE_SECRETS: folder }
-/** Whatever of it runs. */
-const store = filmStore([], env, allProfiles)
+/** Whatever of it runs; containers of `--ha` are found by their project. */
+const store = filmStore(values.ha ? ['ha'] : [], env, allProfiles)
 /** What is to run. */
 function wanted(...overrides: Override[]): ComposeProject {
   const watched: Profile[] = [
     ...(values.metrics || values.grafana ? (['metrics'] as const) : []),
     ...(values.grafana ? (['grafana'] as const) : []),
+    ...(values.logs ? (['logs'] as const) : []),
   ]
-  return filmStore([...overrides, ...(values.inspect ? (['inspect'] as const) : [])], env, ['core', ...watched])
+  const given: Override[] = [
+    ...(values.ha ? (['ha'] as const) : []),
+    ...(values.logs ? (['logs'] as const) : []),
+    ...(values.inspect ? (['inspect'] as const) : []),
+  ]
+  return filmStore([...overrides, ...given], env, ['core', ...watched])
 }
 const seconds = (since: number) => `${((performance.now() - since) / 1000).toFixed(1)} s`
 

@@ -5,11 +5,12 @@ import type { ComposeProject } from '@platform/stack/compose'
 export const packageFolder: string = dirname(fileURLToPath(import.meta.resolve('@film-store/containers/package.json')))
 export const dockerFolder: string = join(packageFolder, '../../docker')
 
-/** `dev` adds hot reload; `inspect` publishes databases and probes on 127.0.0.1. */
-export type Override = 'dev' | 'inspect'
+/** `dev` adds hot reload; `inspect` publishes databases and probes on 127.0.0.1; `ha` leaves no server alone; `logs` gathers lines. */
+export type Override = 'dev' | 'inspect' | 'ha' | 'logs'
 
-/** `core` is the store, `metrics` what watches it, `grafana` its dashboard; `restore` runs once and only when it is named. */
-export type Profile = 'core' | 'metrics' | 'grafana' | 'restore'
+/** `core` is the store, `metrics` what watches it, `grafana` its dashboard; `logs` what gathers lines and traces (with the override); `restore` runs once and only when
+ * it is named. */
+export type Profile = 'core' | 'metrics' | 'grafana' | 'logs' | 'restore'
 export const allProfiles: readonly Profile[] = ['core', 'metrics', 'grafana']
 
 export function filmStore(overrides: readonly Override[], env: NodeJS.ProcessEnv, profiles: readonly Profile[] = ['core']): ComposeProject {

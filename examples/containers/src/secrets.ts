@@ -63,6 +63,7 @@ export function writeSecrets(folder: string): boolean {
     return [
       [`${name}_db_password`, password],
       [`${name}_db_url`, `postgres://${name}:${password}@postgres:5432/${name}`],
+      [`${name}_db_urls`, `postgres://${name}:${password}@postgres:5432,postgres-2:5432/${name}`],
     ] as const
   })
   const redis = kept(folder, 'redis_password') ?? draw()
@@ -75,7 +76,13 @@ export function writeSecrets(folder: string): boolean {
     ['postgres_password', draw()],
     ['metrics_db_password', draw()],
     ['grafana_password', draw()],
+    ['elastic_password', draw()],
+    ['kibana_password', draw()],
+    ['logstash_password', draw()],
     ['metrics_consul_token', randomUUID()],
+    ['patroni_consul_token', randomUUID()],
+    ['replication_password', draw()],
+    ['erlang_cookie', draw()],
     ...databases,
     ...[...queues].map(([name, password]) => [`${name}_queue_url`, `amqp://${name}:${password}@rabbitmq:5672`] as const),
     ['backup_queue_password', backups],

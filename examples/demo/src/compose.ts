@@ -28,7 +28,7 @@ const services = [
 const servers = ['postgres', 'redis', 'rabbitmq', 'consul', 'gateway'] as const
 
 /** The store in containers of its own, started from nothing: customers come through the gateway, the books are read through ports on 127.0.0.1. */
-export async function openComposeStore({ signal, onProgress, build = true }: Opening): Promise<Store> {
+export async function openComposeStore({ signal, onProgress, build = true, ha = false }: Opening): Promise<Store> {
   await using opened = new AsyncDisposableStack()
   const folder = await mkdtemp(join(tmpdir(), 'film-store-'))
   opened.defer(() => rm(folder, { recursive: true, force: true }))
@@ -44,7 +44,7 @@ export async function openComposeStore({ signal, onProgress, build = true }: Ope
   }
   const run = async (command: string, args: readonly string[]) =>
     (await promisify(execFile)(command, [...args], { env: { ...process.env, ...env }, maxBuffer: 256e6 })).stdout
-  const project = filmStore(['inspect'], env)
+  const project = filmStore([...(ha ? (['ha'] as const) : []), 'inspect'], env)
   const compose = (...args: string[]) => runCompose(project, '--progress=quiet', ...args)
 
   const logFile = `${folder}.log`
@@ -64,7 +64,7 @@ export async function openComposeStore({ signal, onProgress, build = true }: Ope
     await compose('down', '--volumes', '--timeout', '1')
   })
   try {
-    const told = await infra(['up', '--inspect', ...(build ? [] : ['--no-build'])], env, signal)
+    const told = await infra(['up', '--inspect', ...(ha ? ['--ha'] : []), ...(build ? [] : ['--no-build'])], env, signal)
     for (const line of told.split('\n')) if (/built in|is well \d/.test(line)) onProgress(line)
   } catch (error) {
     signal?.throwIfAborted()
@@ -91,7 +91,12 @@ export async function openComposeStore({ signal, onProgress, build = true }: Ope
   return {
     servers: servers.map((name) => ({ name, version: images.get(name) ?? '?', url: `container ${name}` })),
     postgres: { kill: () => killContainer('postgres'), restart: () => startContainer('postgres') },
-    containers: { names: servers, kill: killContainer, start: startContainer },
+    containers: {
+      names: servers,
+      kill: killContainer,
+      start: startContainer,
+      exec: (name, ...command) => compose('exec', '-T', name, ...command),
+    },
     databases,
     adminToken: await secret('admin_token'),
     specs,

@@ -31,6 +31,8 @@ export interface Store {
 
 export interface Containers {
   readonly names: readonly string[]
+  /** Runs a command in it; answers with what it printed. */
+  exec(name: string, ...command: string[]): Promise<string>
   kill(name: string): Promise<void>
   /** Resolves when it is healthy. */
   start(name: string): Promise<void>
@@ -42,6 +44,8 @@ export interface Opening {
   readonly signal?: AbortSignal
   /** Compose mode: whether the images are brought up to date first. Default true. */
   readonly build?: boolean
+  /** Compose mode: whether no server is alone. Default false. */
+  readonly ha?: boolean
   /** Whether the services log every request. Default false. */
   readonly accessLog?: boolean
   /** The port for a server or a service, by its name. Default: a free one. */

@@ -7,6 +7,7 @@ const atStart = { reload: 'restart' } as const
 /** The settings that every service of the store has; each adds its own. */
 export const commonSettings = {
   logLevel: z.enum(['debug', 'info', 'warn', 'error']).default('info').describe('What is logged').meta(atStart),
+  logFormat: z.enum(['json', 'ecs', 'pretty']).default('json').describe("How a line looks: pino's, Elastic's, or for people").meta(atStart),
   instance: z.string().default('1').describe('Name of this instance among those of the service').meta(atStart),
   gracePeriod: duration().default(30_000).describe('Time between SIGTERM and SIGKILL that the platform grants').meta(atStart),
   admin: z

@@ -12,7 +12,12 @@ const name = 'fulfilment-worker'
 export function connect(config: Config<Settings>) {
   const { current } = config
   const { instance } = current
-  const logger = createLogger({ name, level: current.logLevel, redact: { values: () => config.secrets() } }).child({ instance })
+  const logger = createLogger({
+    name,
+    level: current.logLevel,
+    format: current.logFormat,
+    redact: { values: () => config.secrets() },
+  }).child({ instance })
   const telemetry = startTelemetry({ service: name, instance, sampling: { ratio: current.sampling } })
   const db = createDbPool({ url: current.db.url.reveal(), maxSize: current.db.maxSize, applicationName: name, logger })
   const broker = createBroker({

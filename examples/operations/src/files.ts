@@ -1,5 +1,6 @@
 import { clock } from './clock.ts'
 import { dashboard, grafanaDatasources, grafanaProviders } from './dashboard.ts'
+import { logFiles } from './logs.ts'
 import { alertmanagerConfig } from './routing.ts'
 import { yamlFile } from './rule-file.ts'
 import { objectiveTests, symptomTests } from './rule-tests.ts'
@@ -27,6 +28,7 @@ export function watchFiles(scale = 1): readonly File[] {
 export function operationsFiles(): readonly File[] {
   return [
     ...watchFiles(),
+    ...logFiles(),
     { name: 'prometheus/objectives.test.yml', text: yamlFile(objectiveTests()) },
     { name: 'prometheus/symptoms.test.yml', text: yamlFile(symptomTests()) },
     { name: 'grafana/dashboards/film-store.json', text: JSON.stringify(dashboard()) },

@@ -1,0 +1,165 @@
+import { randomUUID } from 'node:crypto'
+import { setTimeout as pause } from 'node:timers/promises'
+import type { Containers } from '../store.ts'
+
+/** What a server of the profile `ha` says about who leads, asked of those that still run. */
+export interface Leader {
+  readonly server: string
+  readonly containers: readonly string[]
+  /** The container that leads, as this one sees it. */
+  readonly seenBy: (containers: Containers, container: string) => Promise<string | undefined>
+  /** Resolves to true when all are there and have what they need to replace each other. */
+  readonly whole: (containers: Containers, container: string) => Promise<boolean>
+}
+
+interface Cluster {
+  readonly members: readonly { readonly name: string; readonly role: string; readonly state: string }[]
+}
+
+const cluster = async (containers: Containers, container: string) =>
+  JSON.parse(await containers.exec(container, 'curl', '--silent', '--max-time', '3', 'http://127.0.0.1:8008/cluster')) as Cluster
+const sentinel = (containers: Containers, container: string, ...args: string[]) =>
+  containers.exec(container, 'sh', '-c', `REDISCLI_AUTH=$(cat /run/secrets/redis_password) redis-cli -p 26379 ${args.join(' ')}`)
+const ordersQueue = 'platform/orders.placed.v1/fulfilment'
+/** `rabbit@rabbitmq-1` runs in the container `rabbitmq`. */
+const containerOf = (node: string) => node.trim().replace('rabbit@', '').replace(/-1$/, '')
+
+export const leaders: readonly Leader[] = [
+  {
+    server: 'PostgreSQL',
+    containers: ['postgres', 'postgres-2'],
+    seenBy: async (containers, container) =>
+      (await cluster(containers, container)).members.find(({ role, state }) => role === 'leader' && state === 'running')?.name,
+    whole: async (containers, container) =>
+      (await cluster(containers, container)).members.some(({ role, state }) => role === 'sync_standby' && state === 'streaming'),
+  },
+  {
+    server: 'RabbitMQ',
+    containers: ['rabbitmq', 'rabbitmq-2', 'rabbitmq-3'],
+    async seenBy(containers, container) {
+      const lines = await containers.exec(
+        container,
+        'rabbitmqctl',
+        '--quiet',
+        '--silent',
+        'list_queues',
+        'name',
+        'leader',
+        '--no-table-headers',
+      )
+      const leader = lines
+        .split('\n')
+        .find((line) => line.startsWith(`${ordersQueue}\t`))
+        ?.split('\t')[1]
+      return leader ? containerOf(leader) : undefined
+    },
+    async whole(containers, container) {
+      const told = await containers.exec(
+        container,
+        'rabbitmqctl',
+        '--quiet',
+        '--silent',
+        'list_queues',
+        'name',
+        'online',
+        '--no-table-headers',
+      )
+      const online = told.split('\n').find((line) => line.startsWith(`${ordersQueue}\t`)) ?? ''
+      return ['rabbitmq-1', 'rabbitmq-2', 'rabbitmq-3'].every((node) => online.includes(node))
+    },
+  },
+  {
+    server: 'Redis',
+    containers: ['sentinel-1', 'sentinel-2', 'sentinel-3'],
+    seenBy: async (containers, container) =>
+      (await sentinel(containers, container, 'sentinel', 'get-master-addr-by-name', 'film-store')).split('\n')[0],
+    async whole(containers, container) {
+      const replicas = await sentinel(containers, container, '--raw', 'sentinel', 'replicas', 'film-store')
+      return /master-link-status\nok/.test(replicas) && !replicas.includes('s_down')
+    },
+  },
+  {
+    server: 'Consul',
+    containers: ['consul', 'consul-2', 'consul-3'],
+    seenBy: async (containers, container) => {
+      const [name] = /^\S+(?=.*\sleader\s)/m.exec(await containers.exec(container, 'consul', 'operator', 'raft', 'list-peers')) ?? []
+      return name?.replace(/-1$/, '')
+    },
+    whole: async (containers, container) => (await containers.exec(container, 'consul', 'members')).match(/\salive\s/g)?.length === 3,
+  },
+]
+
+export interface Failover {
+  readonly server: string
+  readonly killed: string
+  /** Who leads now. */
+  readonly leader: string
+  readonly ledMs: number
+  /** From the kill until an order that was placed after it was settled. */
+  readonly flowsMs: number
+  /** From the return of the one that was killed until it could take over again. */
+  readonly wholeMs: number
+}
+
+const withinMs = 120_000
+
+/** Kills whoever leads, waits for the next one and for orders to flow, and brings the dead one back. */
+export async function killLeader(containers: Containers, ordersUrl: string, leader: Leader, signal: AbortSignal): Promise<Failover> {
+  const askEach = async <T>(among: readonly string[], ask: (container: string) => Promise<T | undefined>): Promise<T | undefined> => {
+    for (const container of among) {
+      const answer = await ask(container).catch(() => undefined)
+      if (answer) return answer
+    }
+    return undefined
+  }
+  const until = async <T>(what: string, look: () => Promise<T | undefined>): Promise<T> => {
+    const giveUpAt = performance.now() + withinMs
+    for (;;) {
+      signal.throwIfAborted()
+      const found = await look()
+      if (found) return found
+      if (performance.now() > giveUpAt) throw new Error(`${leader.server}: ${what} within ${withinMs / 1000} s`)
+      await pause(100)
+    }
+  }
+  const killed = await until('nobody leads', () => askEach(leader.containers, (each) => leader.seenBy(containers, each)))
+  await until('it was never whole', () => askEach(leader.containers, (each) => leader.whole(containers, each)))
+  const others = leader.containers.filter((each) => each !== killed)
+  const killedAt = performance.now()
+  await containers.kill(killed)
+  const flowing = ordersFlow(ordersUrl, signal).then(() => performance.now() - killedAt)
+  const next = await until('nobody took over', () =>
+    askEach(others, async (each) => {
+      const seen = await leader.seenBy(containers, each)
+      return seen === killed ? undefined : seen
+    }),
+  )
+  const ledMs = performance.now() - killedAt
+  const flowsMs = await flowing
+  await containers.start(killed)
+  const backAt = performance.now()
+  await until('the one that came back did not follow', () => askEach(leader.containers, (each) => leader.whole(containers, each)))
+  return { server: leader.server, killed, leader: next, ledMs, flowsMs, wholeMs: performance.now() - backAt }
+}
+
+/** Resolves when an order that is placed from now on is settled. */
+async function ordersFlow(url: string, signal: AbortSignal): Promise<void> {
+  const giveUpAt = performance.now() + withinMs
+  const ask = async (path: string, init: RequestInit = {}) => {
+    const answer = await fetch(`${url}${path}`, { ...init, signal: AbortSignal.any([signal, AbortSignal.timeout(5_000)]) })
+    return answer.ok ? ((await answer.json()) as { id: string; status: string }) : undefined
+  }
+  const body = JSON.stringify({ filmId: 1, quantity: 1 })
+  const headers = { 'content-type': 'application/json', 'idempotency-key': randomUUID() }
+  let id: string | undefined
+  while (performance.now() < giveUpAt) {
+    signal.throwIfAborted()
+    try {
+      id ??= (await ask('/orders', { method: 'POST', headers, body }))?.id
+      const order = id === undefined ? undefined : await ask(`/orders/${id}`)
+      if (order && order.status !== 'placed') return
+    } catch {}
+    await pause(100)
+  }
+  throw new Error(`no order was settled within ${withinMs / 1000} s`)
+}

@@ -1,0 +1,116 @@
+/** Failover rehearsed: in a store in which no server is alone, kills whoever leads, one kind after the other, while customers order; then compares the books. */
+import { writeFile } from 'node:fs/promises'
+import { parseArgs } from 'node:util'
+import { readFilms } from '@film-store/film-contracts'
+import { shop } from '@film-store/shopper'
+import { judge } from './books/entry.ts'
+import { replay } from './books/model.ts'
+import { pagesFresh, pagesRight } from './books/pages.ts'
+import { runCommand } from './command.ts'
+import { openComposeStore } from './compose.ts'
+import { databaseBooks } from './drill/database-books.ts'
+import { type Failover, killLeader, leaders } from './drill/leaders.ts'
+import { printBooks } from './report.ts'
+import { builtCode } from './services.ts'
+import { settle } from './trade.ts'
+
+const usage = `Usage: pnpm infra failover [--no-build] [--json FILE]
+A store of its own in which no server is alone. Kills the leader of PostgreSQL, RabbitMQ, Redis and Consul in turn while customers order, prints how long
+it took until orders were settled again without help, and compares the books. Ends with 1 when one did not take over or the books do not balance.`
+
+/** How far behind a page's stock may be while servers die. */
+const staleBoundMs = 30_000
+/** From the kill to a new order that was placed and settled, with nobody's help. */
+const flowsWithinMs = 60_000
+
+const startedAt = performance.now()
+const say = (line: string) => console.log(`[${((performance.now() - startedAt) / 1000).toFixed(1).padStart(5)} s] ${line}`)
+const seconds = (ms: number) => `${(ms / 1000).toFixed(1)} s`
+
+interface Options {
+  readonly build: boolean
+  readonly json: string | undefined
+}
+
+function readOptions(args: string[]): Options | 'help' {
+  const { values } = parseArgs({
+    args,
+    options: { 'no-build': { type: 'boolean' }, json: { type: 'string' }, help: { type: 'boolean', short: 'h' } },
+  })
+  return values.help ? 'help' : { build: !values['no-build'], json: values.json }
+}
+
+async function failover({ build, json }: Options, signal: AbortSignal): Promise<boolean> {
+  const { films } = await readFilms()
+  await using store = await openComposeStore({ mode: 'compose', ha: true, launcher: builtCode, build, signal, onProgress: say })
+  const [url] = store.ordersUrls
+  let broken = false
+  let whole = false
+  const shopping = shop({
+    ...store,
+    films,
+    orders: 1,
+    pace: { kind: 'rush', concurrency: 4 },
+    seed: 1,
+    signal,
+    goOn: () => !whole && !broken,
+  })
+  const failovers: Failover[] = []
+  try {
+    for (const leader of leaders) {
+      const seen = await killLeader(store.containers!, url!, leader, signal)
+      say(
+        `${seen.server}: ${seen.killed} was killed, ${seen.leader} leads after ${seconds(seen.ledMs)}, orders are settled after ${seconds(seen.flowsMs)}, whole again ${seconds(seen.wholeMs)} after its return`,
+      )
+      failovers.push(seen)
+    }
+    whole = true
+  } finally {
+    broken = !whole
+  }
+  const traffic = await shopping
+  say(`${traffic.accepted.length} orders, ${traffic.views.length} pages; ${traffic.passedOver} requests were sent again`)
+  const ledger = await settle(store, traffic, signal)
+  // An order whose customer was told of an error, or of nothing, may have been kept.
+  const told = new Set(traffic.accepted.map(({ orderId }) => orderId))
+  const untold = ledger.orders.filter(({ id }) => !told.has(id))
+  const known = [
+    ...traffic.accepted,
+    ...untold.map(({ id, key, filmId, quantity, priceCents }) => ({ orderId: id, key, filmId, quantity, answer: { priceCents } })),
+  ]
+  const story = replay(films, ledger, known)
+  const books = [
+    ...failovers.map(({ server, flowsMs }) =>
+      judge({
+        name: `orders flow again after the leader of ${server} died`,
+        look: () => ({ faults: flowsMs <= flowsWithinMs ? [] : [seconds(flowsMs)], detail: seconds(flowsMs) }),
+      }),
+    ),
+    ...databaseBooks(ledger, known, films),
+    judge({ name: 'every page is its film, with the stock of its version', look: () => pagesRight(traffic.views, story) }),
+    judge({ name: `no page is older than ${staleBoundMs / 1000} s`, look: () => pagesFresh(traffic.views, story, staleBoundMs) }),
+    judge({
+      name: 'no order was kept without its customer being told of it, or of an error',
+      look: () => ({
+        faults: untold.length <= failovers.length + traffic.unexpected.length ? [] : [`${untold.length} orders`],
+        detail: `${untold.length} untold, ${traffic.unexpected.length} errors`,
+      }),
+    }),
+  ]
+  printBooks(books)
+  for (const line of traffic.unexpected.slice(0, 5)) say(line.slice(0, 300))
+  if (json)
+    await writeFile(json, JSON.stringify({ failovers, orders: traffic.accepted.length, errors: traffic.unexpected.length, books }, null, 2))
+  return books.every(({ holds }) => holds)
+}
+
+process.exitCode = await runCommand({
+  usage,
+  read: readOptions,
+  run: async (options, signal) => ((await failover(options, signal)) ? 0 : 1),
+  stopped: () => {
+    console.error('Stopped; everything that was started is gone.')
+    return 130
+  },
+  onSignal: (signal) => say(`${signal}: cleaning up`),
+})
