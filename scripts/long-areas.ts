@@ -29,7 +29,9 @@ const areas: Readonly<Record<string, Area>> = {
       .map((folder): [string, Area] => [basename(folder), async (servers) => [await longSuite(folder, servers)]]),
   ),
   published,
-  failover,
+  failover: async () => withEngine('each leader dies in turn', 'failover'),
+  // On a swarm of this machine alone.
+  stack: async () => withEngine('the stack is deployed and replaced', 'rehearse-stack'),
   demo: async (servers) => [await longSuite('examples/demo', servers), ...(await books())],
 }
 
@@ -56,11 +58,10 @@ async function published({ suites, programs }: Servers): Promise<StepResult[]> {
   }
 }
 
-/** Needs a container engine. */
-async function failover(): Promise<StepResult[]> {
+async function withEngine(what: string, rehearsal: string): Promise<StepResult[]> {
   if (spawnSync('docker', ['info'], { stdio: 'ignore' }).status === 0)
-    return [await step('each leader dies in turn', command(process.execPath, ['scripts/infra.ts', 'failover']))]
-  console.log('\nNo container engine answers: failover is not tested. `pnpm infra doctor` says what is missing.')
+    return [await step(what, command(process.execPath, ['scripts/infra.ts', rehearsal]))]
+  console.log(`\nNo container engine answers: ${what} is not tested. \`pnpm infra doctor\` says what is missing.`)
   return []
 }
 

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { docker } from '../../packages/stack/src/compose.ts'
 import { root } from '../pinned-node.ts'
 import { run } from '../step.ts'
 
@@ -21,6 +22,17 @@ export async function drillChecks({ folder, check }: Drilled): Promise<void> {
     const code = await run(process.execPath, [join(root, 'scripts/infra.ts'), 'drill', '--no-build', '--json', file])
     if (code !== 0) throw new Error(`exit code ${code}`)
     return 'exit code 0'
+  })
+  await check('the drill leaves nothing behind', async () => {
+    const names = ['--filter', 'name=^/?film-store-drill-', '--format']
+    const [containers, volumes, networks] = await Promise.all([
+      docker(['ps', '--all', ...names, '{{.Names}}']),
+      docker(['volume', 'ls', ...names, '{{.Name}}']),
+      docker(['network', 'ls', ...names, '{{.Name}}']),
+    ])
+    const left = `${containers}${volumes}${networks}`.split('\n').filter(Boolean)
+    if (left.length > 0) throw new Error(left.join(', '))
+    return 'no container, volume or network'
   })
   let told: DrillResult
   try {

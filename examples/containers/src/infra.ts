@@ -1,12 +1,15 @@
 /** The film store in containers: `pnpm infra up | down | status | logs | doctor | dev`. */
 import { parseArgs } from 'node:util'
 import { composeContainers, composeInView, type ComposeProject, docker, isWell } from '@platform/stack/compose'
+import { deploy } from './deploy.ts'
 import { diagnose } from './doctor.ts'
 import { allProfiles, filmStore, type Override, type Profile } from './project.ts'
 import { rehearseOnItsOwn } from './rehearsal-store.ts'
+import { push } from './push.ts'
 import { restore } from './restore.ts'
 import { firstOf, rolledOut, rollout } from './rollout.ts'
 import { removeSecrets, secretsFolder, writeSecrets } from './secrets.ts'
+import { rehearseStack } from './stack-rehearsal.ts'
 import { printSloReport, sloReport } from './slo-report.ts'
 
 const usage = `Usage: pnpm infra <command>
@@ -29,6 +32,10 @@ const usage = `Usage: pnpm infra <command>
      --to TIME        as it was then, such as '2026-01-31 12:00:00+00'; otherwise all that was archived
   failover            a store of its own with --ha: kills each leader under load, sees orders flow again, compares the books
   drill               a store of its own trades and is destroyed; another is restored from its backups, and the books are compared
+  deploy              to the swarm that docker talks to (DOCKER_HOST): servers, migrations, then the services; goes back by itself
+     --version TAG    of the images; --registry PREFIX: where they come from; --stack NAME (film-store)
+  push                builds our images and pushes them to --registry under --version, with provenance and the list of their parts
+  rehearse-stack      the same on a swarm of this machine alone, under load, with a release that does not start
   slo                 what became of the objectives in the last 30 days, as Prometheus has it
   rehearse            a store of its own whose alerts run sixty times as fast: breaks it, sees each alert fire, find its receiver, resolve
   dev                 up, then carries every edit of a source into the containers and restarts what uses it
@@ -44,6 +51,9 @@ const { values, positionals } = parseArgs({
     metrics: { type: 'boolean', default: false },
     image: { type: 'string' },
     to: { type: 'string' },
+    version: { type: 'string' },
+    registry: { type: 'string' },
+    stack: { type: 'string', default: 'film-store' },
     grafana: { type: 'boolean', default: false },
     volumes: { type: 'boolean', short: 'v', default: false },
     help: { type: 'boolean', short: 'h', default: false },
@@ -120,8 +130,27 @@ async function up(...overrides: Override[]): Promise<boolean> {
 async function rollOut(service: string): Promise<boolean> {
   const ofService = rolledOut.includes(service) && values.image === undefined && !values['no-build']
   if (ofService && (await composeInView(store, '--progress=quiet', 'build', firstOf(service))) !== 0) return false
+  return told(() => rollout({ project: store, service, image: values.image, onProgress }))
+}
+
+async function restoreFromBackup(): Promise<boolean> {
+  if (!values['no-build'] && !(await build(wanted()))) return false
+  const up = async () => {
+    const code = await composeInView(wanted(), '--progress=quiet', 'up', '--detach', '--no-build', '--wait', '--wait-timeout', '300')
+    return code === 0 && status()
+  }
+  let isWell = false
+  const done = await told(async () => {
+    isWell = await restore({ project: store, secrets: folder, to: values.to, up, onProgress })
+  })
+  return done && isWell
+}
+
+const onProgress = (line: string) => console.log(line)
+
+async function told(work: () => Promise<unknown>): Promise<boolean> {
   try {
-    await rollout({ project: store, service, image: values.image, onProgress: (line) => console.log(line) })
+    await work()
     return true
   } catch (error) {
     console.error((error as Error).message)
@@ -129,16 +158,20 @@ async function rollOut(service: string): Promise<boolean> {
   }
 }
 
-async function restoreFromBackup(): Promise<boolean> {
-  if (!values['no-build'] && !(await build(wanted()))) return false
-  const startAll = async () =>
-    (await composeInView(wanted(), '--progress=quiet', 'up', '--detach', '--no-build', '--wait', '--wait-timeout', '300')) === 0 && status()
-  try {
-    return await restore({ project: store, secrets: folder, to: values.to, up: startAll, onProgress: (line) => console.log(line) })
-  } catch (error) {
-    console.error((error as Error).message)
-    return false
-  }
+function deployStack(): Promise<boolean> {
+  return told(async () => {
+    const { version, registry, stack } = values
+    if (version === undefined) throw new Error('--version says which images: a release is a tag of its own')
+    await deploy({ project: wanted(), stack, version, registry, onProgress })
+  })
+}
+
+function pushImages(): Promise<boolean> {
+  return told(async () => {
+    const { version, registry } = values
+    if (version === undefined || registry === undefined) throw new Error('--registry says where to, --version under which tag')
+    await push({ project: wanted(), registry, version, onProgress })
+  })
 }
 
 async function run(): Promise<boolean> {
@@ -163,6 +196,14 @@ async function run(): Promise<boolean> {
       return (await composeInView(store, 'exec', '-T', 'backup', 'backup', 'now')) === 0
     case 'restore':
       return restoreFromBackup()
+    case 'deploy':
+      return deployStack()
+    case 'push':
+      return pushImages()
+    case 'rehearse-stack': {
+      const results = await rehearseStack(onProgress)
+      return results.every(({ fault }) => fault === undefined)
+    }
     case 'rollout':
       return rollOut(rest[0] ?? '')
     case 'rehearse': {

@@ -11,7 +11,7 @@ import { effectsMatch, historyWhole, stockConserved } from '../books/stock.ts'
 export function databaseBooks(ledger: Ledger, accepted: readonly AcceptedOrder[], films: readonly Film[]): Entry[] {
   const story = replay(films, ledger, accepted)
   return [
-    { name: 'every order that was restored is as it was accepted', look: () => ordersKept(ledger, accepted) },
+    { name: 'every order is kept as it was accepted', look: () => ordersKept(ledger, accepted) },
     { name: 'every order is settled exactly once', look: () => settledOnce(ledger) },
     { name: "stock sold + stock left = the source's stock, by film", look: () => stockConserved(ledger, story) },
     { name: 'stock was taken for exactly the fulfilled orders', look: () => effectsMatch(ledger, accepted) },

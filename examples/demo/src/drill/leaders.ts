@@ -94,6 +94,8 @@ export interface Failover {
   readonly killed: string
   /** Who leads now. */
   readonly leader: string
+  /** The first order that was settled afterwards. */
+  readonly orderId: string
   readonly ledMs: number
   /** From the kill until an order that was placed after it was settled. */
   readonly flowsMs: number
@@ -127,7 +129,7 @@ export async function killLeader(containers: Containers, ordersUrl: string, lead
   const others = leader.containers.filter((each) => each !== killed)
   const killedAt = performance.now()
   await containers.kill(killed)
-  const flowing = ordersFlow(ordersUrl, signal).then(() => performance.now() - killedAt)
+  const flowing = ordersFlow(ordersUrl, signal).then((orderId) => ({ orderId, flowsMs: performance.now() - killedAt }))
   const next = await until('nobody took over', () =>
     askEach(others, async (each) => {
       const seen = await leader.seenBy(containers, each)
@@ -135,15 +137,15 @@ export async function killLeader(containers: Containers, ordersUrl: string, lead
     }),
   )
   const ledMs = performance.now() - killedAt
-  const flowsMs = await flowing
+  const flowed = await flowing
   await containers.start(killed)
   const backAt = performance.now()
   await until('the one that came back did not follow', () => askEach(leader.containers, (each) => leader.whole(containers, each)))
-  return { server: leader.server, killed, leader: next, ledMs, flowsMs, wholeMs: performance.now() - backAt }
+  return { server: leader.server, killed, leader: next, ledMs, ...flowed, wholeMs: performance.now() - backAt }
 }
 
-/** Resolves when an order that is placed from now on is settled. */
-async function ordersFlow(url: string, signal: AbortSignal): Promise<void> {
+/** Resolves with the number of an order that is placed from now on, when it is settled. */
+async function ordersFlow(url: string, signal: AbortSignal): Promise<string> {
   const giveUpAt = performance.now() + withinMs
   const ask = async (path: string, init: RequestInit = {}) => {
     const answer = await fetch(`${url}${path}`, { ...init, signal: AbortSignal.any([signal, AbortSignal.timeout(5_000)]) })
@@ -157,7 +159,7 @@ async function ordersFlow(url: string, signal: AbortSignal): Promise<void> {
     try {
       id ??= (await ask('/orders', { method: 'POST', headers, body }))?.id
       const order = id === undefined ? undefined : await ask(`/orders/${id}`)
-      if (order && order.status !== 'placed') return
+      if (order && order.status !== 'placed') return order.id
     } catch {}
     await pause(100)
   }

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { filmStore } from '@film-store/containers'
+import { allProfiles, filmStore } from '@film-store/containers'
 import { freePort } from '@platform/stack'
 import { compose, type ComposeProject, docker } from '@platform/stack/compose'
 
@@ -26,7 +26,7 @@ export async function layOut(folder: string, name: string): Promise<Omit<Site, '
   }
   // The folder must belong to the user of the containers, whatever his number is here.
   await asRoot(['--volume', `${folder}:/site`], 'install --directory --owner=postgres --group=postgres /site/backups')
-  return { folder, env, project: filmStore(['inspect'], env), shopUrl: `http://127.0.0.1:${shopPort}` }
+  return { folder, env, project: filmStore(['inspect'], env, allProfiles), shopUrl: `http://127.0.0.1:${shopPort}` }
 }
 
 export async function withDatabases(site: Omit<Site, 'databases'>): Promise<Site> {

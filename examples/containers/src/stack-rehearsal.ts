@@ -1,0 +1,116 @@
+import { spawnSync } from 'node:child_process'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
+import { freePort } from '@platform/stack'
+import { docker } from '@platform/stack/compose'
+import { customers } from './customers.ts'
+import { deploy, DeployRefused } from './deploy.ts'
+import { releasedImage } from './image-names.ts'
+import { filmStore } from './project.ts'
+import { writeSecrets } from './secrets.ts'
+
+export interface Rehearsed {
+  readonly what: string
+  readonly fault?: string
+  readonly detail: string
+}
+
+/**
+ * The stack on a swarm of this one machine, which must not be in a swarm yet and is in none afterwards: deployed, replaced by another release under load,
+ * and by one that does not start, which must go back. Nobody may get an error.
+ */
+export async function rehearseStack(onProgress: (line: string) => void): Promise<Rehearsed[]> {
+  const stack = `film-store-stack-${process.pid}`
+  await using opened = new AsyncDisposableStack()
+  const folder = await mkdtemp(join(tmpdir(), 'film-store-stack-'))
+  opened.defer(() => rm(folder, { recursive: true, force: true }))
+  const env = { FILM_STORE_SECRETS: join(folder, 'secrets'), FILM_STORE_PORT: String(await freePort()) }
+  writeSecrets(env.FILM_STORE_SECRETS)
+  const project = filmStore([], env)
+  const shopUrl = `http://127.0.0.1:${env.FILM_STORE_PORT}`
+
+  await docker(['swarm', 'init', '--advertise-addr=127.0.0.1', `--listen-addr=127.0.0.1:${await freePort()}`])
+  opened.defer(async () => void (await docker(['swarm', 'leave', '--force'])))
+  const node = (await docker(['info', '--format', '{{.Swarm.NodeID}}'])).trim()
+  await docker(['node', 'update', '--label-add=film-store=data', '--label-add=zone=a', node])
+  const releases = await makeReleases(opened)
+  opened.defer(() => removeStack(stack))
+
+  const results: Rehearsed[] = []
+  const note = (result: Rehearsed) => {
+    onProgress(`${result.fault ? 'FAIL' : ' ok '} ${result.what}: ${result.fault ?? result.detail}`)
+    results.push(result)
+  }
+  const release = (version: string) => deploy({ project, stack, version, onProgress })
+  const startedAt = performance.now()
+  await release(releases.first)
+  note({ what: 'deployed from nothing', detail: seconds(startedAt) })
+  note(await served(shopUrl, 'another release under load', () => release(releases.second)))
+  note(
+    await served(shopUrl, 'a release that does not start goes back', async () => {
+      const outcome = await release(releases.broken).catch((error: unknown) => error)
+      if (!(outcome instanceof DeployRefused)) throw outcome ?? new Error('it was taken')
+    }),
+  )
+  return results
+}
+
+const seconds = (since: number) => `${((performance.now() - since) / 1000).toFixed(1)} s`
+
+async function served(shopUrl: string, what: string, work: () => Promise<void>): Promise<Rehearsed> {
+  const startedAt = performance.now()
+  await using shop = customers(shopUrl)
+  try {
+    await work()
+  } catch (error) {
+    return { what, fault: (error as Error).message, detail: '' }
+  }
+  const { all, failed } = shop.answers
+  const detail = `${seconds(startedAt)}, ${all} requests, ${failed.length} failed`
+  return failed.length === 0 ? { what, detail } : { what, detail, fault: `${detail}: ${failed.slice(0, 3).join(', ')}` }
+}
+
+/** The same images under three tags: as they are, another build of them, and one in which catalog-api ends at once. */
+async function makeReleases(opened: AsyncDisposableStack): Promise<Record<'first' | 'second' | 'broken', string>> {
+  const names = (await docker(['images', '--format', '{{.Repository}}', '--filter', 'reference=film-store/*:latest'])).trim().split('\n')
+  const tag = (release: string) => `${release}-${process.pid}`
+  opened.defer(async () => {
+    const tags = names.flatMap((name) => ['first', 'second', 'broken'].map((release) => `${name}:${tag(release)}`))
+    await docker(['rmi', '--force', ...tags])
+  })
+  const server = releasedImage('film-store/postgres', 'film-store', '')
+  await docker(['tag', 'film-store/postgres', server])
+  opened.defer(async () => void (await docker(['rmi', server])))
+  for (const name of names) {
+    await docker(['tag', name, `${name}:${tag('first')}`])
+    buildOn(name, `${name}:${tag('second')}`, 'LABEL film-store.release=second')
+    const ends = name === 'film-store/catalog-api' ? 'CMD ["node", "-e", "setTimeout(() => process.exit(1), 1500)"]' : ''
+    buildOn(`${name}:${tag('second')}`, `${name}:${tag('broken')}`, ends)
+  }
+  return { first: tag('first'), second: tag('second'), broken: tag('broken') }
+}
+
+function buildOn(from: string, to: string, change: string): void {
+  const { status, stderr } = spawnSync('docker', ['build', '--quiet', '--tag', to, '-'], {
+    input: `FROM ${from}\n${change}\n`,
+    encoding: 'utf8',
+  })
+  if (status !== 0) throw new Error(`${to} was not built: ${stderr}`)
+}
+
+/** With what it had kept; a volume is free when the last task of it is gone. */
+async function removeStack(stack: string): Promise<void> {
+  await docker(['stack', 'rm', stack])
+  const giveUpAt = performance.now() + 90_000
+  for (;;) {
+    const left = await docker(['ps', '--all', '--quiet', '--filter', `label=com.docker.stack.namespace=${stack}`])
+    if (left.trim() === '' || performance.now() > giveUpAt) break
+    await pause(500)
+  }
+  const volumes = (await docker(['volume', 'ls', '--quiet', '--filter', `label=com.docker.stack.namespace=${stack}`]))
+    .split('\n')
+    .filter(Boolean)
+  if (volumes.length > 0) await docker(['volume', 'rm', ...volumes])
+}
