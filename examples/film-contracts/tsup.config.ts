@@ -1,4 +1,6 @@
 import { defineConfig } from 'tsup'
 import { program } from '../../tsup.preset.ts'
 
-export default defineConfig(program({ index: 'src/index.ts', settings: 'src/settings.ts', shop: 'src/shop.ts' }))
+export default defineConfig(
+  program({ index: 'src/index.ts', sentinels: 'src/sentinels.ts', settings: 'src/settings.ts', shop: 'src/shop.ts' }),
+)

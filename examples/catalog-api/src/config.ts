@@ -1,5 +1,6 @@
 import { accessLogSetting, commonSettings, httpSettings } from '@film-store/film-contracts'
 import { followedSettings, followedSources } from '@film-store/film-contracts/shop'
+import { sentinelsSetting } from '@film-store/film-contracts/sentinels'
 import { type Config, defineConfig, secret } from '@platform/config'
 import { z } from 'zod'
 
@@ -18,10 +19,7 @@ export const settings = defineConfig({
     cache: z
       .object({
         redisUrl: secret(z.string()).optional().describe('Shared second layer; without it each instance keeps its own pages'),
-        sentinels: z
-          .string()
-          .optional()
-          .describe('Those who know which Redis leads, as host:port,host:port; the URL then gives the password alone'),
+        sentinels: sentinelsSetting,
         ttlMs: z.int().positive().default(60_000).describe('How long a page is kept when nothing invalidates it'),
       })
       .meta({ reload: 'restart' })

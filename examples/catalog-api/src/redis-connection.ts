@@ -1,24 +1,15 @@
+import { sentinelOptions } from '@film-store/film-contracts/sentinels'
 import type { RedisConnectionOptions } from '@platform/cache/redis'
 import { Redis } from 'ioredis'
 import type { Settings } from './config.ts'
-
-/** What the sentinels call the group that they look after. */
-const group = 'film-store'
 
 /** One Redis by its URL, or whichever leads by the sentinels' word: then the client is ours to disconnect. Undefined without either. */
 export function redisConnection({ redisUrl, sentinels }: Settings['cache']): RedisConnectionOptions | undefined {
   if (redisUrl === undefined) return undefined
   const url = redisUrl.reveal()
   if (sentinels === undefined) return { url }
-  const { password } = new URL(url)
   const client = new Redis({
-    name: group,
-    sentinels: sentinels.split(',').map((each) => {
-      const [host = '', port] = each.split(':')
-      return { host, port: Number(port ?? 26_379) }
-    }),
-    password,
-    sentinelPassword: password,
+    ...sentinelOptions(url, sentinels),
     // What cannot be asked now is out of date when it could: the cache goes on without.
     enableOfflineQueue: false,
     maxRetriesPerRequest: 0,

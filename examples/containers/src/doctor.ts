@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync, statfsSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
@@ -22,7 +23,15 @@ export async function diagnose(project: ComposeProject): Promise<Finding[]> {
   if (engine.fix) return [engine]
   const info = JSON.parse(await docker(['info', '--format', 'json'])) as { MemTotal: number; DockerRootDir: string }
   const parts = await Promise.all([composePlugin(), buildx(), keysFitVolumes(project)])
-  return [engine, ...parts, ...(await ports(project)), memory(info.MemTotal), disk(info.DockerRootDir), ...maps(project)]
+  return [
+    engine,
+    ...parts,
+    ...(await ports(project)),
+    memory(info.MemTotal),
+    disk(info.DockerRootDir),
+    ...encryption(info.DockerRootDir),
+    ...maps(project),
+  ]
 }
 
 async function engineOf(): Promise<Finding> {
@@ -71,6 +80,15 @@ function disk(folder: string): Finding {
   const { bavail, bsize } = statfsSync(folder)
   const gb = (bavail * bsize) / 1e9
   return { what, found: `${gb.toFixed(0)} GB free`, fix: gb < needs.diskGb ? 'docker system prune && docker builder prune' : undefined }
+}
+
+/** What lies below the engine's files, as far as this machine tells: a provider's own encryption is seen by nobody inside. */
+function encryption(folder: string): Finding[] {
+  const what = 'encryption at rest'
+  const device = spawnSync('findmnt', ['--noheadings', '--output', 'SOURCE', '--target', folder], { encoding: 'utf8' }).stdout?.trim()
+  if (!device?.startsWith('/dev/')) return [{ what, found: 'cannot be told here' }]
+  const types = spawnSync('lsblk', ['--noheadings', '--inverse', '--output', 'TYPE', device], { encoding: 'utf8' }).stdout ?? ''
+  return [{ what, found: /\bcrypt\b/.test(types) ? 'dm-crypt' : 'no dm-crypt beneath the engine (docs/operations/outside.md)' }]
 }
 
 /** Elasticsearch maps its files. */

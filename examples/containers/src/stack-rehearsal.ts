@@ -61,7 +61,7 @@ const seconds = (since: number) => `${((performance.now() - since) / 1000).toFix
 
 async function served(shopUrl: string, what: string, work: () => Promise<void>): Promise<Rehearsed> {
   const startedAt = performance.now()
-  await using shop = customers(shopUrl)
+  await using shop = await customers(shopUrl)
   try {
     await work()
   } catch (error) {

@@ -43,11 +43,13 @@ function readOptions(args: string[]): Options | 'help' {
 async function failover({ build, json }: Options, signal: AbortSignal): Promise<boolean> {
   const { films } = await readFilms()
   await using store = await openComposeStore({ mode: 'compose', ha: true, launcher: builtCode, build, signal, onProgress: say })
-  const [url] = store.ordersUrls
+  const { url, signIn } = store.door!
+  const token = await signIn('customers of the failover')
   let broken = false
   let whole = false
   const shopping = shop({
     ...store,
+    token,
     films,
     orders: 1,
     pace: { kind: 'rush', concurrency: 4 },
@@ -58,7 +60,7 @@ async function failover({ build, json }: Options, signal: AbortSignal): Promise<
   const failovers: Failover[] = []
   try {
     for (const leader of leaders) {
-      const seen = await killLeader(store.containers!, url!, leader, signal)
+      const seen = await killLeader(store.containers!, { url, token }, leader, signal)
       say(
         `${seen.server}: ${seen.killed} was killed, ${seen.leader} leads after ${seconds(seen.ledMs)}, orders are settled after ${seconds(seen.flowsMs)}, whole again ${seconds(seen.wholeMs)} after its return`,
       )

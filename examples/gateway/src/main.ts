@@ -1,4 +1,5 @@
 /** The only door of the store: nginx, and what tells it of routes, instances, tokens and limits. */
+import { sentinelOptions, sentinelsSetting } from '@film-store/film-contracts/sentinels'
 import { commonSettings } from '@film-store/film-contracts/settings'
 import { args, defineConfig, dotenv, env, secret } from '@platform/config'
 import { createDiscovery } from '@platform/discovery'
@@ -30,6 +31,7 @@ const settings = defineConfig({
     ordersUrls: z.array(z.string()).default([]).describe('Instances of orders-api, which registers nowhere').meta(atStart),
     identityUrls: z.array(z.string()).default([]).describe('Instances of identity-api, which registers nowhere').meta(atStart),
     redisUrl: secret(z.string()).describe('Where the gateways count together').meta(atStart),
+    sentinels: sentinelsSetting.meta(atStart),
   }),
 })
 const config = await settings.load({ sources: [dotenv('.env', { prefix }), env({ prefix }), args()] })
@@ -40,9 +42,12 @@ const telemetry = startTelemetry({ service: 'gateway', instance: current.instanc
 const registered = consul({ url: current.consulUrl, token: current.consulToken?.reveal() })
 const listed = staticInstances({ 'orders-api': current.ordersUrls, 'identity-api': current.identityUrls })
 const discovery = createDiscovery({ registry: [registered, listed], logger })
-const redis = new Redis(current.redisUrl.reveal(), { maxRetriesPerRequest: 1 }).on('error', (error) =>
-  logger.debug({ reason: error.message }, 'Redis is away'),
-)
+const redisUrl = current.redisUrl.reveal()
+const { sentinels } = current
+const redis = sentinels
+  ? new Redis({ ...sentinelOptions(redisUrl, sentinels), maxRetriesPerRequest: 1 })
+  : new Redis(redisUrl, { maxRetriesPerRequest: 1 })
+redis.on('error', (error) => logger.debug({ reason: error.message }, 'Redis is away'))
 const gateway = createGateway({ file, folder, nginx, workers, discovery, redis, logger })
 
 await createService({

@@ -105,8 +105,14 @@ export interface Failover {
 
 const withinMs = 120_000
 
+/** Where customers order, and as whom. */
+interface Shop {
+  readonly url: string
+  readonly token: string
+}
+
 /** Kills whoever leads, waits for the next one and for orders to flow, and brings the dead one back. */
-export async function killLeader(containers: Containers, ordersUrl: string, leader: Leader, signal: AbortSignal): Promise<Failover> {
+export async function killLeader(containers: Containers, shop: Shop, leader: Leader, signal: AbortSignal): Promise<Failover> {
   const askEach = async <T>(among: readonly string[], ask: (container: string) => Promise<T | undefined>): Promise<T | undefined> => {
     for (const container of among) {
       const answer = await ask(container).catch(() => undefined)
@@ -129,7 +135,7 @@ export async function killLeader(containers: Containers, ordersUrl: string, lead
   const others = leader.containers.filter((each) => each !== killed)
   const killedAt = performance.now()
   await containers.kill(killed)
-  const flowing = ordersFlow(ordersUrl, signal).then((orderId) => ({ orderId, flowsMs: performance.now() - killedAt }))
+  const flowing = ordersFlow(shop, signal).then((orderId) => ({ orderId, flowsMs: performance.now() - killedAt }))
   const next = await until('nobody took over', () =>
     askEach(others, async (each) => {
       const seen = await leader.seenBy(containers, each)
@@ -145,20 +151,20 @@ export async function killLeader(containers: Containers, ordersUrl: string, lead
 }
 
 /** Resolves with the number of an order that is placed from now on, when it is settled. */
-async function ordersFlow(url: string, signal: AbortSignal): Promise<string> {
+async function ordersFlow({ url, token }: Shop, signal: AbortSignal): Promise<string> {
   const giveUpAt = performance.now() + withinMs
   const ask = async (path: string, init: RequestInit = {}) => {
     const answer = await fetch(`${url}${path}`, { ...init, signal: AbortSignal.any([signal, AbortSignal.timeout(5_000)]) })
     return answer.ok ? ((await answer.json()) as { id: string; status: string }) : undefined
   }
   const body = JSON.stringify({ filmId: 1, quantity: 1 })
-  const headers = { 'content-type': 'application/json', 'idempotency-key': randomUUID() }
+  const headers = { 'content-type': 'application/json', 'idempotency-key': randomUUID(), authorization: `Bearer ${token}` }
   let id: string | undefined
   while (performance.now() < giveUpAt) {
     signal.throwIfAborted()
     try {
       id ??= (await ask('/orders', { method: 'POST', headers, body }))?.id
-      const order = id === undefined ? undefined : await ask(`/orders/${id}`)
+      const order = id === undefined ? undefined : await ask(`/orders/${id}`, { headers })
       if (order && order.status !== 'placed') return order.id
     } catch {}
     await pause(100)
