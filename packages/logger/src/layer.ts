@@ -52,16 +52,17 @@ export class Layer {
     let text = ''
     let known = ''
     const all = keysOf(this.fields)
+    const hidden = renderer.hiddenMembers(this.fields, all)
     const count = Math.min(all.length, limits.width)
     for (let index = 0; index < count; index++) {
       const key = all[index]!
       const value = serialized(this.fields, key, this.serializers)
       const topLevel = this.#isContext ? format.known.get(key) : undefined
-      if (topLevel !== undefined) known += renderer.member(topLevel, value)
+      if (topLevel !== undefined) known += renderer.member(topLevel, value, hidden)
       else if (isTaken === undefined || !isTaken(key)) {
         keys.push(key)
         const name = format.reserved.has(key) ? free(key, [this.fields]) : key
-        const json = renderer.memberValue(name, value)
+        const json = renderer.memberValue(name, value, hidden)
         if (json !== undefined) text += format.member(renderer.name(name), json)
       }
     }

@@ -87,14 +87,16 @@ export class LineComposer {
     let out = ''
     let count = 0
     // An error first: what else is logged may take all the space.
-    for (const key of errorFirst(keysOf(fields))) {
+    const keys = errorFirst(keysOf(fields))
+    const hidden = renderer.hiddenMembers(fields, keys)
+    for (const key of keys) {
       if (error !== undefined && key === 'err') continue
       if (count++ >= limits.width) {
         renderer.truncated = true
         break
       }
       const name = format.reserved.has(key) ? free(key, [fields, child?.fields ?? nothing, context?.fields ?? nothing]) : key
-      const json = renderer.memberValue(name, serialized(fields, key, child?.serializers))
+      const json = renderer.memberValue(name, serialized(fields, key, child?.serializers), hidden)
       if (json !== undefined) out += format.member(renderer.name(name), json)
     }
     return out

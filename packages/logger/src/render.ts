@@ -75,20 +75,25 @@ export class Renderer {
     return `${clean.slice(0, stringLength)}… [${text.length - stringLength} more characters]`
   }
 
+  /** Names of members that must not show because of what another one says: the `hidden` of the methods below. */
+  hiddenMembers(source: object, keys: readonly string[]): ReadonlySet<string> | undefined {
+    return this.#redaction.hiddenMembers(source, keys)
+  }
+
   /** The value of a member as JSON, or `undefined` for what JSON has no word for. */
-  memberValue(key: string, value: unknown): string | undefined {
+  memberValue(key: string, value: unknown, hidden?: ReadonlySet<string>): string | undefined {
     if (this.#left <= 0) {
       this.truncated = true
       return undefined
     }
     if (this.#places.length === 0) {
-      if (!this.#hides(key, value)) return this.value(value)
+      if (!this.#hides(key, value, hidden)) return this.value(value)
       return value === undefined ? undefined : this.#take(this.#redaction.mark)
     }
     const outer = this.#places
     this.#places = placesBelow(outer, key)
     try {
-      if (this.#hides(key, value)) return value === undefined ? undefined : this.#take(this.#redaction.mark)
+      if (this.#hides(key, value, hidden)) return value === undefined ? undefined : this.#take(this.#redaction.mark)
       return this.value(value)
     } finally {
       this.#places = outer
@@ -96,8 +101,8 @@ export class Renderer {
   }
 
   /** `,"key":value`, or nothing. */
-  member(key: string, value: unknown): string {
-    const json = this.memberValue(key, value)
+  member(key: string, value: unknown, hidden?: ReadonlySet<string>): string {
+    const json = this.memberValue(key, value, hidden)
     return json === undefined ? '' : `,${this.name(key)}:${json}`
   }
 
@@ -126,11 +131,13 @@ export class Renderer {
   /** `,"key":value` for what an error has beyond its facts: its own members, cause and gathered errors. */
   errorExtras(error: Error, except?: ReadonlySet<string>): string {
     let out = ''
-    for (const key of keysOf(error)) {
+    const keys = keysOf(error)
+    const hidden = this.hiddenMembers(error, keys)
+    for (const key of keys) {
       if (except?.has(key)) continue
       // Some libraries give their errors a `type` of their own.
       if (key === 'type') out += this.member('_type', readMember(error, key))
-      else if (!aboutErrors.has(key)) out += this.member(key, readMember(error, key))
+      else if (!aboutErrors.has(key)) out += this.member(key, readMember(error, key), hidden)
     }
     for (const key of ['cause', 'errors']) {
       if (hasMember(error, key) && !except?.has(key)) out += this.member(key, readMember(error, key))
@@ -143,8 +150,9 @@ export class Renderer {
     return `{${(facts.join('') + this.errorExtras(error)).slice(1)}}`
   }
 
-  #hides(key: string, value: unknown): boolean {
+  #hides(key: string, value: unknown, hidden: ReadonlySet<string> | undefined): boolean {
     if (value === null) return false
+    if (typeof value !== 'boolean' && hidden?.has(key) === true) return true
     if (typeof value !== 'boolean' && (this.#redaction.key(key)?.isSecret ?? this.#redaction.isSecretKey(key))) return true
     return this.#places.length > 0 && this.#places.some(({ isHidden }) => isHidden)
   }
@@ -194,7 +202,7 @@ export class Renderer {
   #entries(value: object): string {
     const keys = keysOf(value)
     const { width } = this.#limits
-    const hides = this.#redaction.hidesValueOf(value)
+    const hidden = this.hiddenMembers(value, keys)
     let out = ''
     for (let index = 0; index < keys.length; index++) {
       const key = keys[index] ?? ''
@@ -203,9 +211,7 @@ export class Renderer {
         if (!Object.hasOwn(value, more)) out += this.#take(`,"${more}":"${keys.length - index} more"`)
         break
       }
-      const member = readMember(value, key)
-      const isHidden = hides?.has(key) === true && member !== null && typeof member !== 'boolean'
-      out += isHidden ? `,${quote(key)}:${this.#take(this.#redaction.mark)}` : this.member(key, member)
+      out += this.member(key, readMember(value, key), hidden)
     }
     return `{${out.slice(1)}}`
   }

@@ -71,20 +71,27 @@ export class ExportQueue<Item> {
     if (!this.hasRoom || this.#queuedBytes + bytes > maxQueuedBytes) return this.drop()
     this.#queue.push({ item, bytes })
     this.#queuedBytes += bytes
-    if (this.#queue.length >= maxBatch || this.#queuedBytes >= maxBatchBytes) this.#work()
-    else this.#timer ??= backgroundTimeout(() => this.#work(), flushEveryMs)
+    if (this.#hasBatch) this.#work()
+    else this.#workLater()
+  }
+
+  get #hasBatch(): boolean {
+    return this.#queue.length >= maxBatch || this.#queuedBytes >= maxBatchBytes
+  }
+
+  #workLater(): void {
+    this.#timer ??= backgroundTimeout(() => this.#work(), flushEveryMs)
   }
 
   #work(): void {
     clearTimeout(this.#timer)
     this.#timer = undefined
-    this.#working ??= this.#sendAll().finally(() => {
-      this.#working = undefined
-    })
+    if (this.#queue.length > 0) this.#working ??= this.#sendBatches()
   }
 
-  async #sendAll(): Promise<void> {
-    while (this.#queue.length > 0 && !this.#cut.signal.aborted) {
+  /** What is there now. What comes meanwhile waits for company: a request for every few of them would cost both sides more than they do. */
+  async #sendBatches(): Promise<void> {
+    do {
       const batch = this.#nextBatch()
       this.#inHand = batch.length
       const taken = await this.#deliver(batch)
@@ -95,8 +102,10 @@ export class ExportQueue<Item> {
       if (isLosing !== this.#failing) this.#report(isLosing)
       this.#failing = isLosing
       // At close a collector that fails once gets no second chance.
-      if (taken === 0 && this.#closing.signal.aborted) return
-    }
+      if (taken === 0 && this.#closing.signal.aborted) break
+    } while (this.#queue.length > 0 && (this.#hasBatch || this.#closing.signal.aborted) && !this.#cut.signal.aborted)
+    this.#working = undefined
+    if (this.#queue.length > 0 && !this.#closing.signal.aborted) this.#workLater()
   }
 
   #nextBatch(): Item[] {

@@ -142,3 +142,18 @@ it('a collector that is gone costs lines their copy, not the process, and each i
   await telemetry.close()
   expect(telemetry.stats().logs).toEqual({ exported: 0, dropped: 5_000, queued: 0 })
 })
+
+it('what comes while a batch is sent waits for company: a request a second, or one for 512', async () => {
+  telemetry = startTelemetry({ service: 's', sampling: { ratio: 1 }, traces: { otlpUrl: collector.url }, env: {} })
+  const from = performance.now()
+  let spans = 0
+  while (performance.now() - from < 2_500) {
+    trace.getTracer('t').startSpan('work').end()
+    spans++
+    await new Promise((resolve) => setTimeout(resolve, 1))
+  }
+  const seconds = (performance.now() - from) / 1_000
+  expect(collector.requests.length).toBeLessThanOrEqual(spans / 512 + seconds + 1)
+  await telemetry.close()
+  expect(telemetry.stats()).toMatchObject({ exported: spans, dropped: 0 })
+})

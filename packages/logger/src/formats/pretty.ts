@@ -47,8 +47,10 @@ function errorLines(error: Error, facts: ErrorFacts, renderer: Renderer, indent:
   const { type, message, code, stack } = facts
   const title = stack?.startsWith('"') ? text(stack) : `${text(type ?? '"Error"')}: ${message?.startsWith('"') ? text(message) : ''}`
   const lines = title.split('\n').map((line) => `${indent}${safe(line)}`)
-  const extras = keysOf(error).filter((key) => !placedApart.has(key) && !['type', 'message', 'code', 'stack', 'name'].includes(key))
-  const others = extras.map((key) => [key, renderer.memberValue(key, readMember(error, key))] as const)
+  const keys = keysOf(error)
+  const hidden = renderer.hiddenMembers(error, keys)
+  const extras = keys.filter((key) => !placedApart.has(key) && !['type', 'message', 'code', 'stack', 'name'].includes(key))
+  const others = extras.map((key) => [key, renderer.memberValue(key, readMember(error, key), hidden)] as const)
   const told = [['code', code] as const, ...others].filter(([, json]) => json !== undefined)
   if (told.length > 0) lines.push(`${indent}  ${told.map(([key, json]) => `${safe(key)}=${shown(json!)}`).join(' ')}`)
   const cause = readMember(error, 'cause')

@@ -31,7 +31,7 @@ export function hideInJson(text: string, redaction: Redaction): string | undefin
     if (Array.isArray(each)) {
       return each.map((item, index) => (redaction.hidesNext(each[index - 1], item, each.length) ? hide() : walk(item, depth + 1)))
     }
-    const hides = redaction.hidesValueOf(each)
+    const hides = redaction.hiddenMembers(each, Object.keys(each))
     return Object.fromEntries(
       Object.entries(each).map(([key, member]) => {
         const name = redaction.text(key)

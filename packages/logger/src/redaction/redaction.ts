@@ -6,7 +6,8 @@ import { hideInMarkup } from './markup.ts'
 import { mayHoldSecret } from './first-look.ts'
 import { hideInMultipart } from './multipart.ts'
 import { hideNamedValues } from './secrets-in-text.ts'
-import { hideInsertedValues } from './sql-values.ts'
+import { hiddenByNeighbours } from './neighbours.ts'
+import { hideFailingRow, hideInsertedValues, hideParameters } from './sql-values.ts'
 import { SecretNames } from './secret-names.ts'
 import { SecretValues } from './secret-values.ts'
 import { type Places, placesOf } from './places.ts'
@@ -20,9 +21,6 @@ export interface RedactionRules {
   readonly values: (() => Iterable<string>) | undefined
 }
 
-/** Members that name what the value beside them belongs to, as forms, headers and validators report it. */
-const naming = ['name', 'key', 'property', 'path', 'field', 'param', 'instancePath']
-const valued: ReadonlySet<string> = new Set(['value', 'input', 'received', 'actual', 'data', 'rejectedValue', 'args', 'arguments'])
 const userOptions: ReadonlySet<string> = new Set(['-u', '-U', '--user', '--proxy-user'])
 /** Rounds of JSON in JSON in a text. */
 const deepestText = 8
@@ -75,15 +73,9 @@ export class Redaction {
     return (length === 2 || name.startsWith('-')) && this.isSecretKey(name)
   }
 
-  /** Names of the members that must not show because another member names a secret: `{ property: 'password', value: '…' }`. */
-  hidesValueOf(source: object): ReadonlySet<string> | undefined {
-    let names: unknown[] | undefined
-    for (const member of naming) {
-      if (!Object.hasOwn(source, member)) continue
-      const given = memberOf(source, member)
-      ;(names ??= []).push(Array.isArray(given) ? given.at(-1) : given)
-    }
-    return names?.some((name) => typeof name === 'string' && this.isSecretKey(name)) ? valued : undefined
+  /** Names of those members that must not show because of what another one says. */
+  hiddenMembers(source: object, keys: readonly string[]): ReadonlySet<string> | undefined {
+    return hiddenByNeighbours(source, keys, this.#isSecretName)
   }
 
   /** Asks for the secret texts; keeps the old ones when that fails. */
@@ -127,7 +119,8 @@ export class Redaction {
     clean = hideByForm(clean, this.replacement)
     if (clean.includes('<')) clean = hideInMarkup(clean, this.#isSecretName, this.replacement)
     if (clean.includes('form-data')) clean = hideInMultipart(clean, this.#isSecretName, this.replacement)
-    if (clean.includes('(')) clean = hideInsertedValues(clean, this.#isSecretName, this.replacement)
+    if (clean.includes('(')) clean = hideFailingRow(hideInsertedValues(clean, this.#isSecretName, this.replacement), this.replacement)
+    clean = hideParameters(clean, this.#isSecretName, this.replacement)
     clean = hideInCommands(clean, this.#isSecretName, this.replacement)
     return hideNamedValues(clean, this.#isSecretName, this.replacement)
   }
@@ -146,13 +139,5 @@ export class Redaction {
 
   number(value: number | bigint): boolean {
     return this.#secrets?.hasNumber(value) === true
-  }
-}
-
-function memberOf(source: object, member: string): unknown {
-  try {
-    return (source as Record<string, unknown>)[member]
-  } catch {
-    return undefined
   }
 }

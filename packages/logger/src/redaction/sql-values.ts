@@ -26,6 +26,39 @@ export function hideInsertedValues(text: string, isSecret: IsSecret, replacement
   return kept === 0 ? text : out + text.slice(kept)
 }
 
+/** What a driver writes behind a statement. */
+const parameterMarks = ['\nparams: ', ' -- PARAMETERS: ']
+const firstFrame = '\n    at '
+
+/** `Failed query: … "password" …\nparams: …`: the values have no names but those of the statement before them. */
+export function hideParameters(text: string, isSecret: IsSecret, replacement: string): string {
+  for (const mark of parameterMarks) {
+    const at = text.indexOf(mark)
+    if (at < 0 || !namesSecret(text.slice(0, at), isSecret)) continue
+    const end = text.indexOf(firstFrame, at)
+    return text.slice(0, at + mark.length) + replacement + (end < 0 ? '' : text.slice(end))
+  }
+  return text
+}
+
+const failingRow = 'Failing row contains ('
+
+/** PostgreSQL shows a row that broke a rule, and names no column of it. */
+export function hideFailingRow(text: string, replacement: string): string {
+  const at = text.indexOf(failingRow)
+  if (at < 0) return text
+  const from = at + failingRow.length
+  const end = text.lastIndexOf(').')
+  return text.slice(0, from) + replacement + (end < from ? '' : text.slice(end))
+}
+
+const longestStatement = 16_384
+const identifier = /[\p{L}_][\p{L}\p{N}_]*/gu
+
+export function namesSecret(statement: string, isSecret: IsSecret): boolean {
+  return statement.slice(0, longestStatement).match(identifier)?.some(isSecret) === true
+}
+
 function endOfRow(text: string, from: number): number {
   let depth = 0
   for (let index = from; index < text.length; index++) {
