@@ -125,6 +125,32 @@ for (;;) { const n = readSync(0, buffer); if (n === 0) break; text += buffer.toS
 process.send(text.split('\\n').filter(Boolean).map((line) => { try { return JSON.parse(line).name } catch { return 'torn' } }))`
 
 describe('one pipe', () => {
+  it.each([1, 2, 3, 4, 5, 6, 7, 8])(
+    'has the rest of a line that was half out when its logger was closed, before the lines of others (room for %i pages)',
+    async (pages) => {
+      const path = join(directory, 'half')
+      execFileSync('mkfifo', [path])
+      const fd = openSync(path, constants.O_RDWR | constants.O_NONBLOCK)
+      const leaving = createLogger({ name: 'leaving', destination: path })
+      const staying = createLogger({ name: 'staying', destination: path })
+      const text = 'x'.repeat(7_000)
+      for (let index = 0; index < 12; index++) leaving.info({ a: text, b: text.slice(0, 4_321) })
+      const buffer = Buffer.alloc(1_000_000)
+      let read = readSync(fd, buffer, 0, pages * 4_096, null)
+      leaving.flush()
+      await leaving.close({ timeoutMs: 0 })
+      staying.info('after')
+      await vi.waitFor(() => {
+        read += readSync(fd, buffer, read, 20_000, null)
+        staying.flush()
+        expect(buffer.toString('latin1', 0, read)).toMatch(/"after"\}\n$/)
+      })
+      for (const line of linesOf(buffer.toString('latin1', 0, read))) expect(JSON.parse(line)).toMatchObject({ level: 30 })
+      await staying.close()
+      closeSync(fd)
+    },
+  )
+
   it('is written by two loggers without tearing lines, whether they name it by number or by path', async () => {
     const script = `const other = createLogger({ name: 'other', destination: '/dev/stdout' })
       for (let round = 0; round < 40; round++) {
@@ -225,6 +251,28 @@ describe('destinations', () => {
     expect(texts.map((text) => (JSON.parse(text) as { dropped?: number }).dropped)).toContain(dropped)
     for (const other of others) await other.close({ timeoutMs: 0 })
     expect(process.listenerCount('exit')).toBe(before)
+  })
+
+  it('when the buffer is full, lines below warn keep those before them, and make way for those from warn on', async () => {
+    const texts: string[] = []
+    let isOpen = false
+    const stream = Object.assign(new EventEmitter(), { writable: true, write: (text: string) => (texts.push(String(text)), isOpen) })
+    const logger = createLogger({ name: 'a', destination: stream as unknown as NodeJS.WritableStream, bufferBytes: 4_096 })
+    for (let index = 0; index < 100; index++) logger.info({ index })
+    for (let index = 0; index < 5; index++) logger.warn({ index })
+    isOpen = true
+    stream.emit('drain')
+    const lines = texts.map((text) => JSON.parse(text) as { level: number; index?: number })
+    const minor = lines.filter(({ level, index }) => level === 30 && index !== undefined).map(({ index }) => index!)
+    // The first one was taken at once. The oldest of those that waited made way, five or a little more for five.
+    const [first, next = 0] = minor
+    expect(first).toBe(0)
+    expect(next).toBeGreaterThanOrEqual(5)
+    expect(next).toBeLessThanOrEqual(8)
+    expect(minor.slice(1)).toEqual(Array.from({ length: minor.length - 1 }, (_, index) => next + index))
+    expect(minor.at(-1)).toBeLessThan(60)
+    expect(lines.filter(({ level, index }) => level === 40 && index !== undefined)).toHaveLength(5)
+    await logger.close()
   })
 
   it('a path is appended to, and freed at the end; later lines are dropped', async () => {

@@ -1,6 +1,8 @@
 import { channel } from 'node:diagnostics_channel'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { trace } from '@opentelemetry/api'
-import { afterEach, beforeEach, expect, it } from 'vitest'
+import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 import { startCollector } from './collector.fixture.ts'
 import { startTelemetry, type Telemetry } from './index.ts'
 import { logRecord } from './log-record.ts'
@@ -156,4 +158,33 @@ it('what comes while a batch is sent waits for company: a request a second, or o
   expect(collector.requests.length).toBeLessThanOrEqual(spans / 512 + seconds + 1)
   await telemetry.close()
   expect(telemetry.stats()).toMatchObject({ exported: spans, dropped: 0 })
+})
+
+it('waits as long as a busy collector asks', async () => {
+  const times: number[] = []
+  const busy = createServer((request, response) => {
+    request.resume().on('end', () => {
+      times.push(performance.now())
+      if (times.length === 1) response.writeHead(429, { 'retry-after': '2' }).end()
+      else response.end('{}')
+    })
+  })
+  await new Promise<void>((resolve) => busy.listen(0, '127.0.0.1', resolve))
+  const otlpUrl = `http://127.0.0.1:${(busy.address() as AddressInfo).port}`
+  telemetry = startTelemetry({ service: 's', sampling: { ratio: 1 }, traces: { otlpUrl }, env: {} })
+  for (let index = 0; index < 512; index++) trace.getTracer('t').startSpan('work').end()
+  await vi.waitFor(() => expect(telemetry!.stats().exported).toBe(512), 20_000)
+  busy.close()
+  busy.closeAllConnections()
+  // Without being asked it would have tried after one second. Timers may be early by a millisecond.
+  expect(times[1]! - times[0]!).toBeGreaterThan(1_990)
+})
+
+it('what was sent makes room: four times 10 MB pass a queue of 16', async () => {
+  telemetry = startTelemetry({ service: 's', logs: { otlpUrl: collector.url }, env: {} })
+  const line = 'x'.repeat(1_000_000)
+  for (let round = 1; round <= 4; round++) {
+    for (let index = 0; index < 10; index++) log(line)
+    await vi.waitFor(() => expect(telemetry!.stats().logs).toEqual({ exported: round * 10, dropped: 0, queued: 0 }), 20_000)
+  }
 })

@@ -66,6 +66,11 @@ describe('the page stays readable with', () => {
   })
 })
 
+it('labels that become equal are joined, so that neither is lost', async () => {
+  const body = await page((meter) => meter.createCounter('b').add(1, { 'a.b': 1, 'a-b': 2, 'a b': 3 }))
+  expect(body).toContain('b_total{a_b="3;2;1"} 1')
+})
+
 it('says once that series are counted together', async () => {
   const told: object[] = []
   const logger = { debug() {}, info() {}, warn: (fields: object) => void told.push(fields), error() {} }

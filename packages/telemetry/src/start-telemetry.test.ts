@@ -161,6 +161,14 @@ describe('traces', () => {
   })
 })
 
+it('is sampled by the last 56 bits of its id, as everyone decides who samples consistently', () => {
+  start({ sampling: { ratio: 0.25 } })
+  for (let index = 0; index < 1_000; index++) {
+    const { traceId, traceFlags } = trace.getTracer('t').startSpan('root').spanContext()
+    expect(traceFlags).toBe(BigInt(`0x${traceId.slice(-14)}`) >= 3n * 2n ** 54n ? 1 : 0)
+  }
+})
+
 describe('the metrics page', () => {
   it('counts requests by route and status, with names and buckets of the conventions', async () => {
     const telemetry = start()

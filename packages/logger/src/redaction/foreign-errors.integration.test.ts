@@ -115,6 +115,8 @@ describe('no secret shows in an error of', () => {
     expect(logged(typeorm)).toContain('INSERT INTO')
     const drizzle = Object.assign(new Error(`Failed query: ${query}\nparams: a,${canary}`), { query, params: ['a', canary] })
     expect(logged(drizzle)).toContain('Failed query')
+    const row = { code: '23502', detail: `Fehlgeschlagene Zeile enthält (3, null, ${canary}).` }
+    expect(logged(Object.assign(new Error('NULL-Wert verletzt Not-Null-Constraint'), row))).toContain('verletzt')
     const prisma = { sql: 'UPDATE accounts SET api_key = ? WHERE id = ?', values: [canary, 1] }
     expect(logged(prisma)).toContain('UPDATE accounts')
   })

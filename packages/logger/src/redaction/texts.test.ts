@@ -2,7 +2,7 @@ import { EventEmitter } from 'node:events'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { describe, expect, it } from 'vitest'
-import { createLogger } from '../index.ts'
+import { createLogger, createRedactor } from '../index.ts'
 import { kept } from '../testing/kept-logger.ts'
 
 const canary = 'hunter2canary'
@@ -240,3 +240,11 @@ it('keeps nothing of the names that strangers choose', () => {
   // The names were 100 MB.
   expect(process.memoryUsage().heapUsed - before).toBeLessThan(20e6)
 })
+
+it.each(['paid with 4111 1111 1111 1111', '5555-5555-5555-4444', 'a 3530 1113 3330 0000 b'])(
+  'the number of a card does not show where nothing else looks like a secret: %s',
+  (text) => {
+    expect(createRedactor().text(text)).toContain('[redacted]')
+    expect(createRedactor().text(text)).not.toMatch(/\d{4}/)
+  },
+)
