@@ -16,7 +16,6 @@ import { instrument } from './instrumentation.ts'
 import { Intents, type TransactionLike } from './intents.ts'
 import { Journal } from './journal.ts'
 import { Layers } from './layers.ts'
-import { livesOf } from './lifetimes.ts'
 import { Loader } from './load.ts'
 import { mayBeEscaped, safeName, safeNames } from './names.ts'
 import { type CacheOptions, type ResolvedCacheOptions, resolveOptions } from './options.ts'
@@ -111,18 +110,8 @@ class TieredCache implements Cache {
 
   /** Looks into l2 without the wish to fill it. */
   async #peek(key: string, schema: SchemaLike | undefined): Promise<{ value: unknown } | undefined> {
-    const { generations, shared, local } = this.#layers
-    const { lookUp } = this.#loader
-    if (!lookUp || shared?.delivery.covers(key)) return undefined
     const { lifetimes } = this.#options
-    const pending = generations.begin(key)
-    try {
-      const found = await lookUp.peek(key, { lifetimes, schema })
-      if (found) local.put(key, { pending, ...found, ...livesOf(found.freshMs, lifetimes), confirmed: true })
-      return found
-    } finally {
-      generations.end(pending)
-    }
+    return this.#loader.lookUp?.glance(key, { lifetimes, tags: [], schema }).catch(() => undefined)
   }
 
   async set<T>(key: string, value: T, options?: StoreOptions): Promise<void> {
@@ -238,7 +227,8 @@ class TieredCache implements Cache {
     const { local, shared, coherence } = this.#layers
     const until = performance.now() + timeoutMs
     const left = (): number => Math.max(0, until - performance.now())
-    await this.#loader.close(timeoutMs, error)
+    await settlesWithin(this.#requests.idle(), timeoutMs)
+    await this.#loader.close(left(), error)
     await settlesWithin(this.#writes.idle(), left())
     await settlesWithin(this.#layers.idle(), left())
     const closing = [coherence?.close(error), shared?.close(error), this.#intents?.close(left())].map(async (part) => {

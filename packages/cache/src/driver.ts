@@ -48,13 +48,14 @@ export interface SharedDriver {
 
 export interface SharedLookup {
   readonly key: string
-  /** Wanted when there is no fresh entry, or one that is fresh for less than `earlyMs`: the right to fill. */
+  /** What its reader knows of the entry's tags: a hint for a plain look-up, and what a load that is given the lease begins with. */
+  readonly tags: readonly string[]
+  /** Wanted when there is no fresh entry, or one that is fresh for less than `earlyMs`: the right to fill. Without it nothing is to be decided. */
   readonly lease?:
     | {
         readonly token: string
         readonly leaseMs: number
         readonly earlyMs: number
-        readonly tags: readonly string[]
         /** Whoever asks waits for the lease that another process holds, and can be told by a bus when it ends. */
         readonly awaits: boolean
       }

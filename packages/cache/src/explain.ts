@@ -41,7 +41,7 @@ async function ofShared(shared: SharedLayer, { errorMs, revalidateMs }: Lifetime
   if (shared.delivery.covers(name)) return 'invalidation pending'
   const changing = shared.delivery.view()
   try {
-    const { body, freshMs, tags } = await shared.read({ key: name })
+    const { body, freshMs, tags } = await shared.read({ key: name, tags: [] })
     if (body === undefined) return { state: 'absent' }
     if (tags.some(changing)) return 'invalidation pending'
     const state = freshMs > 0 ? 'fresh' : -freshMs < revalidateMs ? 'stale' : -freshMs < errorMs ? 'fallback' : 'expired'

@@ -178,6 +178,7 @@ describe('l2', () => {
     const l2 = tampered((store) => ({
       read: async (lookups) => {
         const reads = await store.read(lookups)
+        if (!lookups[0]?.lease) return reads
         await new Promise((resolve) => setTimeout(resolve, 150))
         late.resolve(reads[0]?.lease)
         return reads

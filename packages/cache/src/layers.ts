@@ -86,6 +86,7 @@ export class Layers {
         this.local.invalidate(what)
       },
       onEnded: (keys) => this.coherence?.tellEnded(keys),
+      onAsk: () => this.turns.end(),
       onRefused: (err) =>
         journal.log('error', 'l2 refuses an invalidation: the whole namespace goes instead, and l2 is not read until then', { err }),
     })

@@ -23,6 +23,8 @@ export interface Ask {
   readonly signal: AbortSignal | undefined
   /** When its caller came (`performance.now()`): his patience counts from there. */
   readonly since: number
+  /** False once l2 has failed this call: it is not made to wait for it again. */
+  readonly consults: boolean
 }
 
 /** What the factory made of one key. */
@@ -58,6 +60,8 @@ export class Loader {
   readonly #active = new Map<FactoryRun, Promise<void>>()
   readonly #process = randomUUID()
   #tokens = 0
+  /** Set when loads have been cut: what would begin now is told the same. */
+  #closed: CacheError | undefined
 
   constructor(options: ResolvedCacheOptions, layers: Layers, journal: Journal, measure: <T>(run: () => Promise<T>) => Promise<T>) {
     this.#options = options
@@ -78,16 +82,20 @@ export class Loader {
       this.#active.delete(of)
       onEnd()
     }
-    const work = this.#load(of, items, ask, run).then(() => end(undefined), end)
+    const loading = this.#closed ? Promise.reject(this.#closed) : this.#load(of, items, ask, run)
+    const work = loading.then(() => end(undefined), end)
     this.#active.set(of, work)
   }
 
   /** Waits for all loads, then cuts them: whoever waits for one gets the error at once. */
   async close(timeoutMs: number, error: CacheError): Promise<void> {
-    const all = Promise.all(this.#active.values())
-    if (await settlesWithin(all, timeoutMs)) return
+    const until = performance.now() + timeoutMs
+    const all = (): Promise<unknown> => Promise.all(this.#active.values())
+    while (this.#active.size > 0 && (await settlesWithin(all(), until - performance.now())));
+    this.#closed = error
+    this.lookUp?.close(error)
     for (const of of this.#active.keys()) of.cut(error)
-    await settlesWithin(all, cutMs)
+    await settlesWithin(all(), cutMs)
   }
 
   async #load(of: FactoryRun, items: readonly Item[], ask: Ask, run: Run): Promise<void> {
@@ -96,7 +104,7 @@ export class Loader {
     const soft = new SoftTimeout(generations, items, ask)
     let missing = items
     try {
-      if (lease) missing = await (this.lookUp as LookUp).consult(of, items, ask, lease)
+      if (lease && ask.consults) missing = await (this.lookUp as LookUp).consult(of, items, ask, lease)
       if (missing.length > 0) await this.#make(of, missing, ask, run, lease, soft)
     } catch (error) {
       lease?.release(missing)
@@ -117,7 +125,7 @@ export class Loader {
     const late = (): void => of.abort(new CacheError('ERR_CACHE_FACTORY_TIMEOUT', undefined, { namespace: this.#options.namespace }))
     const timer = hardMs === undefined ? undefined : setTimeout(late, hardMs)
     try {
-      const begun = { turn: shared ? turns.now : Number.POSITIVE_INFINITY, at: performance.now() }
+      const begun = { turn: shared ? turns.end() : Number.POSITIVE_INFINITY, at: performance.now() }
       const flights = missing.map(({ flight }) => flight)
       const made = await this.#measure(() =>
         orAborted(
@@ -163,7 +171,7 @@ export class Loader {
       if (granted && (tooLong || flight.overtaken)) lease.release([item])
       else if (granted) {
         const timer = setTimeout(() => flight.answer(answer), options.l2SoftTimeoutMs)
-        const [sent, at] = [turns.now, performance.now()]
+        const [sent, at] = [turns.end(), performance.now()]
         const write = { key: flight.key, body, freshMs, retainMs: retainMs(freshMs, ask.lifetimes), tags: flight.tags }
         const taken = await shared.fill({ ...write, token: lease.token, position: granted.position }).catch(() => undefined)
         clearTimeout(timer)

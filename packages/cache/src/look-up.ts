@@ -1,3 +1,4 @@
+import { orAborted } from '@platform/kernel'
 import { decode } from './codec.ts'
 import type { SharedRead } from './driver.ts'
 import type { FactoryRun } from './factory-run.ts'
@@ -17,6 +18,11 @@ const maxWaitMs = 200
 /** Where a bus tells the end of a load: how often it is asked for all the same, in leases. */
 const askAgainAfterLeases = 1 / 3
 
+const nothing: Promise<undefined> = Promise.resolve(undefined)
+
+/** An entry of l2. */
+export type Entry = StandIn & { readonly freshMs: number }
+
 /** What l2 said of one key: answered from there, to be loaded, or being loaded by another process. */
 type Said = 'done' | 'missing' | 'taken'
 
@@ -33,6 +39,9 @@ export class LookUp {
   readonly #options: ResolvedCacheOptions
   readonly #layers: Layers
   readonly #journal: Journal
+  readonly #closed = new AbortController()
+  /** Of this turn: not sent yet. */
+  readonly #glances = new Map<string, { readonly turn: number; readonly entry: Promise<Entry | undefined> }>()
 
   constructor(shared: SharedLayer, options: ResolvedCacheOptions, layers: Layers, journal: Journal) {
     this.#shared = shared
@@ -41,16 +50,41 @@ export class LookUp {
     this.#journal = journal
   }
 
-  /** Without the wish to fill. Undefined: nothing that is fresh. */
-  async peek(key: string, ask: Pick<Ask, 'lifetimes' | 'schema'>): Promise<(StandIn & { readonly freshMs: number }) | undefined> {
+  /**
+   * What is fresh in l2, without the wish to fill it: a plain question, sent after whoever asks for the key in this turn has come, so that all of them may
+   * have the answer, whatever is invalidated meanwhile. l1 gets it unless it was. Undefined: nothing fresh. Rejects when l2 does not answer.
+   */
+  glance(key: string, ask: Pick<Ask, 'lifetimes' | 'tags' | 'schema'>): Promise<Entry | undefined> {
+    if (this.#shared.delivery.covers(key)) return nothing
+    if (ask.schema) return this.#glance(key, ask)
+    const turn = this.#layers.turns.now
+    const present = this.#glances.get(key)
+    if (present?.turn === turn) return present.entry
+    const entry = this.#glance(key, ask)
+    this.#glances.set(key, { turn, entry })
+    return entry
+  }
+
+  async #glance(key: string, ask: Pick<Ask, 'lifetimes' | 'tags' | 'schema'>): Promise<Entry | undefined> {
+    const { generations, local } = this.#layers
     const asked = this.#moment()
+    const pending = local.keeps ? generations.begin(key) : undefined
     try {
-      const read = await this.#shared.read({ key })
-      const found = read.freshMs > 0 ? await this.#worthOf(key, read, ask, asked) : undefined
-      return found && { ...found, freshMs: read.freshMs }
-    } catch {
-      return undefined
+      const read = await this.#shared.read({ key, tags: ask.tags })
+      if (read.freshMs <= 0) return undefined
+      const worth = this.#worthOf(key, read, ask, asked)
+      const entry = worth instanceof Promise ? await orAborted(worth, this.#closed.signal) : worth
+      if (entry && pending) local.put(key, { pending, ...entry, ...livesOf(entry.freshMs, ask.lifetimes), confirmed: true })
+      return entry
+    } finally {
+      if (this.#glances.get(key)?.turn === asked.turn) this.#glances.delete(key)
+      if (pending) generations.end(pending)
     }
+  }
+
+  /** Who waits for the verdict of a schema waits no longer. */
+  close(error: unknown): void {
+    this.#closed.abort(error)
   }
 
   /** Answers from l2 what is fresh there, slice by slice; returns the rest. One key alone waits for another process that loads it. */
@@ -102,7 +136,7 @@ export class LookUp {
     const { key, tags } = item.flight
     if (shared.delivery.covers(key)) return 'missing'
     const { leaseMs, l2SoftTimeoutMs, l2HardTimeoutMs } = this.#options
-    const lookup = { key, lease: { token, leaseMs, earlyMs: earlyMs(ask.lifetimes), tags, awaits: this.#layers.coherence !== undefined } }
+    const lookup = { key, lease: { token, leaseMs, earlyMs: earlyMs(ask.lifetimes), awaits: this.#layers.coherence !== undefined }, tags }
     const asked = this.#moment()
     let read: SharedRead
     try {
@@ -145,7 +179,7 @@ export class LookUp {
     read: SharedRead,
     { lifetimes, schema }: Pick<Ask, 'lifetimes' | 'schema'>,
     { changing, turn, at }: Asked,
-  ): StandIn | undefined | Promise<StandIn | undefined> {
+  ): Entry | undefined | Promise<Entry | undefined> {
     const options = this.#options
     if (read.body === undefined || read.tags.some(changing)) return undefined
     const freshUntil = performance.now() + read.freshMs
@@ -153,7 +187,7 @@ export class LookUp {
     try {
       const value = this.#layers.local.own(decode(options.serializer, read.body))
       const until = { freshUntil, revalidateUntil: freshUntil + revalidateMs, errorUntil: freshUntil + errorMs }
-      const found: StandIn = { value, tags: read.tags, ...until, turn, vouchedAt: at, shared: true }
+      const found: Entry = { value, tags: read.tags, freshMs: read.freshMs, ...until, turn, vouchedAt: at, shared: true }
       if (!schema) return found
       return fits(schema, value, options.l2HardTimeoutMs).then(
         () => found,

@@ -1,22 +1,31 @@
 import type { BatchFactory, Factory, LoadOptions } from './contract.ts'
+import { orAborted } from '@platform/kernel'
+import { CacheError } from './errors.ts'
 import { FactoryRun } from './factory-run.ts'
 import type { Layers } from './layers.ts'
-import { lifeOption, lifetimesOf } from './lifetimes.ts'
+import { earlyMs, lifeOption, lifetimesOf } from './lifetimes.ts'
 import type { Ask, Item, Loader, Run } from './load.ts'
 import { safeName, safeNames } from './names.ts'
+import type { Entry, LookUp } from './look-up.ts'
 import type { ResolvedCacheOptions } from './options.ts'
+import { sliceSize } from './shared-layer.ts'
 import { type Answer, type Arrival, Flight } from './single-flight.ts'
 import { standInOf } from './stand-in.ts'
 
 /** Where one key is answered from. */
 type Place = { readonly answer: Pick<Answer, 'kind' | 'value'> } | { readonly flight: Flight; readonly arrival: Arrival }
 
-/** One request, for one key or many: a copy, the load that is under way, or a load of its own, until an answer is his to have. */
+/**
+ * One request, for one key or many: a copy, a fresh entry of l2, the load that is under way, or a load of its own, until an answer is his to have.
+ */
 export class Requests {
   readonly #options: ResolvedCacheOptions
   readonly #layers: Layers
   readonly #loader: Loader
   readonly #flights = new Map<string, Flight>()
+  /** Requests that have asked l2 and would begin a load next. */
+  #glancing = 0
+  #noneGlances: PromiseWithResolvers<void> | undefined
 
   constructor(options: ResolvedCacheOptions, layers: Layers, loader: Loader) {
     this.#options = options
@@ -31,12 +40,26 @@ export class Requests {
       schema: options?.schema,
       signal: options?.signal,
       since: performance.now(),
+      consults: true,
     }
   }
 
-  async one<T>(key: string, factory: Factory<T>, ask: Ask): Promise<Pick<Answer, 'kind' | 'value'>> {
+  async one<T>(key: string, factory: Factory<T>, asked: Ask): Promise<Pick<Answer, 'kind' | 'value'>> {
+    let ask = asked
     const run = runOf(factory, ask)
     for (;;) {
+      const { lookUp } = this.#loader
+      if (lookUp && this.#mayGlance(key, ask)) {
+        this.#glancing++
+        try {
+          const entry = await orAborted(lookUp.glance(key, ask), ask.signal)
+          if (entry && entry.freshMs > earlyMs(ask.lifetimes)) return { kind: 'hit', value: entry.value }
+        } catch (error) {
+          ask = afterFailure(ask, error)
+        } finally {
+          this.#endGlance()
+        }
+      }
       const batch = new FactoryRun()
       const opened: Item[] = []
       const place = this.#place(key, ask, batch, opened)
@@ -48,31 +71,92 @@ export class Requests {
   }
 
   /** The same path with more keys: one look-up, one call of the factory. `got` is told of each key once. */
-  async many<T>(keys: readonly string[], factory: BatchFactory<T>, ask: Ask, got: (key: string, answer: Answered) => void): Promise<void> {
+  async many<T>(
+    keys: readonly string[],
+    factory: BatchFactory<T>,
+    asked: Ask,
+    got: (key: string, answer: Answered) => void,
+  ): Promise<void> {
+    let ask = asked
     const safe = new Map(keys.map((key) => [safeName('key', key), key]))
     const nameOf = (key: string): string => safe.get(key) as string
     const run = runOfBatch(factory, ask, nameOf)
-    for (let left = [...safe.keys()]; left.length > 0; ) {
+    const left = new Set(safe.keys())
+    while (left.size > 0) {
+      const { lookUp } = this.#loader
+      if (lookUp) {
+        this.#glancing++
+        try {
+          await this.#glances(lookUp, left, ask, (key, value) => got(nameOf(key), { kind: 'hit', value }))
+        } catch (error) {
+          ask = afterFailure(ask, error)
+        } finally {
+          this.#endGlance()
+        }
+      }
       const batch = new FactoryRun()
       const opened: Item[] = []
-      const places = left.map((key) => this.#place(key, ask, batch, opened))
+      const places = [...left].map((key): [string, Place] => [key, this.#place(key, ask, batch, opened)])
       if (opened.length > 0) this.#start(batch, opened, ask, run)
-      const again: string[] = []
       await Promise.all(
-        places.map(async (place, index) => {
-          const key = left[index] as string
-          if ('answer' in place) return got(nameOf(key), place.answer)
+        places.map(async ([key, place]) => {
           try {
-            const answer = await FactoryRun.await(place.flight.run, () => place.flight.join(place.arrival, ask.signal))
-            if (answer) got(nameOf(key), answer)
-            else again.push(key)
+            const { signal } = ask
+            const answer =
+              'answer' in place ? place.answer : await FactoryRun.await(place.flight.run, () => place.flight.join(place.arrival, signal))
+            if (!answer) return
+            got(nameOf(key), answer)
           } catch (error) {
             got(nameOf(key), { kind: 'error', error })
           }
+          left.delete(key)
         }),
       )
-      left = again
     }
+  }
+
+  /** Answers what is fresh in l2, slice by slice, and takes it out of what is left. Rejects when l2 answered none. */
+  async #glances(lookUp: LookUp, left: Set<string>, ask: Ask, got: (key: string, value: unknown) => void): Promise<void> {
+    const keys = [...left].filter((key) => this.#mayGlance(key, ask))
+    let failure: { readonly error: unknown; readonly times: number } | undefined
+    for (let from = 0; from < keys.length; from += sliceSize) {
+      const slice = keys.slice(from, from + sliceSize)
+      let entries: (Entry | undefined)[]
+      try {
+        entries = await orAborted(Promise.all(slice.map((key) => lookUp.glance(key, ask))), ask.signal)
+      } catch (error) {
+        afterFailure(ask, error)
+        failure = { error, times: (failure?.times ?? 0) + 1 }
+        continue
+      }
+      slice.forEach((key, index) => {
+        const entry = entries[index]
+        if (!entry || entry.freshMs <= earlyMs(ask.lifetimes)) return
+        left.delete(key)
+        got(key, entry.value)
+      })
+    }
+    if (failure && failure.times * sliceSize >= keys.length) throw failure.error
+  }
+
+  /** Resolves when no request is on its way to a load. */
+  idle(): Promise<void> {
+    if (this.#glancing === 0) return Promise.resolve()
+    this.#noneGlances ??= Promise.withResolvers()
+    return this.#noneGlances.promise
+  }
+
+  /** A request that neither a copy nor a load under way can answer asks l2 for himself: a hit needs no lease and no flight. */
+  #mayGlance(key: string, { consults }: Ask): boolean {
+    if (!consults || this.#layers.local.find(key)) return false
+    const present = this.#flights.get(key)
+    return !present || present.overtaken || present.state.is === 'settled'
+  }
+
+  #endGlance(): void {
+    if (--this.#glancing > 0) return
+    this.#noneGlances?.resolve()
+    this.#noneGlances = undefined
   }
 
   /** What is under way for a key. */
@@ -113,6 +197,13 @@ export class Requests {
       for (const { flight } of opened) if (this.#flights.get(flight.key) === flight) this.#flights.delete(flight.key)
     })
   }
+}
+
+/** The call goes on without l2, unless it was its caller or the cache that left. */
+function afterFailure(ask: Ask, error: unknown): Ask {
+  ask.signal?.throwIfAborted()
+  if (CacheError.isInstance(error) && error.code === 'ERR_CACHE_CLOSED') throw error
+  return { ...ask, consults: false }
 }
 
 export type Answered = Pick<Answer, 'kind' | 'value'> | { readonly kind: 'error'; readonly error: unknown }

@@ -1,4 +1,4 @@
-import { backoffMs } from '@platform/kernel'
+import { backoffMs, equalDeadlines } from '@platform/kernel'
 import { Delivery } from './delivery.ts'
 import type { SharedLookup, SharedRead, SharedStore, SharedWrite } from './driver.ts'
 import { CacheError, isRefusal } from './errors.ts'
@@ -25,9 +25,13 @@ export class SharedLayer {
   readonly delivery: Delivery
   readonly #store: SharedStore
   readonly #timeoutMs: number
+  readonly #beginLimit: (onLate: () => void) => () => void
+  readonly #onAsk: () => void
   readonly #onEnded: (keys: readonly string[]) => void
   #state: State = { is: 'well', failures: 0 }
   #asked: Question[] = []
+  /** Of every question that is sent: tells who waits that there will be no answer. */
+  readonly #unanswered = new Set<(error: unknown) => void>()
 
   constructor(
     store: SharedStore,
@@ -35,12 +39,16 @@ export class SharedLayer {
     events: {
       onDelivered(what: Invalidation, attempts: number): void
       onRefused(error: unknown): void
+      /** Entries are about to be asked for. */
+      onAsk(): void
       /** Leases have been given up of which other processes wait for the end. */
       onEnded(keys: readonly string[]): void
     },
   ) {
     this.#store = store
     this.#timeoutMs = timeoutMs
+    this.#beginLimit = equalDeadlines(timeoutMs)
+    this.#onAsk = () => events.onAsk()
     this.#onEnded = (keys) => events.onEnded(keys)
     this.delivery = new Delivery({ ...events, timeoutMs, send: (what) => limited(store.invalidate(what), timeoutMs) })
   }
@@ -48,7 +56,7 @@ export class SharedLayer {
   /** What is asked in one go is one question, whoever asks. A lease that arrives too late is given back. */
   read(lookup: SharedLookup): Promise<SharedRead> {
     return new Promise((resolve, reject) => {
-      if (this.#asked.push({ lookup, resolve, reject }) === 1) queueMicrotask(() => void this.#ask())
+      if (this.#asked.push({ lookup, resolve, reject }) === 1) queueMicrotask(() => this.#ask())
     })
   }
 
@@ -56,19 +64,51 @@ export class SharedLayer {
     if (lease && read.lease === 'held') this.release([key], lease.token)
   }
 
-  async #ask(): Promise<void> {
+  #ask(): void {
     const asked = this.#asked
     this.#asked = []
     const lookups = asked.map(({ lookup }) => lookup)
-    try {
-      const reads = await this.#call(
-        () => this.#store.read(lookups),
-        (late) => late.forEach((read, index) => this.giveBack(lookups[index] as SharedLookup, read)),
-      )
-      for (let index = 0; index < asked.length; index++) (asked[index] as Question).resolve(reads[index] as SharedRead)
-    } catch (error) {
+    const fail = (error: unknown): void => {
       for (const { reject } of asked) reject(error)
     }
+    let state: State
+    let answer: Promise<SharedRead[]>
+    try {
+      state = this.#enter()
+      this.#onAsk()
+      answer = this.#store.read(lookups)
+    } catch (error) {
+      return fail(error)
+    }
+    let left = false
+    const leave = (error: unknown): void => {
+      left = true
+      end()
+      fail(error)
+    }
+    const endLimit = this.#beginLimit(() => {
+      this.#failed(state)
+      leave(tooLate(this.#timeoutMs))
+    })
+    const end = (): void => {
+      endLimit()
+      this.#unanswered.delete(leave)
+    }
+    this.#unanswered.add(leave)
+    answer.then(
+      (reads) => {
+        if (left) return lookups.forEach((lookup, index) => this.giveBack(lookup, reads[index] as SharedRead))
+        end()
+        this.#well()
+        for (let index = 0; index < asked.length; index++) (asked[index] as Question).resolve(reads[index] as SharedRead)
+      },
+      (error: unknown) => {
+        if (left) return
+        end()
+        this.#judge(error, state)
+        fail(error)
+      },
+    )
   }
 
   /** Whether it was stored. */
@@ -100,26 +140,39 @@ export class SharedLayer {
     return limited(this.#store.ping(), this.#timeoutMs)
   }
 
+  /** Who still waits for an answer is told at once. */
   async close(error: unknown): Promise<void> {
     this.delivery.close(error)
+    for (const leave of this.#unanswered) leave(error)
     await this.#store.close()
   }
 
-  async #call<T>(run: () => Promise<T>, late?: (result: T) => void): Promise<T> {
+  async #call<T>(run: () => Promise<T>): Promise<T> {
+    const state = this.#enter()
+    try {
+      const result = await limited(run(), this.#timeoutMs)
+      this.#well()
+      return result
+    } catch (error) {
+      this.#judge(error, state)
+      throw error
+    }
+  }
+
+  /** Throws while l2 is left alone. */
+  #enter(): State {
     const state = this.#state
     if (state.is === 'away') {
       if (state.probing || performance.now() < state.until) throw new CacheError('ERR_CACHE_UNAVAILABLE', 'l2 failed just now; not asked')
       state.probing = true
     }
-    try {
-      const result = await limited(run(), this.#timeoutMs, late)
-      this.#well()
-      return result
-    } catch (error) {
-      if (isRefusal(error)) this.#well()
-      else this.#failed(state)
-      throw error
-    }
+    return state
+  }
+
+  /** Who refuses is there. */
+  #judge(error: unknown, askedIn: State): void {
+    if (isRefusal(error)) this.#well()
+    else this.#failed(askedIn)
   }
 
   #well(): void {
@@ -145,7 +198,7 @@ export function limited<T>(work: Promise<T>, timeoutMs: number, late?: (result: 
   return new Promise((resolve, reject) => {
     let timer: NodeJS.Timeout | undefined = setTimeout(() => {
       timer = undefined
-      reject(new CacheError('ERR_CACHE_UNAVAILABLE', `no answer within ${timeoutMs} ms`))
+      reject(tooLate(timeoutMs))
     }, timeoutMs)
     work.then(
       (result) => {
@@ -159,4 +212,8 @@ export function limited<T>(work: Promise<T>, timeoutMs: number, late?: (result: 
       },
     )
   })
+}
+
+function tooLate(timeoutMs: number): CacheError {
+  return new CacheError('ERR_CACHE_UNAVAILABLE', `no answer within ${timeoutMs} ms`)
 }

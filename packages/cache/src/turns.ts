@@ -1,19 +1,16 @@
 /**
- * Numbers the turns of the event loop, counted only while somebody asks. Two requests of one turn cannot differ in what they have heard from other
- * processes; one of a later turn may know of an invalidation that an answer asked for before has not seen.
+ * Numbers what happens here between one question to the outside (to l2, or by a factory to its source) and the next. Who came before a question was
+ * sent may have its answer; who came after it may have heard of something that the answer has not seen.
  */
 export class Turns {
   #turn = 0
-  #counting = false
 
   get now(): number {
-    if (!this.#counting) {
-      this.#counting = true
-      setImmediate(() => {
-        this.#counting = false
-        this.#turn++
-      })
-    }
     return this.#turn
+  }
+
+  /** A question is sent: whoever comes from here on belongs to the next turn. Returns the one that ends. */
+  end(): number {
+    return this.#turn++
   }
 }

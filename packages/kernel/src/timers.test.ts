@@ -1,13 +1,14 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { spawnSync } from 'node:child_process'
 import { getEventListeners } from 'node:events'
+import { MessageChannel } from 'node:worker_threads'
 import { expect, test, vi } from 'vitest'
 import { settlesWithin, withDeadline } from './abort.ts'
-import { backgroundInterval, backgroundPause, backgroundTimeout, pause } from './timers.ts'
+import { backgroundInterval, backgroundPause, backgroundTimeout, equalDeadlines, pause } from './timers.ts'
 
 /** What a process that only waits ends with, and whether it waited to the end. */
 function ending(code: string): { status: number | null; output: string } {
-  const program = `import { backgroundPause, pause } from ${JSON.stringify(new URL('timers.ts', import.meta.url).href)}\n${code}`
+  const program = `import { backgroundPause, equalDeadlines, pause } from ${JSON.stringify(new URL('timers.ts', import.meta.url).href)}\n${code}`
   const { status, stdout } = spawnSync(process.execPath, ['--input-type=module', '-e', program], { encoding: 'utf8', timeout: 20_000 })
   return { status, output: stdout }
 }
@@ -70,4 +71,47 @@ test('work in the background is no part of the request that happened to start it
       }),
   )
   expect(seen).toEqual(['request', undefined, undefined])
+})
+
+test('limits of equal length: each is told at its own end, once, and what has ended in time is not', async () => {
+  vi.useFakeTimers()
+  const begin = equalDeadlines(100)
+  const late: string[] = []
+  const end = begin(() => late.push('ended'))
+  begin(() => late.push('first'))
+  await vi.advanceTimersByTimeAsync(60)
+  begin(() => late.push('second'))
+  end()
+  await vi.advanceTimersByTimeAsync(45)
+  expect(late).toEqual(['first'])
+  await vi.advanceTimersByTimeAsync(60)
+  expect(late).toEqual(['first', 'second'])
+  await vi.advanceTimersByTimeAsync(1_000)
+  expect([late, vi.getTimerCount()]).toEqual([['first', 'second'], 0])
+  vi.useRealTimers()
+})
+
+test('a limit that is open holds the process, and one that has ended does not', () => {
+  expect(ending("equalDeadlines(100)(() => console.log('late'))")).toEqual({ status: 0, output: 'late\n' })
+  const again = "const begin = equalDeadlines(60_000); begin(() => console.log('late'))(); begin(() => console.log('late'))()"
+  expect(ending(again)).toEqual({ status: 0, output: '' })
+})
+
+test('what arrived while the process stood still is heard before a limit is over', async () => {
+  const { port1, port2 } = new MessageChannel()
+  const late = vi.fn<() => void>()
+  const end = equalDeadlines(20)(late)
+  const heard = new Promise<void>((resolve) => {
+    port2.once('message', () => {
+      end()
+      resolve()
+    })
+  })
+  port1.postMessage('answer')
+  const until = performance.now() + 60
+  while (performance.now() < until);
+  await heard
+  await new Promise((resolve) => setTimeout(resolve, 60))
+  port1.close()
+  expect(late).not.toHaveBeenCalled()
 })

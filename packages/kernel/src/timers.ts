@@ -56,3 +56,37 @@ export function background<T extends { unref(): unknown }>(handle: T): T {
   handle.unref()
   return handle
 }
+
+/**
+ * For limits that are all equally long and nearly always kept: one timer for all of them, set again only when it has run out. `begin` takes what is
+ * to be done when the time is over, and returns what ends the limit. An event that came while this process stood still is heard first. Holds the
+ * process while a limit is open, as a timer of its own would.
+ */
+export function equalDeadlines(ms: number): (onLate: () => void) => () => void {
+  const open = new Set<{ readonly at: number; readonly onLate: () => void }>()
+  let timer: NodeJS.Timeout | undefined
+  const arm = (waitMs: number): void =>
+    outside(() => {
+      timer = setTimeout(() => setImmediate(check), timerMs(waitMs))
+    })
+  const check = (): void => {
+    timer = undefined
+    const now = performance.now()
+    // In the order of their beginning, which is that of their ends.
+    for (const limit of open) {
+      if (limit.at > now) return arm(Math.max(1, limit.at - now))
+      open.delete(limit)
+      limit.onLate()
+    }
+  }
+  return (onLate) => {
+    const limit = { at: performance.now() + ms, onLate }
+    open.add(limit)
+    if (timer === undefined) arm(ms)
+    else if (open.size === 1) timer.ref()
+    return () => {
+      open.delete(limit)
+      if (open.size === 0) timer?.unref()
+    }
+  }
+}

@@ -1,6 +1,6 @@
 import { guarded } from '@platform/kernel'
 import type { SharedLookup, SharedRead } from '../driver.ts'
-import { plain, type RedisLike } from './redis-connection.ts'
+import { plain as withoutCommand, type RedisLike } from './redis-connection.ts'
 import { clockScript, readScript } from './redis-scripts.ts'
 
 export interface RedisPlace {
@@ -25,9 +25,9 @@ type Reply = string | Buffer | null
 type Found = Pick<SharedRead, 'body' | 'freshMs' | 'tags'>
 
 /**
- * Reads entries. First by one MGET of the entries, the version of the namespace and those of the tags that they are known to carry: a fresh entry
- * whose versions agree is a hit, at the price of a GET. Whatever else there is (nothing, stale, other tags, not ours) is for a script to
- * judge, which also gives the leases.
+ * Reads entries. A look-up without a lease is part of one MGET of the entries, the version of the namespace and those of the tags that they are known
+ * to carry: an entry whose versions agree counts, at the price of a GET. What shows tags that were not asked for, or is not ours, is for a script to
+ * judge, and so is every look-up that wants a lease.
  */
 export class RedisReads {
   readonly #place: RedisPlace
@@ -46,14 +46,24 @@ export class RedisReads {
   }
 
   read(lookups: readonly SharedLookup[], versionLifeMs: number): Promise<SharedRead[]> {
-    if (lookups.length <= keysPerCall) return this.#read(lookups, versionLifeMs)
-    const parts: Promise<SharedRead[]>[] = []
-    for (let from = 0; from < lookups.length; from += keysPerCall)
-      parts.push(this.#read(lookups.slice(from, from + keysPerCall), versionLifeMs))
-    return Promise.all(parts).then((reads) => reads.flat())
+    const plain = lookups.length <= keysPerCall && lookups.every(({ lease }) => !lease)
+    return plain ? this.#glance(lookups, versionLifeMs) : this.#inParts(lookups, versionLifeMs)
   }
 
-  async #read(lookups: readonly SharedLookup[], versionLifeMs: number): Promise<SharedRead[]> {
+  async #inParts(lookups: readonly SharedLookup[], versionLifeMs: number): Promise<SharedRead[]> {
+    const plain = lookups.filter(({ lease }) => !lease)
+    const leased = lookups.filter(({ lease }) => lease)
+    const reads = (
+      await Promise.all([
+        ...slicesOf(plain).map((slice) => this.#glance(slice, versionLifeMs)),
+        ...slicesOf(leased).map((slice) => this.#judge(slice, versionLifeMs)),
+      ])
+    ).flat()
+    let [nextPlain, nextLeased] = [0, plain.length]
+    return lookups.map(({ lease }) => reads[lease ? nextLeased++ : nextPlain++] as SharedRead)
+  }
+
+  async #glance(lookups: readonly SharedLookup[], versionLifeMs: number): Promise<SharedRead[]> {
     const { prefix } = this.#place
     const names = [`${prefix}t:`]
     for (const { key } of lookups) names.push(`${prefix}e:${key}`)
@@ -62,12 +72,14 @@ export class RedisReads {
     try {
       values = await this.#values(names)
     } catch (error) {
-      throw plain(error)
+      throw withoutCommand(error)
     }
-    const reads = this.#hits(lookups, values, places)
-    const left = lookups.filter((_, index) => !reads[index])
-    if (left.length === 0) return reads as SharedRead[]
-    const judged = await this.#judge(left, versionLifeMs)
+    const reads = this.#plain(lookups, values, places)
+    if (!reads.includes(undefined)) return reads as SharedRead[]
+    const judged = await this.#judge(
+      lookups.filter((_, index) => !reads[index]),
+      versionLifeMs,
+    )
     let next = 0
     return reads.map((read) => read ?? (judged[next++] as SharedRead))
   }
@@ -75,8 +87,8 @@ export class RedisReads {
   /** Where the version of each tag will stand among the answers. */
   #addTags(lookups: readonly SharedLookup[], names: string[]): ReadonlyMap<string, number> {
     const places = new Map<string, number>()
-    for (const { key, lease } of lookups) {
-      for (const tag of this.#tags.get(key) ?? lease?.tags ?? []) {
+    for (const { key, tags } of lookups) {
+      for (const tag of this.#tags.get(key) ?? tags) {
         if (places.has(tag)) continue
         places.set(tag, names.length)
         names.push(`${this.#place.prefix}t:${tag}`)
@@ -92,21 +104,29 @@ export class RedisReads {
     return Promise.all([asked, this.#hearClock()]).then(([values]) => values)
   }
 
-  /** Undefined: not for this way. */
-  #hits(lookups: readonly SharedLookup[], values: readonly Reply[], places: ReadonlyMap<string, number>): (SharedRead | undefined)[] {
+  /** Undefined: for the script to judge. */
+  #plain(lookups: readonly SharedLookup[], values: readonly Reply[], places: ReadonlyMap<string, number>): (SharedRead | undefined)[] {
     const namespace = values[0]
-    if (namespace === null) return lookups.map(() => undefined)
-    const valid = `${this.#place.format} ${String(namespace)} `
+    const { format } = this.#place
+    const version = String(namespace)
     const versionOf = (tag: string): string | undefined => {
       const index = places.get(tag)
       return index === undefined ? undefined : String(values[index])
     }
     const now = performance.now() + this.#clock.ahead
-    return lookups.map(({ lease }, index) => {
-      const entry = values[index + 1] as Reply
-      if (entry === null) return lease ? undefined : absent
-      const found = parse(entry, valid, now, versionOf)
-      return found && found.freshMs > (lease?.earlyMs ?? 0) ? { ...found, lease: 'none', position: '' } : undefined
+    return lookups.map((_, index) => {
+      const value = values[index + 1] as Reply
+      if (value === null || namespace === null) return absent
+      const entry = parse(value)
+      if (entry === undefined || entry.format !== format) return undefined
+      if (entry.version !== version) return absent
+      const { body, untilMs, tags } = entry
+      const freshMs = untilMs - now
+      if (tags === '') return { body, freshMs, tags: noTags, lease: 'none', position: '' }
+      const listed = listedIn(tags)
+      if (!listed || listed.some(({ tag }) => !places.has(tag))) return undefined
+      if (listed.some(({ tag, version: written }) => versionOf(tag) !== written)) return absent
+      return { body, freshMs, tags: listed.map(({ tag }) => tag), lease: 'none', position: '' }
     })
   }
 
@@ -114,9 +134,9 @@ export class RedisReads {
     const { client, prefix, fullPrefix, format, binary, onFault } = this.#place
     const keys: string[] = []
     const args: (string | number)[] = [fullPrefix, format, 0, versionLifeMs]
-    for (const { key, lease } of lookups) {
+    for (const { key, tags, lease } of lookups) {
       keys.push(`${prefix}e:${key}`)
-      args.push(lease ? `${Math.floor(lease.earlyMs)} ${lease.token} ${lease.awaits ? 1 : 0} ${listOf(lease.tags)}` : '')
+      args.push(lease ? `${Math.floor(lease.earlyMs)} ${lease.token} ${lease.awaits ? 1 : 0} ${listOf(tags)}` : '')
       if (lease) args[2] = lease.leaseMs
     }
     const sentAt = performance.now()
@@ -124,12 +144,11 @@ export class RedisReads {
     const [now, faults, position] = reply.slice(-3).map(String) as [string, string, string]
     this.#hear(Number(now), sentAt)
     for (let left = Number(faults); left > 0; left--) onFault('a key of l2 did not hold what it should and was removed')
-    return lookups.map(({ key, lease: wanted }, index) => {
+    return lookups.map(({ key, tags }, index) => {
       const entry = reply[index * 2] as Reply
       const lease = (['none', 'held', 'taken'] as const)[reply[index * 2 + 1] as number] ?? 'none'
-      if (entry === null) return { ...absent, lease, position }
-      const found = parse(entry, '', Number(now), undefined) ?? absent
-      this.#remember(key, found.tags, wanted?.tags ?? [])
+      const found = entry === null ? absent : foundIn(entry, Number(now))
+      if (entry !== null) this.#remember(key, found.tags, tags)
       return { ...found, lease, position }
     })
   }
@@ -151,38 +170,50 @@ export class RedisReads {
   }
 }
 
-const absent: SharedRead = { body: undefined, freshMs: -1, tags: [], lease: 'none', position: '' }
+const noTags: readonly string[] = []
+const absent: SharedRead = { body: undefined, freshMs: -1, tags: noTags, lease: 'none', position: '' }
+
+function slicesOf(lookups: readonly SharedLookup[]): (readonly SharedLookup[])[] {
+  const slices: (readonly SharedLookup[])[] = []
+  for (let from = 0; from < lookups.length; from += keysPerCall) slices.push(lookups.slice(from, from + keysPerCall))
+  return slices
+}
 
 export function listOf(tags: readonly string[]): string {
   return tags.length === 0 ? '' : JSON.stringify(tags)
 }
 
-/**
- * `<format> <version of the namespace> <fresh until> <names and versions of tags in turn, JSON, or nothing>\n<body>`. Undefined: the head does not
- * begin with `valid`, or `versionOf` says otherwise of a tag.
- */
+/** `<format> <version of the namespace> <fresh until> <names and versions of tags in turn, JSON, or nothing>\n<body>`; undefined: has no such head. */
 function parse(
-  entry: string | Buffer,
-  valid: string,
-  now: number,
-  versionOf: ((tag: string) => string | undefined) | undefined,
-): Found | undefined {
-  const line = entry.indexOf('\n')
-  const head = typeof entry === 'string' ? entry.slice(0, line) : entry.toString('utf8', 0, line)
-  if (line < 0 || !head.startsWith(valid)) return undefined
-  const until = valid === '' ? head.indexOf(' ', head.indexOf(' ') + 1) + 1 : valid.length
-  const list = head.indexOf(' ', until) + 1
-  const freshMs = Number(head.slice(until, list - 1)) - now
-  const body = typeof entry === 'string' ? entry.slice(line + 1) : entry.subarray(line + 1)
-  const tags = list === head.length ? [] : tagsOf(head.slice(list), versionOf)
-  return tags && { body, freshMs, tags }
+  value: string | Buffer,
+): { format: string; version: string; untilMs: number; tags: string; body: string | Buffer } | undefined {
+  const line = value.indexOf('\n')
+  const head = typeof value === 'string' ? value : value.toString('utf8', 0, Math.max(0, line))
+  const end = typeof value === 'string' ? line : head.length
+  const first = head.indexOf(' ')
+  const second = head.indexOf(' ', first + 1)
+  const third = head.indexOf(' ', second + 1)
+  const untilMs = Number(head.slice(second + 1, third))
+  if (line < 0 || first < 0 || second < 0 || third < 0 || third >= end || Number.isNaN(untilMs)) return undefined
+  return {
+    format: head.slice(0, first),
+    version: head.slice(first + 1, second),
+    untilMs,
+    tags: head.slice(third + 1, end),
+    body: typeof value === 'string' ? value.slice(line + 1) : value.subarray(line + 1),
+  }
 }
 
-/** Undefined: no list of names and versions, or not of these versions. */
-function tagsOf(list: string, versionOf: ((tag: string) => string | undefined) | undefined): string[] | undefined {
-  const listed = guarded(() => JSON.parse(list) as unknown)
-  if (!Array.isArray(listed) || !listed.every((part) => typeof part === 'string')) return undefined
-  for (let index = 0; versionOf && index < listed.length; index += 2)
-    if (versionOf(listed[index] as string) !== listed[index + 1]) return undefined
-  return listed.filter((_, index) => index % 2 === 0)
+/** In what the script has found valid. */
+function foundIn(value: string | Buffer, now: number): Found {
+  const entry = parse(value)
+  const listed = entry && (entry.tags === '' ? [] : listedIn(entry.tags))
+  return listed ? { body: entry.body, freshMs: entry.untilMs - now, tags: listed.map(({ tag }) => tag) } : absent
+}
+
+/** Undefined: no list of names and versions. */
+function listedIn(tags: string): { readonly tag: string; readonly version: string }[] | undefined {
+  const list = guarded(() => JSON.parse(tags) as unknown)
+  if (!Array.isArray(list) || list.length % 2 === 1 || !list.every((part) => typeof part === 'string')) return undefined
+  return list.flatMap((tag: string, index) => (index % 2 === 0 ? [{ tag, version: list[index + 1] as string }] : []))
 }

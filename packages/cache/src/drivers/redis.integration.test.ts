@@ -281,7 +281,7 @@ describe('redis', () => {
       onError: () => {},
       onFault: () => {},
     })
-    await store.read([{ key: 'k', lease: { token: 'dead', leaseMs: 1_500, earlyMs: 0, tags: [], awaits: false } }])
+    await store.read([{ key: 'k', tags: [], lease: { token: 'dead', leaseMs: 1_500, earlyMs: 0, awaits: false } }])
     const startedAt = performance.now()
     const cache = make()
     expect(await cache.getOrSet('k', () => 'alive')).toBe('alive')

@@ -55,7 +55,7 @@ class MemoryStore implements SharedStore {
     return lookups.map((lookup) => this.#read(lookup))
   }
 
-  #read({ key, lease }: SharedLookup): SharedRead {
+  #read({ key, tags: named, lease }: SharedLookup): SharedRead {
     const place = this.#place
     const name = this.#prefix + key
     const now = performance.now()
@@ -76,7 +76,7 @@ class MemoryStore implements SharedStore {
       return { ...found, lease: 'taken', position: '' }
     }
     place.leases.set(name, { token: lease.token, until: now + lease.leaseMs, yielded: false, awaited: holder?.awaited ?? false })
-    for (const tag of tags(lease.tags)) place.version(tag)
+    for (const tag of tags(named)) place.version(tag)
     return { ...found, lease: 'held', position: `${place.position}:${place.version(this.#prefix)}` }
   }
 

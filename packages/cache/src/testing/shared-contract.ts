@@ -97,7 +97,7 @@ export function describeSharedDriver({ expect }: TestFunctions, on: (name: strin
     const store = (driver as SharedDriver).open(open)
     for (let held = false; !held; ) {
       const [read] = await store
-        .read([{ key: 'k', lease: { token: 'dead', leaseMs: 300, earlyMs: 0, tags: [], awaits: false } }])
+        .read([{ key: 'k', tags: [], lease: { token: 'dead', leaseMs: 300, earlyMs: 0, awaits: false } }])
         .catch(() => [])
       held = read?.lease === 'held'
     }
@@ -114,7 +114,7 @@ export function describeSharedDriver({ expect }: TestFunctions, on: (name: strin
     const open = { namespace: 'contract', format: 'json', binary: false, onError: nothing, onFault: nothing }
     const store = (bench.place.driver() as SharedDriver).open(open)
     const ask = async (key: string, token: string, awaits: boolean): Promise<SharedRead> => {
-      const [read] = await store.read([{ key, lease: { token, leaseMs: 60_000, earlyMs: 0, tags: [], awaits } }])
+      const [read] = await store.read([{ key, tags: [], lease: { token, leaseMs: 60_000, earlyMs: 0, awaits } }])
       return read as SharedRead
     }
     await eventually(() =>

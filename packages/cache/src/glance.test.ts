@@ -1,0 +1,144 @@
+import { describe, expect, it } from 'vitest'
+import { cachesWith } from './caches.fixture.ts'
+import type { SharedDriver, SharedLookup, SharedRead } from './driver.ts'
+import { MemoryPlace, memoryStore } from './testing/index.ts'
+
+const HOUR_MS = 3_600_000
+
+/** A store of which the test sees every question, and can hold back the answer to the next. */
+function watched(place: MemoryPlace) {
+  const questions: (readonly SharedLookup[])[] = []
+  let gate: Promise<void> | undefined
+  const driver: SharedDriver = memoryStore(place)
+  const l2: SharedDriver = {
+    ...driver,
+    open: (options) => {
+      const store = driver.open(options)
+      const read = async (lookups: readonly SharedLookup[]): Promise<SharedRead[]> => {
+        questions.push(lookups)
+        const held = gate
+        gate = undefined
+        const reads = await store.read(lookups)
+        await held
+        return reads
+      }
+      return new Proxy(store, {
+        get: (target, name) => (name === 'read' ? read : (target[name as keyof typeof target] as () => unknown).bind(target)),
+      })
+    },
+  }
+  const holdNext = () => {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    gate = promise
+    return resolve
+  }
+  const asked = async (count: number): Promise<void> => {
+    for (let hops = 0; questions.length < count && hops < 1_000; hops++) await Promise.resolve()
+    expect(questions).toHaveLength(count)
+  }
+  return { l2, questions, holdNext, asked }
+}
+const notAsked = (): never => {
+  throw new Error('a hit was expected')
+}
+
+describe('a hit in l2', () => {
+  const cacheWith = cachesWith(() => ({ namespace: 'glance', ttlMs: HOUR_MS, l2HardTimeoutMs: 60_000 }))
+  const over = async (value: string) => {
+    const place = new MemoryPlace()
+    const other = cacheWith({ l2: memoryStore(place) })
+    await other.set('k', value, { tags: ['t'] })
+    const { l2, ...store } = watched(place)
+    return { other, store, cache: cacheWith({ l2 }) }
+  }
+
+  it('is one question without a lease, for all who ask before it is sent', async () => {
+    const { cache, store } = await over('old')
+    const all = Array.from({ length: 100 }, () => cache.getOrSet('k', notAsked))
+    expect(new Set(await Promise.all(all))).toEqual(new Set(['old']))
+    expect(store.questions).toEqual([[{ key: 'k', tags: [] }]])
+    expect(cache.stats()).toMatchObject({ hits: 100, misses: 0 })
+  })
+
+  it('is not held up by a look-up of somebody else that is on its way', async () => {
+    const { cache, store } = await over('old')
+    const release = store.holdNext()
+    const before = cache.getOrSet('k', notAsked)
+    await store.asked(1)
+    expect(await cache.getOrSet('k', notAsked)).toBe('old')
+    release()
+    expect(await before).toBe('old')
+  })
+
+  it('is never an answer that was read before he asked, though it be in the same round of the event loop', async () => {
+    const { other, cache, store } = await over('old')
+    let rounds = 0
+    const counting = setImmediate(() => rounds++)
+    const release = store.holdNext()
+    const before = cache.getOrSet('k', notAsked)
+    await store.asked(1)
+    // All of it in microtasks: no callback of the event loop runs in between.
+    await other.delete('k')
+    const after = cache.getOrSet('k', () => 'new')
+    expect(rounds).toBe(0)
+    clearImmediate(counting)
+    release()
+    expect([await before, await after]).toEqual(['old', 'new'])
+  })
+
+  it('in a batch: the factory is asked for the rest only', async () => {
+    const { cache, store } = await over('old')
+    const missing: string[][] = []
+    const load = async (keys: readonly string[]) => {
+      missing.push([...keys])
+      return new Map(keys.map((key) => [key, 'loaded']))
+    }
+    const values = await cache.getOrSetMany(['a', 'k', 'b'], load)
+    expect([...values]).toEqual([
+      ['a', 'loaded'],
+      ['k', 'old'],
+      ['b', 'loaded'],
+    ])
+    expect(missing).toEqual([['a', 'b']])
+    expect(store.questions.map((lookups) => lookups.map(({ key, lease }) => [key, lease !== undefined]))).toEqual([
+      [
+        ['a', false],
+        ['k', false],
+        ['b', false],
+      ],
+      [
+        ['a', true],
+        ['b', true],
+      ],
+    ])
+  })
+
+  it('what l2 did not say in time is loaded, and the same request does not ask it again', async () => {
+    const place = new MemoryPlace()
+    const { l2, questions, holdNext } = watched(place)
+    const cache = cacheWith({ l2, l2HardTimeoutMs: 30 })
+    const releases = [holdNext()]
+    expect(await cache.getOrSet('k', () => 'loaded')).toBe('loaded')
+    releases.push(holdNext())
+    expect([...(await cache.getOrSetMany(['l'], async () => new Map([['l', 'loaded']])))]).toEqual([['l', 'loaded']])
+    expect(questions).toHaveLength(2)
+    for (const release of releases) release()
+  })
+
+  it('who waits for l2 at close gets his load, or is told when the time is over', async () => {
+    for (const timeoutMs of [60_000, 0]) {
+      const { l2, holdNext, asked } = watched(new MemoryPlace())
+      const cache = cacheWith({ l2 })
+      const release = holdNext()
+      const one = cache.getOrSet('k', async () => 'loaded').catch((error: { code: string }) => error.code)
+      const many = cache.getOrSetMany(['l'], async () => new Map([['l', 'loaded']])).catch((error: { code: string }) => error.code)
+      await asked(1)
+      const closing = cache.close({ timeoutMs })
+      if (timeoutMs > 0) release()
+      await closing
+      expect(await one).toBe(timeoutMs > 0 ? 'loaded' : 'ERR_CACHE_CLOSED')
+      expect(await many).toEqual(timeoutMs > 0 ? new Map([['l', 'loaded']]) : 'ERR_CACHE_CLOSED')
+      release()
+    }
+  })
+})
