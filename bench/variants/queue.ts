@@ -81,23 +81,25 @@ async function publishAll(count: number, inFlight: number): Promise<void> {
   await Promise.all(Array.from({ length: inFlight }, lane))
 }
 
-await publishAll(Math.min(500, total), 64)
-if (kind === 'consume') await publishAll(total - Math.min(500, total), 256)
-const cpu = process.cpuUsage()
-const startedAt = performance.now()
+/** What comes first pays for the compiler. */
+const first = Math.min(5_000, total)
+await publishAll(first, 64)
+let begun = { cpu: process.cpuUsage(), at: performance.now() }
 if (kind === 'publish') await publishAll(total, window)
 else {
+  await publishAll(total, 256)
   let seen = 0
   await new Promise<void>((resolve, reject) => {
-    setTimeout(() => reject(new Error(`${seen} of ${total} arrived`)), 60_000).unref()
+    setTimeout(() => reject(new Error(`${seen} of ${first + total} arrived`)), 60_000).unref()
     void subject.consume(window, () => {
       seen += 1
-      if (seen === total) resolve()
+      if (seen === first) begun = { cpu: process.cpuUsage(), at: performance.now() }
+      if (seen === first + total) resolve()
     })
   })
 }
-const ms = performance.now() - startedAt
-const { user, system } = process.cpuUsage(cpu)
+const ms = performance.now() - begun.at
+const { user, system } = process.cpuUsage(begun.cpu)
 console.log(JSON.stringify({ perSecond: (total / ms) * 1000, cpuUs: (user + system) / total }))
 await subject.close()
 process.exit(0)

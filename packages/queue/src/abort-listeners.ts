@@ -1,20 +1,23 @@
+import { Shelf } from './shelf.ts'
+
 /** All that wait on one signal, as one listener of it. */
 class Together {
   readonly #signal: AbortSignal
-  readonly #waiting = new Set<() => void>()
+  readonly #waiting = new Shelf<() => void>()
 
   constructor(signal: AbortSignal) {
     this.#signal = signal
     signal.addEventListener('abort', this.#tell, { once: true })
   }
 
-  add(left: () => void): void {
-    this.#waiting.add(left)
+  add(left: () => void): () => void {
+    const place = this.#waiting.put(left)
+    return () => {
+      if (this.#waiting.take(place, left) && this.#waiting.size === 0) this.#end()
+    }
   }
 
-  delete(left: () => void): void {
-    this.#waiting.delete(left)
-    if (this.#waiting.size > 0) return
+  #end(): void {
     this.#signal.removeEventListener('abort', this.#tell)
     if (groups.get(this.#signal) === this) groups.delete(this.#signal)
   }
@@ -33,7 +36,5 @@ const groups = new WeakMap<AbortSignal, Together>()
 export function onAbort(signal: AbortSignal, left: () => void): () => void {
   let group = groups.get(signal)
   if (group === undefined) groups.set(signal, (group = new Together(signal)))
-  const mine = group
-  mine.add(left)
-  return () => mine.delete(left)
+  return group.add(left)
 }

@@ -94,8 +94,8 @@ class DriverBroker implements Broker {
     signal?.throwIfAborted()
     this.#assertOpen()
     integerOption(refuse, 'delayMs', delayMs, 0, 2_147_483_647)
-    const create = (): Promise<OutgoingMessage> => encode(message, body, this.#publisher.headers(), id)
-    return this.#publisher.publish(contractOf(message).destination, create, { signal, delayMs })
+    const create = (): OutgoingMessage | Promise<OutgoingMessage> => encode(message, body, this.#publisher.headers(), id)
+    return { id: await this.#publisher.publish(contractOf(message).destination, create, { signal, delayMs }) }
   }
 
   async prepare<In>(message: Message<In, unknown>, body: In, { id }: { id?: string | undefined } = {}): Promise<OutgoingMessage> {

@@ -121,35 +121,41 @@ export interface OutgoingMessage {
   readonly envelope: Envelope
 }
 
-/** Validates and serialises; the schema's input is what travels, so that transforms run once, at the consumer. */
-export async function encode<In>(
+/** Validates and serialises, at once where the schema allows it; the schema's input is what travels, so that transforms run once, at the consumer. */
+export function encode<In>(
   message: Message<In, unknown>,
   body: In,
   headers: Record<string, string>,
-  id: string = uuidv7(),
-): Promise<OutgoingMessage> {
+  id?: string,
+): OutgoingMessage | Promise<OutgoingMessage> {
   const contract = contractOf(message)
-  const result = await contract.parse(body)
-  if (!result.success) throw invalid(contract.destination, issuePaths(result.error.issues))
-  const text = JSON.stringify(body)
-  if (text === undefined) throw invalid(contract.destination, 'the body has no JSON form')
-  const key = contract.key?.(body as never)
-  if (key !== undefined && !isIdentifier(key)) throw invalid(contract.destination, 'key: well-formed text of 1 to 255 bytes without NUL')
-  if (!isIdentifier(id)) throw invalid(contract.destination, 'id: well-formed text of 1 to 255 bytes without NUL')
-  const fault = headersFault(headers)
-  if (fault !== undefined) throw invalid(contract.destination, fault)
-  return {
-    destination: contract.destination,
-    mandatory: contract.mandatory,
-    envelope: { id, name: message.name, version: message.version, key, headers, publishedAt: Date.now(), body: text },
+  const seal = (result: ParseResult): OutgoingMessage => {
+    if (!result.success) throw invalid(contract.destination, issuePaths(result.error.issues))
+    const text = JSON.stringify(body)
+    if (text === undefined) throw invalid(contract.destination, 'the body has no JSON form')
+    const key = contract.key?.(body as never)
+    if (key !== undefined && !isIdentifier(key)) throw invalid(contract.destination, 'key: well-formed text of 1 to 255 bytes without NUL')
+    if (id !== undefined && !isIdentifier(id)) throw invalid(contract.destination, 'id: well-formed text of 1 to 255 bytes without NUL')
+    const fault = headersFault(headers)
+    if (fault !== undefined) throw invalid(contract.destination, fault)
+    const { name, version } = message
+    return {
+      destination: contract.destination,
+      mandatory: contract.mandatory,
+      envelope: { id: id ?? uuidv7(), name, version, key, headers, publishedAt: Date.now(), body: text },
+    }
   }
+  const result = contract.parse(body)
+  return result instanceof Promise ? result.then(seal) : seal(result)
 }
 
-/** The typed body, or why there is none. */
-export async function decode<Out>(
+type Decoded<Out> = { readonly body: Out } | { readonly reason: string }
+
+/** The typed body, or why there is none; at once where the schema allows it. */
+export function decode<Out>(
   message: Message<never, Out>,
   envelope: Pick<Envelope, 'version' | 'body'>,
-): Promise<{ readonly body: Out } | { readonly reason: string }> {
+): Decoded<Out> | Promise<Decoded<Out>> {
   const { parse, version, upcasters } = contractOf(message)
   let value: unknown
   try {
@@ -166,11 +172,14 @@ export async function decode<Out>(
       return { reason: `invalid body: the upcaster of version ${upcaster.version} failed (${nameOf(error)})` }
     }
   }
+  const judge = (result: ParseResult): Decoded<Out> =>
+    result.success ? { body: result.data as Out } : { reason: `invalid body: ${issuePaths(result.error.issues)}` }
+  const failed = (error: unknown): Decoded<Out> => ({ reason: `invalid body: the schema failed (${nameOf(error)})` })
   try {
-    const result = await parse(value)
-    return result.success ? { body: result.data as Out } : { reason: `invalid body: ${issuePaths(result.error.issues)}` }
+    const result = parse(value)
+    return result instanceof Promise ? result.then(judge).catch(failed) : judge(result)
   } catch (error) {
-    return { reason: `invalid body: the schema failed (${nameOf(error)})` }
+    return failed(error)
   }
 }
 

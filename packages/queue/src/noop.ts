@@ -32,7 +32,7 @@ export const noopBroker: Broker = {
     release: nothing,
   }),
   deleteGroup: async () => false,
-  prepare: (message, body, options) => encode(message, body, {}, options?.id),
+  prepare: async (message, body, options) => encode(message, body, {}, options?.id),
   send: nothing,
   logger: silentLogger,
   stats: () => ({ pendingPublishes: 0, consumers: 0 }),

@@ -214,6 +214,20 @@ describe('outbox', () => {
     await vi.waitFor(() => expect(told).toContainEqual(expect.objectContaining({ destination: 'x' })), patience)
   })
 
+  it('ordered: waits for a transaction that may add to it, though it has no number yet', async () => {
+    const seen = await collect()
+    await using outbox = createOutbox({ db: store.db, broker: store.broker, ordered: true, pollIntervalMs: 20 })
+    await outbox.ready()
+    await store.db.transaction(async (early) => {
+      await early.query('lock table platform_outbox in row exclusive mode')
+      await store.db.transaction((tx) => outbox.add(tx, placed, { film: 'a', n: 2 }))
+      await new Promise((resolve) => setTimeout(resolve, 300))
+      expect(seen).toEqual([])
+      await outbox.add(early, placed, { film: 'b', n: 1 })
+    })
+    await vi.waitFor(() => expect(seen.toSorted()).toEqual(['a2', 'b1']), patience)
+  })
+
   it('publishes rows that another server numbered, before those added since, and says so', async () => {
     const seen = await collect()
     const told: string[] = []

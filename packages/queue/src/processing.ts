@@ -1,11 +1,11 @@
-import { context, isSpanContextValid, propagation, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api'
 import { Batches } from './batches.ts'
 import type { Outcome } from './consumer.ts'
 import type { Envelope, Lease } from './driver.ts'
 import type { AnyHandler, HandlerContext } from './handler.ts'
-import { attribute, type Instruments } from './instrumentation.ts'
+import type { Instruments } from './instrumentation.ts'
 import { decode, type Delivery, type Message } from './message.ts'
 import type { ResolvedBrokerOptions, ResolvedConsumerOptions } from './options.ts'
+import { processLabels, ProcessTrace, type ProcessLabels } from './process-trace.ts'
 import { exhaustedBefore, judgeFailure } from './retry.ts'
 import type { TransactionLike } from './shapes.ts'
 import type { Solo } from './solo.ts'
@@ -28,7 +28,8 @@ export class Processing<T> {
   readonly #solo: Solo
   /** Where it came from: that of an older version, where upcasters bring it up to date. */
   readonly #destination: string
-  readonly #labels: Readonly<Record<string, string>>
+  readonly #labels: ProcessLabels
+  readonly #inboxConsumer: string
 
   constructor(
     message: Message<never, T>,
@@ -48,11 +49,8 @@ export class Processing<T> {
     this.#instruments = instruments
     this.#solo = solo
     this.#destination = destination
-    this.#labels = {
-      [attribute.system]: broker.driver.name,
-      [attribute.destination]: destination,
-      [attribute.group]: options.group,
-    }
+    this.#labels = processLabels(broker.driver.name, destination, options.group)
+    this.#inboxConsumer = `${broker.service}/${destination}/${options.group}`
     this.#batches = options.batch === undefined ? undefined : new Batches(options.batch, (begun) => this.#handle(begun))
   }
 
@@ -61,31 +59,24 @@ export class Processing<T> {
     if (envelope === undefined) return this.#bury(lease, 'invalid: not a message of this library')
     const exhausted = exhaustedBefore(lease.begun, this.#options.retry)
     if (exhausted !== undefined) return this.#bury(lease, exhausted)
-    const decoded = await decode(this.#message, envelope)
+    const decoding = decode(this.#message, envelope)
+    const decoded = decoding instanceof Promise ? await decoding : decoding
     if ('reason' in decoded) return this.#bury(lease, decoded.reason)
 
-    const delivery: Delivery<T> = {
-      id: envelope.id,
-      body: decoded.body,
-      ...(envelope.key === undefined ? {} : { key: envelope.key }),
-      attempt: lease.attempt,
-      headers: envelope.headers,
-      publishedAt: new Date(envelope.publishedAt),
-    }
+    const begun = { delivery: deliveryOf(envelope, decoded.body, lease.attempt), lease, cut }
     let outcome: Outcome
     try {
-      const run = (): Promise<Outcome> => this.#run(envelope, delivery, lease, cut)
-      outcome = lease.alone ? await run() : await this.#solo.beside(run)
+      outcome = await (lease.alone ? this.#run(envelope, begun) : this.#runBeside(envelope, begun))
     } catch (error) {
       return this.#settleFailure(lease, envelope, error, cut)
     }
     await this.#timed('ack', () => lease.ack())
-    if (outcome === 'duplicate') this.#instruments.duplicates.add(1, this.#labels)
+    if (outcome === 'duplicate') this.#instruments.duplicates.add(1, this.#labels.metrics)
     return outcome
   }
 
   get labels(): Readonly<Record<string, string>> {
-    return this.#labels
+    return this.#labels.metrics
   }
 
   async #settleFailure(lease: Lease, envelope: Envelope, error: unknown, cut: AbortSignal): Promise<Outcome> {
@@ -107,7 +98,7 @@ export class Processing<T> {
       },
       'handler failed, the message will be tried again',
     )
-    this.#instruments.retried.add(1, this.#labels)
+    this.#instruments.retried.add(1, this.#labels.metrics)
     return 'retried'
   }
 
@@ -119,79 +110,61 @@ export class Processing<T> {
     const fields = { err: error, destination: this.#destination, group, messageId: lease.envelope?.id, attempt: lease.attempt, reason }
     const what = broadcast ? 'broadcast message failed for good and was discarded' : 'message failed for good and is a dead letter'
     this.#broker.logger.error(fields, what)
-    this.#instruments.deadLettered.add(1, this.#labels)
+    this.#instruments.deadLettered.add(1, this.#labels.metrics)
     return 'deadLettered'
   }
 
-  async #run(envelope: Envelope, delivery: Delivery<T>, lease: Lease, cut: AbortSignal): Promise<Outcome> {
-    cut.throwIfAborted()
+  async #runBeside(envelope: Envelope, begun: Begun<T>): Promise<Outcome> {
+    const free = this.#solo.enter()
+    if (free !== undefined) await free
+    try {
+      return await this.#run(envelope, begun)
+    } finally {
+      this.#solo.leave()
+    }
+  }
+
+  #run(envelope: Envelope, begun: Begun<T>): Promise<Outcome> {
+    begun.cut.throwIfAborted()
     const inbound = this.#broker.inbound
-    if (inbound.length === 0) return this.#traced(envelope, delivery, lease, cut)
+    if (inbound.length === 0) return this.#traced(envelope, begun)
     const request = { method: 'PROCESS', url: this.#destination, headers: { ...envelope.headers } }
     const enter = (index: number): Promise<Outcome> => {
       const hook = inbound[index]
-      return hook === undefined ? this.#traced(envelope, delivery, lease, cut) : hook(request, () => enter(index + 1))
+      return hook === undefined ? this.#traced(envelope, begun) : hook(request, () => enter(index + 1))
     }
     return enter(0)
   }
 
-  async #traced(envelope: Envelope, delivery: Delivery<T>, lease: Lease, cut: AbortSignal): Promise<Outcome> {
-    const active = context.active()
-    const published = propagation.extract(active, envelope.headers)
-    // A hook may have continued the message's trace already; then this span belongs below the hook's.
-    const parent = trace.getSpan(active) === undefined ? published : active
-    const creation = trace.getSpanContext(published)
-    const labels = this.#labels
-    const span = this.#instruments.tracer.startSpan(
-      `process ${this.#destination}`,
-      {
-        kind: SpanKind.CONSUMER,
-        attributes: {
-          ...labels,
-          [attribute.operation]: 'process',
-          [attribute.operationType]: 'process',
-          [attribute.messageId]: envelope.id,
-        },
-        ...(creation === undefined ? {} : { links: [{ context: creation }] }),
-      },
-      parent,
-    )
-    const startedAt = performance.now()
-    this.#instruments.consumed.add(1, labels)
-    let outcome: Readonly<Record<string, string>> = labels
+  async #traced(envelope: Envelope, begun: Begun<T>): Promise<Outcome> {
+    const trace = new ProcessTrace(this.#instruments, this.#labels, envelope)
     try {
-      const work = (): Promise<Outcome> => this.#begin({ delivery, lease, cut })
-      // Entering a context copies it: not where nobody traces.
-      const inside = isSpanContextValid(span.spanContext()) ? trace.setSpan(parent, span) : parent
-      return await (inside === active ? work() : context.with(inside, work))
+      return await trace.within(() => this.#begin(begun))
     } catch (error) {
-      const failure = { [attribute.errorType]: error instanceof Error ? error.name : 'unknown' }
-      outcome = { ...labels, ...failure }
-      span.setStatus({ code: SpanStatusCode.ERROR })
-      span.setAttributes(failure)
+      trace.failed(error)
       throw error
     } finally {
-      span.end()
-      this.#instruments.processed.record((performance.now() - startedAt) / 1000, outcome)
+      trace.end()
     }
   }
 
   async #begin(begun: Begun<T>): Promise<Outcome> {
     if (this.#batches !== undefined) return this.#batches.add(begun, begun.cut)
-    return (await this.#handle([begun]))[0] as Outcome
+    if (this.#options.inbox !== undefined) return (await this.#handle([begun]))[0] as Outcome
+    await this.#call([begun])
+    return 'processed'
   }
 
   /** Together, in one transaction where there is an inbox; single messages are batches of one. */
   async #handle(begun: readonly Begun<T>[]): Promise<Outcome[]> {
-    const { inbox, group } = this.#options
+    const { inbox } = this.#options
     if (inbox === undefined) {
       await this.#call(begun)
       return begun.map(() => 'processed')
     }
     const first = new Set<Begun<T>>()
-    const consumer = `${this.#broker.service}/${this.#destination}/${group}`
     const ids = begun.map(({ delivery }) => delivery.id)
-    await inbox.onceEach(consumer, ids, async (tx, fresh) => {
+    await inbox.onceEach(this.#inboxConsumer, ids, async (tx, fresh) => {
       const left = new Set(fresh)
       for (const each of begun) if (left.delete(each.delivery.id)) first.add(each)
       await this.#call([...first], tx)
@@ -199,25 +172,39 @@ export class Processing<T> {
     return begun.map((each) => (first.has(each) ? 'processed' : 'duplicate'))
   }
 
-  async #call(begun: readonly Begun<T>[], tx?: TransactionLike): Promise<void> {
+  #call(begun: readonly Begun<T>[], tx?: TransactionLike): Promise<void> {
     const [{ delivery, cut }] = begun as [Begun<T>]
     cut.throwIfAborted()
-    let signal: AbortSignal | undefined
-    const handlerContext: HandlerContext = {
-      // Combined on demand: most handlers never look at it.
-      get signal() {
-        signal ??= AbortSignal.any([cut, ...begun.map(({ lease }) => lease.signal)])
-        return signal
-      },
-      ...(tx === undefined ? {} : { tx }),
-    }
     const handler = this.#handler as (input: unknown, given: HandlerContext) => Promise<void>
-    await handler(this.#batches === undefined ? delivery : begun.map((each) => each.delivery), handlerContext)
+    return handler(this.#batches === undefined ? delivery : begun.map((each) => each.delivery), new GivenContext(begun, tx))
   }
 
-  async #timed(operation: string, run: () => Promise<void>): Promise<void> {
+  async #timed(operation: 'ack' | 'retry' | 'deadLetter', run: () => Promise<void>): Promise<void> {
     const startedAt = performance.now()
     await run()
-    this.#instruments.operation.record((performance.now() - startedAt) / 1000, { ...this.#labels, [attribute.operation]: operation })
+    this.#instruments.operation.record((performance.now() - startedAt) / 1000, this.#labels.operations[operation])
   }
+}
+
+/** Combines the signals on demand: most handlers never look. */
+class GivenContext implements HandlerContext {
+  declare readonly tx?: TransactionLike
+  readonly #begun: readonly Begun<unknown>[]
+  #signal: AbortSignal | undefined
+
+  constructor(begun: readonly Begun<unknown>[], tx: TransactionLike | undefined) {
+    this.#begun = begun
+    if (tx !== undefined) this.tx = tx
+  }
+
+  get signal(): AbortSignal {
+    const [{ cut }] = this.#begun as [Begun<unknown>]
+    this.#signal ??= AbortSignal.any([cut, ...this.#begun.map(({ lease }) => lease.signal)])
+    return this.#signal
+  }
+}
+
+function deliveryOf<T>({ id, key, headers, publishedAt }: Envelope, body: T, attempt: number): Delivery<T> {
+  const delivery = { id, body, attempt, headers, publishedAt: new Date(publishedAt) }
+  return key === undefined ? delivery : { ...delivery, key }
 }

@@ -1,11 +1,12 @@
-import { context, isSpanContextValid, propagation, SpanKind, SpanStatusCode, trace, type Context } from '@opentelemetry/api'
+import { context, propagation, type Context } from '@opentelemetry/api'
 import { onAbort } from './abort-listeners.ts'
 import { Deadlines } from './deadlines.ts'
 import type { DriverSession } from './driver.ts'
 import { QueueError, type QueueErrorCode } from './errors.ts'
-import { attribute, type Instruments } from './instrumentation.ts'
+import type { Instruments } from './instrumentation.ts'
 import type { OutgoingMessage } from './message.ts'
 import type { ResolvedBrokerOptions } from './options.ts'
+import { publishLabels, PublishTrace, type PublishLabels } from './publish-trace.ts'
 
 export interface SendOptions {
   signal?: AbortSignal | undefined
@@ -13,12 +14,15 @@ export interface SendOptions {
   delayMs?: number | undefined
 }
 
+type Create = () => OutgoingMessage | Promise<OutgoingMessage>
+
 /** Hands messages to the driver with a deadline, a bound and a span. */
 export class Publisher {
   readonly #session: DriverSession
   readonly #options: ResolvedBrokerOptions
   readonly #instruments: Instruments
   readonly #deadlines: Deadlines
+  readonly #labels = new Map<string, PublishLabels>()
   #draining = false
   #pending = 0
   #idle: (() => void)[] = []
@@ -42,20 +46,30 @@ export class Publisher {
     return headers
   }
 
-  /** Publishes inside a span that is the parent of what consumers do: `create` is called within it. */
-  async publish(destination: string, create: () => Promise<OutgoingMessage>, options: SendOptions): Promise<{ id: string }> {
-    const outgoing = { message: undefined as OutgoingMessage | undefined }
-    await this.#within(destination, context.active(), async () => {
-      outgoing.message = await create()
-      await this.#hand(outgoing.message, options)
-    })
-    return { id: (outgoing.message as OutgoingMessage).envelope.id }
+  /** Publishes inside a span that is the parent of what consumers do: `create` is called within it. Resolves to the message's id. */
+  async publish(destination: string, create: Create, options: SendOptions): Promise<string> {
+    const trace = this.#trace(destination, context.active())
+    try {
+      return await trace.within(() => this.#handCreated(create, options))
+    } catch (error) {
+      trace.failed(error)
+      throw error
+    } finally {
+      trace.end()
+    }
   }
 
   /** Publishes what was created earlier, in the trace of its creation. */
   async send(message: OutgoingMessage, options: SendOptions): Promise<void> {
-    const creation = propagation.extract(context.active(), message.envelope.headers)
-    await this.#within(message.destination, creation, () => this.#hand(message, options))
+    const trace = this.#trace(message.destination, propagation.extract(context.active(), message.envelope.headers))
+    try {
+      await trace.within(() => this.#hand(message, options))
+    } catch (error) {
+      trace.failed(error)
+      throw error
+    } finally {
+      trace.end()
+    }
   }
 
   /** Refuses new publishes and waits for those under way. */
@@ -69,68 +83,56 @@ export class Publisher {
     this.#deadlines.abort(new QueueError('ERR_QUEUE_CLOSED'))
   }
 
-  async #hand(message: OutgoingMessage, { signal, delayMs = 0 }: SendOptions): Promise<void> {
-    const { destination, envelope, mandatory } = message
+  #handCreated(create: Create, options: SendOptions): Promise<string> {
+    const created = create()
+    return created instanceof Promise ? created.then((message) => this.#hand(message, options)) : this.#hand(created, options)
+  }
+
+  /**
+   * Throws at once what is refused at once; resolves to the message's id. What waits holds no body: the driver keeps it in its own form, and
+   * hundreds that wait with both would be carried from one garbage collection to the next.
+   */
+  #hand(message: OutgoingMessage, { signal, delayMs = 0 }: SendOptions): Promise<string> {
+    const { destination, mandatory } = message
+    const messageId = message.envelope.id
     signal?.throwIfAborted()
-    const failed = (code: QueueErrorCode): QueueError => new QueueError(code, { destination, messageId: envelope.id })
-    if (this.#draining) throw failed('ERR_QUEUE_CLOSED')
-    if (this.#pending >= this.#options.maxPendingPublishes) throw failed('ERR_QUEUE_OVERFLOW')
+    const refused = (code: QueueErrorCode): QueueError => new QueueError(code, { destination, messageId })
+    if (this.#draining) throw refused('ERR_QUEUE_CLOSED')
+    if (this.#pending >= this.#options.maxPendingPublishes) throw refused('ERR_QUEUE_OVERFLOW')
     this.#pending += 1
     const deadline = this.#deadlines.begin()
     const bound = signal === undefined ? deadline.signal : AbortSignal.any([signal, deadline.signal])
-    try {
-      await new Promise<void>((resolve, reject) => {
-        const stopWaiting = onAbort(bound, () => reject(bound.reason as Error))
-        this.#session.publish(destination, envelope, { delayMs, mandatory, signal: bound }).then(
-          () => {
-            stopWaiting()
-            resolve()
-          },
-          (error: unknown) => {
-            stopWaiting()
-            reject(error as Error)
-          },
-        )
-      })
-    } catch (error) {
-      // The limit is shared; whom it has hit is known here.
-      if (error === deadline.signal.reason && QueueError.isInstance(error)) throw failed(error.code)
-      throw error
-    } finally {
+    const { promise, resolve, reject } = Promise.withResolvers<string>()
+    let over = false
+    const end = (): boolean => {
+      if (over) return false
+      over = true
+      stopWaiting()
       deadline.release()
       this.#pending -= 1
-      if (this.#pending === 0) for (const resolve of this.#idle.splice(0)) resolve()
+      if (this.#pending === 0) for (const idle of this.#idle.splice(0)) idle()
+      return true
     }
+    const failed = (error: unknown): void => {
+      // The limit is shared; whom it has hit is known here.
+      const late = error === deadline.signal.reason && QueueError.isInstance(error)
+      if (end()) reject(late ? refused(error.code) : (error as Error))
+    }
+    const stored = (): void => {
+      if (end()) resolve(messageId)
+    }
+    const stopWaiting = onAbort(bound, () => failed(bound.reason))
+    try {
+      this.#session.publish(destination, message.envelope, { delayMs, mandatory, signal: bound }).then(stored, failed)
+    } catch (error) {
+      failed(error)
+    }
+    return promise
   }
 
-  async #within(destination: string, parent: Context, run: () => Promise<void>): Promise<void> {
-    const attributes = {
-      [attribute.system]: this.#options.driver.name,
-      [attribute.destination]: destination,
-      [attribute.operation]: 'publish',
-    }
-    const { tracer, sent, operation } = this.#instruments
-    const span = tracer.startSpan(
-      `publish ${destination}`,
-      { kind: SpanKind.PRODUCER, attributes: { ...attributes, [attribute.operationType]: 'send' } },
-      parent,
-    )
-    const startedAt = performance.now()
-    let labels: Record<string, string> = attributes
-    try {
-      // Entering a context copies it: not where nobody traces.
-      const inside = isSpanContextValid(span.spanContext()) ? trace.setSpan(parent, span) : parent
-      await (inside === context.active() ? run() : context.with(inside, run))
-    } catch (error) {
-      const failure = { [attribute.errorType]: QueueError.isInstance(error) ? error.code : 'aborted' }
-      labels = { ...attributes, ...failure }
-      span.setStatus({ code: SpanStatusCode.ERROR })
-      span.setAttributes(failure)
-      throw error
-    } finally {
-      span.end()
-      sent.add(1, labels)
-      operation.record((performance.now() - startedAt) / 1000, labels)
-    }
+  #trace(destination: string, parent: Context): PublishTrace {
+    let labels = this.#labels.get(destination)
+    if (labels === undefined) this.#labels.set(destination, (labels = publishLabels(this.#options.driver.name, destination)))
+    return new PublishTrace(this.#instruments, labels, parent)
   }
 }

@@ -19,6 +19,14 @@ describe('running alone', () => {
       end: resolve,
     }
   }
+  const beside = async <T>(run: () => Promise<T>): Promise<T> => {
+    await solo.enter()
+    try {
+      return await run()
+    } finally {
+      solo.leave()
+    }
+  }
   beforeEach(() => {
     vi.useFakeTimers()
     log = []
@@ -28,9 +36,9 @@ describe('running alone', () => {
 
   it('waits for what runs and keeps waiting what comes', async () => {
     const [a, s, b] = [job('a'), job('alone'), job('b')]
-    void solo.beside(a.run)
+    void beside(a.run)
     void solo.alone(s.run)
-    void solo.beside(b.run)
+    void beside(b.run)
     await turns()
     expect(log).toEqual(['a begins'])
     a.end()
@@ -45,7 +53,7 @@ describe('running alone', () => {
     const [first, second, b] = [job('first'), job('second'), job('b')]
     void solo.alone(first.run)
     void solo.alone(second.run)
-    void solo.beside(b.run)
+    void beside(b.run)
     await turns()
     expect(log).toEqual(['first begins'])
     first.end()
@@ -58,13 +66,13 @@ describe('running alone', () => {
 
   it('waits for nobody longer than its patience, and keeps nobody longer than that', async () => {
     const [long, s, b] = [job('long'), job('alone'), job('b')]
-    void solo.beside(long.run)
+    void beside(long.run)
     void solo.alone(s.run)
     await turns()
     expect(log).toEqual(['long begins'])
     await vi.advanceTimersByTimeAsync(10_000)
     expect(log).toEqual(['long begins', 'alone begins'])
-    void solo.beside(b.run)
+    void beside(b.run)
     await turns()
     expect(log).not.toContain('b begins')
     await vi.advanceTimersByTimeAsync(10_000)
@@ -73,6 +81,6 @@ describe('running alone', () => {
 
   it('goes on after work that throws', async () => {
     await expect(solo.alone(() => Promise.reject(new Error('x')))).rejects.toThrow('x')
-    await expect(solo.beside(async () => 1)).resolves.toBe(1)
+    await expect(beside(async () => 1)).resolves.toBe(1)
   })
 })

@@ -18,9 +18,16 @@ export class Solo {
   readonly #alone: Waiting[] = []
   #onIdle: (() => void) | undefined
 
-  /** Nearly free while nobody is alone. */
-  beside<T>(work: () => Promise<T>): Promise<T> {
-    return this.#reserved ? this.#later(work) : this.#run(work)
+  /** Before what may run beside others; `undefined` when it may begin at once, as it nearly always may. Each `enter` has its `leave`. */
+  enter(): Promise<void> | undefined {
+    if (this.#reserved) return this.#later()
+    this.#running += 1
+    return undefined
+  }
+
+  leave(): void {
+    this.#running -= 1
+    if (this.#running === 0) this.#onIdle?.()
   }
 
   async alone<T>(work: () => Promise<T>): Promise<T> {
@@ -43,19 +50,9 @@ export class Solo {
     }
   }
 
-  async #later<T>(work: () => Promise<T>): Promise<T> {
-    await new Promise<void>((resolve) => this.#beside.push({ begin: resolve }))
-    return this.beside(work)
-  }
-
-  async #run<T>(work: () => Promise<T>): Promise<T> {
+  async #later(): Promise<void> {
+    while (this.#reserved) await new Promise<void>((resolve) => this.#beside.push({ begin: resolve }))
     this.#running += 1
-    try {
-      return await work()
-    } finally {
-      this.#running -= 1
-      if (this.#running === 0) this.#onIdle?.()
-    }
   }
 
   /** The next that is to run alone goes before those that run together: they are few, and each may end the process. */

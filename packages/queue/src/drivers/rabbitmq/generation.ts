@@ -1,13 +1,23 @@
 import { settlesWithin } from '@platform/kernel'
-import type { Channel, ConsumeMessage } from 'amqplib'
+import type { Channel, ConsumeMessage, GetMessage } from 'amqplib'
 import { QueueError } from '../../errors.ts'
 
 const closeTimeoutMs = 2_000
 
-/** One life of a channel that messages come from. Deliveries belong to it: on another channel their tags mean other messages. */
+/**
+ * One life of a channel that messages come from. Deliveries belong to it: on another channel their tags mean other messages.
+ *
+ * Acknowledgements of one turn of the event loop leave together: one frame says of all deliveries up to a tag that they are done, where
+ * nothing before it is still open. So every message has to come through here, and to go back through here.
+ */
 export class Generation {
   readonly channel: Channel
   readonly #lost = new AbortController()
+  /** Tags of what was delivered and is not settled, in the order of their numbers. */
+  readonly #open = new Set<number>()
+  /** Those of them that are done and not yet said to be. */
+  readonly #done = new Set<number>()
+  #closing = false
 
   constructor(channel: Channel) {
     this.channel = channel
@@ -24,26 +34,78 @@ export class Generation {
   }
 
   end(): void {
+    this.#open.clear()
+    this.#done.clear()
     this.#lost.abort(new QueueError('ERR_QUEUE_LEASE_LOST'))
+  }
+
+  /** `null` when the broker ended the consumer. Resolves to its tag. */
+  async consume(queue: string, each: (message: ConsumeMessage | null) => void): Promise<string> {
+    const { consumerTag } = await this.channel.consume(queue, (message) => {
+      if (message !== null) this.#open.add(message.fields.deliveryTag)
+      each(message)
+    })
+    return consumerTag
+  }
+
+  async get(queue: string): Promise<ConsumeMessage | undefined> {
+    const message: GetMessage | false = await this.channel.get(queue)
+    if (message === false) return undefined
+    this.#open.add(message.fields.deliveryTag)
+    return message as unknown as ConsumeMessage
   }
 
   ack(message: ConsumeMessage): void {
     this.#assertAlive()
-    this.channel.ack(message)
+    if (this.#done.size === 0) process.nextTick(this.#sayDone)
+    this.#done.add(message.fields.deliveryTag)
   }
 
   requeue(message: ConsumeMessage): void {
     this.#assertAlive()
+    this.#open.delete(message.fields.deliveryTag)
     this.channel.nack(message, false, true)
   }
 
   /** The broker takes back, in order, what is not acknowledged. A channel that was silent is ended all the same. */
   async close(): Promise<void> {
+    this.#sayDone()
+    this.#closing = true
     if (this.alive) await settlesWithin(this.channel.close(), closeTimeoutMs)
     this.end()
   }
 
+  readonly #sayDone = (): void => {
+    try {
+      this.#acknowledge()
+    } catch {
+      // The channel is about to end: what it holds comes again.
+    }
+    this.#done.clear()
+  }
+
+  #acknowledge(): void {
+    let last = 0
+    let several = false
+    for (const tag of this.#open) {
+      if (!this.#done.delete(tag)) break
+      several = last > 0
+      last = tag
+      this.#open.delete(tag)
+    }
+    if (last > 0) this.#ack(last, several)
+    for (const tag of this.#done) {
+      this.#open.delete(tag)
+      this.#ack(tag, false)
+    }
+  }
+
+  #ack(deliveryTag: number, upTo: boolean): void {
+    // The client looks at nothing else.
+    this.channel.ack({ fields: { deliveryTag } } as ConsumeMessage, upTo)
+  }
+
   #assertAlive(): void {
-    if (!this.alive) throw new QueueError('ERR_QUEUE_LEASE_LOST')
+    if (!this.alive || this.#closing) throw new QueueError('ERR_QUEUE_LEASE_LOST')
   }
 }

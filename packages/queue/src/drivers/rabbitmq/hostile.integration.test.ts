@@ -163,6 +163,33 @@ describe('a broker that others use and change as well', { timeout: 60_000 }, () 
     expect(warnings.length).toBeGreaterThan(0)
   })
 
+  it.each(['postponed', 'buried'])('delivers again what cannot be %s, says so, and goes on with others meanwhile', async (what) => {
+    names += 1
+    const schema = z.object({ n: z.number(), text: z.string() })
+    const message = defineMessage(`hostile.${names}`, { version: 1, schema })
+    // Every copy of the long one is refused, wherever it is to go.
+    const consuming = open({}, { maxMessageBytes: 1_024 })
+    const attempts: number[] = []
+    const others: number[] = []
+    await consuming.consume(
+      message,
+      async ({ body, attempt }) => {
+        if (body.n > 0) return void others.push(body.n)
+        attempts.push(attempt)
+        if (attempts.length < 3) throw new Error('not yet')
+      },
+      { group: 'g', concurrency: 2, retry: { maxAttempts: what === 'buried' ? 1 : 5 } },
+    )
+    const publishing = open()
+    await publishing.publish(message, { n: 0, text: 'x'.repeat(2_000) })
+    await vi.waitFor(() => expect(attempts).toHaveLength(1), patience)
+    await publishing.publish(message, { n: 1, text: '' })
+    await vi.waitFor(async () => expect(await consuming.check()).toMatchObject({ status: 'warn' }), patience)
+    await vi.waitFor(() => expect(attempts).toEqual([1, 2, 3]), patience)
+    await vi.waitFor(() => expect(others).toEqual([1]), patience)
+    await vi.waitFor(async () => expect(await consuming.check()).toBeUndefined(), patience)
+  })
+
   it('keeps the number of wait queues small however many groups retry', async () => {
     const messages = Array.from({ length: 8 }, numbered)
     const broker = open()

@@ -92,7 +92,7 @@ export class Intake {
     this.#generation = generation
     if (this.#stop.signal.aborted) return this.#abandon(generation)
     await generation.channel.prefetch(this.#prefetch)
-    const { consumerTag } = await generation.channel.consume(this.#queue, (message) => {
+    const consumerTag = await generation.consume(this.#queue, (message) => {
       // The broker cancelled the consumer. Its channel may still hold deliveries that it will not redeliver while it is open.
       if (message === null) {
         this.#logger.warn({ queue: this.#queue }, 'the broker ended the consumer, as it does when its queue is deleted; subscribing anew')

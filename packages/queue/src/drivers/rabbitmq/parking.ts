@@ -1,4 +1,4 @@
-import type { Channel, ConsumeMessage, GetMessage } from 'amqplib'
+import type { ConsumeMessage } from 'amqplib'
 import { Generation } from './generation.ts'
 import type { KeyLog } from './key-log.ts'
 import type { Lane } from './lane.ts'
@@ -129,7 +129,7 @@ export class Parking {
   async #collect(key: string, signal: AbortSignal): Promise<{ side: Generation; messages: ConsumeMessage[] }> {
     const side = new Generation(await this.#link.open((connection) => connection.createChannel(), signal))
     try {
-      return { side, messages: await pick(side.channel, parkedQueue(this.#queue), (message) => fromWire(message)?.key === key) }
+      return { side, messages: await pick(side, parkedQueue(this.#queue), (message) => fromWire(message)?.key === key) }
     } catch (error) {
       await side.close()
       throw error
@@ -138,13 +138,13 @@ export class Parking {
 }
 
 /** Takes out what `wanted` chooses, unacknowledged, and puts the rest back in order. */
-async function pick(channel: Channel, queue: string, wanted: (message: GetMessage) => boolean): Promise<ConsumeMessage[]> {
-  const picked: GetMessage[] = []
-  const rest: GetMessage[] = []
-  for (let message = await channel.get(queue); message !== false; message = await channel.get(queue)) {
+async function pick(side: Generation, queue: string, wanted: (message: ConsumeMessage) => boolean): Promise<ConsumeMessage[]> {
+  const picked: ConsumeMessage[] = []
+  const rest: ConsumeMessage[] = []
+  for (let message = await side.get(queue); message !== undefined; message = await side.get(queue)) {
     if (wanted(message)) picked.push(message)
     else rest.push(message)
   }
-  for (const message of rest) channel.nack(message, false, true)
-  return picked as unknown as ConsumeMessage[]
+  for (const message of rest) side.requeue(message)
+  return picked
 }

@@ -1,14 +1,11 @@
 import type { ConfirmChannel, Message } from 'amqplib'
 import { onAbort } from '../../abort-listeners.ts'
 import { QueueError } from '../../errors.ts'
+import { Shelf } from '../../shelf.ts'
 import { replyCode } from './faults.ts'
+import { leanPublish } from './lean-publish.ts'
 import type { Link } from './link.ts'
-import type { WireMessage } from './wire.ts'
-
-export interface Target {
-  readonly exchange: string
-  readonly routingKey: string
-}
+import type { Target, WireMessage } from './wire.ts'
 
 export interface SendRequest {
   /** Reject with ERR_QUEUE_UNROUTABLE when no queue takes it. */
@@ -16,12 +13,16 @@ export interface SendRequest {
   readonly signal: AbortSignal
 }
 
-interface Entry extends SendRequest {
+interface Entry {
   readonly target: Target
   readonly message: WireMessage
-  resolve(): void
-  reject(error: unknown): void
+  readonly mandatory: boolean
+  readonly signal: AbortSignal
+  /** Settles the caller's promise: with an error, or well. */
+  settle(error?: unknown): void
   returned: boolean
+  /** Which of all sendings its last one was, while it is in flight. */
+  sending: number
 }
 
 /** With a full socket no more than this is handed to it. */
@@ -44,7 +45,7 @@ export class ConfirmPublisher {
   #waiting = new Set<Entry>()
   /** To be sent alone, before everything that waits. */
   readonly #alone = new Set<Entry>()
-  readonly #inFlight = new Map<string, Entry>()
+  readonly #inFlight = new Shelf<Entry>()
   #channel: ConfirmChannel | undefined
   #opening = false
   /** The socket's buffer is full: what goes on is bounded by bytes, not by the few kilobytes that the client holds before it says so. */
@@ -70,27 +71,29 @@ export class ConfirmPublisher {
       if (signal.aborted) return reject(signal.reason as Error)
       const bytes = message.content.byteLength
       if (bytes > this.#maxMessageBytes) return reject(this.#tooLarge(bytes))
-      const stopWaiting = onAbort(signal, () => {
-        // In flight it stays known by its tag, since the confirm will come, but without what it carries.
-        this.#waiting.delete(entry)
-        this.#alone.delete(entry)
-        entry.reject(signal.reason)
-        this.#settleIdle()
-      })
       const entry: Entry = {
         target,
         message,
         mandatory,
         signal,
-        resolve: () => {
+        settle: (error) => {
           stopWaiting()
-          resolve()
-        },
-        reject: (error) => {
-          stopWaiting()
-          reject(error as Error)
+          if (error === undefined) resolve()
+          else reject(error as Error)
         },
         returned: false,
+        sending: 0,
+      }
+      const stopWaiting = onAbort(signal, () => {
+        // In flight it stays known by its tag, since the confirm will come, but without what it carries.
+        this.#waiting.delete(entry)
+        this.#alone.delete(entry)
+        entry.settle(signal.reason)
+        this.#settleIdle()
+      })
+      const channel = this.#channel
+      if (channel !== undefined && this.#waiting.size === 0 && this.#alone.size === 0 && this.#mayTransmit()) {
+        return this.#transmit(channel, entry)
       }
       this.#waiting.add(entry)
       this.#pump()
@@ -138,34 +141,35 @@ export class ConfirmPublisher {
   }
 
   #transmit(channel: ConfirmChannel, entry: Entry): void {
-    this.#sequence += 1
-    const tag = String(this.#sequence)
-    this.#inFlight.set(tag, entry)
-    this.#bytes += entry.message.content.byteLength
-    const { target, message, mandatory } = entry
+    const sending = (this.#sequence += 1)
+    entry.sending = sending
+    const place = this.#inFlight.put(entry)
+    const { message } = entry
+    const bytes = message.content.byteLength
+    this.#bytes += bytes
+    message.options.mandatory = entry.mandatory
+    // Finds the entry of a returned message, which comes before its confirm.
+    message.options.correlationId = String(place)
+    const landed = (): boolean => {
+      // After a loss the channel's owner has settled it, or sends it again.
+      if (entry.sending !== sending) return false
+      entry.sending = 0
+      this.#inFlight.take(place, entry)
+      this.#bytes -= bytes
+      return true
+    }
     const confirmed = (error: unknown): void => {
-      // After a loss the channel's owner has settled it.
-      if (!this.#inFlight.delete(tag)) return
-      this.#bytes -= message.content.byteLength
-      if (error !== null && error !== undefined) entry.reject(new QueueError('ERR_QUEUE_REFUSED', { cause: error }))
-      else if (entry.returned) entry.reject(new QueueError('ERR_QUEUE_UNROUTABLE'))
-      else entry.resolve()
+      if (!landed()) return
+      if (error !== null && error !== undefined) entry.settle(new QueueError('ERR_QUEUE_REFUSED', { cause: error }))
+      else entry.settle(entry.returned ? new QueueError('ERR_QUEUE_UNROUTABLE') : undefined)
       this.#pump()
     }
     try {
-      // The correlation id finds the entry of a returned message, which comes before its confirm.
-      this.#full = !channel.publish(
-        target.exchange,
-        target.routingKey,
-        message.content,
-        { ...message.options, mandatory, correlationId: tag },
-        confirmed,
-      )
+      this.#full = !leanPublish(channel, entry.target, message, confirmed)
     } catch (error) {
       // The client has counted a confirm that will never come: on this channel every later one would be taken for another's.
-      this.#inFlight.delete(tag)
-      this.#bytes -= message.content.byteLength
-      entry.reject(new QueueError('ERR_QUEUE_REFUSED', { cause: error }))
+      landed()
+      entry.settle(new QueueError('ERR_QUEUE_REFUSED', { cause: error }))
       this.#renew(channel)
     }
   }
@@ -186,7 +190,7 @@ export class ConfirmPublisher {
         if (this.#channel === channel && replyCode(error) !== undefined) this.#refusal = { error }
       })
       channel.on('return', (message: Message) => {
-        const entry = this.#inFlight.get(String(message.properties.correlationId))
+        const entry = this.#inFlight.get(Number(message.properties.correlationId))
         if (entry !== undefined) entry.returned = true
       })
       channel.on('drain', () => {
@@ -198,7 +202,7 @@ export class ConfirmPublisher {
       this.#full = false
       this.#channel = channel
     } catch (error) {
-      if (QueueError.isInstance(error)) for (const entry of [...this.#alone, ...this.#waiting]) entry.reject(error)
+      if (QueueError.isInstance(error)) for (const entry of [...this.#alone, ...this.#waiting]) entry.settle(error)
       if (QueueError.isInstance(error)) this.#forgetAll()
     } finally {
       this.#opening = false
@@ -215,15 +219,15 @@ export class ConfirmPublisher {
   #lost(channel: ConfirmChannel): void {
     if (this.#channel !== channel) return
     this.#channel = undefined
-    const inFlight = [...this.#inFlight.values()]
-    this.#inFlight.clear()
+    const inFlight = this.#inFlight.clear().toSorted((a, b) => a.sending - b.sending)
+    for (const entry of inFlight) entry.sending = 0
     this.#bytes = 0
     const refusal = this.#refusal
     this.#refusal = undefined
     if (refusal === undefined) {
-      for (const entry of inFlight) entry.reject(new QueueError('ERR_QUEUE_INDETERMINATE'))
+      for (const entry of inFlight) entry.settle(new QueueError('ERR_QUEUE_INDETERMINATE'))
     } else if (inFlight.length === 1 && refusal.error !== undefined) {
-      inFlight[0]?.reject(new QueueError('ERR_QUEUE_REFUSED', { cause: refusal.error }))
+      inFlight[0]?.settle(new QueueError('ERR_QUEUE_REFUSED', { cause: refusal.error }))
     } else {
       const before = [...this.#alone]
       this.#alone.clear()

@@ -32,6 +32,11 @@ import { toWire, type WireMessage } from './wire.ts'
 
 const checkTimeoutMs = 5_000
 
+interface Facts {
+  readonly destination: string
+  readonly messageId: string
+}
+
 /** Messages in RabbitMQ: quorum queues, publisher confirms, no plugin. */
 export function rabbitmq(options: RabbitmqOptions): QueueDriver {
   const resolved = resolveRabbitmqOptions(options)
@@ -100,11 +105,13 @@ class RabbitmqSession implements DriverSession {
     if (message !== undefined) return { status: 'warn', message }
   }
 
-  async publish(destination: string, envelope: Envelope, request: PublishRequest): Promise<void> {
+  publish(destination: string, envelope: Envelope, request: PublishRequest): Promise<void> {
+    return this.#publish({ destination, messageId: envelope.id }, slotName(envelope.key ?? envelope.id), toWire(envelope), request)
+  }
+
+  async #publish(facts: Facts, slot: string, message: WireMessage, request: PublishRequest): Promise<void> {
+    const { destination } = facts
     const { signal } = request
-    const facts = { destination, messageId: envelope.id }
-    const message = toWire(envelope)
-    const slot = slotName(envelope.key ?? envelope.id)
     for (let again = true; ; again = false) {
       try {
         if (request.delayMs > 0) return await this.#delay(destination, slot, message, request)

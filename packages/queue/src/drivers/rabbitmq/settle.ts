@@ -3,10 +3,10 @@ import type { ConsumeMessage } from 'amqplib'
 import { QueueError } from '../../errors.ts'
 import { typed } from './faults.ts'
 import type { Generation } from './generation.ts'
-import type { ConfirmPublisher, Target } from './publisher.ts'
+import type { ConfirmPublisher } from './publisher.ts'
 import type { Tries } from './tries.ts'
 import type { WaitQueues } from './wait-queues.ts'
-import { copyOf, type Facts, type WireMessage } from './wire.ts'
+import { copyOf, type Facts, type Target, type WireMessage } from './wire.ts'
 
 export interface Delivered {
   readonly message: ConsumeMessage

@@ -1,6 +1,7 @@
 import { settlesWithin } from '@platform/kernel'
 import type { ConsumeMessage } from 'amqplib'
 import type { DriverSubscription, Lease, Receive, Subscription } from '../../driver.ts'
+import { Shelf } from '../../shelf.ts'
 import type { LoggerLike } from '../../shapes.ts'
 import type { Generation } from './generation.ts'
 import { countsOf } from './group.ts'
@@ -31,6 +32,8 @@ interface Held {
   readonly deliveries: number
   readonly tries: Tries
   begun: boolean
+  /** Where it is held. */
+  place: number
 }
 
 /** A delivery that could be neither settled nor moved comes again after this. */
@@ -50,7 +53,7 @@ export class PlainSubscription implements DriverSubscription {
   readonly #intake: Intake
   readonly #settlement: Settlement
   readonly #trials: Trials | undefined
-  readonly #held = new Set<Held>()
+  readonly #held = new Shelf<Held>()
   readonly #unsettled = new Map<NodeJS.Timeout, Held>()
   #waiting: Held[] = []
   #running = 0
@@ -112,8 +115,8 @@ export class PlainSubscription implements DriverSubscription {
     const known = deliveries === 0 || this.#trials === undefined ? { counted, shown } : undefined
     const recalled = deliveries === 0 ? undefined : this.#parts.givenBack.recall(`${this.#queue} ${id}`, deliveries)
     const tries = recalled ?? known
-    const held: Held = { message, generation, id, deliveries, tries: tries ?? { counted, shown: shown + 1 }, begun: false }
-    this.#held.add(held)
+    const held: Held = { message, generation, id, deliveries, tries: tries ?? { counted, shown: shown + 1 }, begun: false, place: 0 }
+    held.place = this.#held.put(held)
     if (tries === undefined) void this.#suspect(held)
     else {
       this.#waiting.push(held)
@@ -128,18 +131,20 @@ export class PlainSubscription implements DriverSubscription {
       if (held === undefined) return
       this.#running += 1
       held.begun = true
-      void this.#receive(this.#lease(held)).finally(() => {
-        this.#running -= 1
-        this.#pump()
-      })
+      void this.#receive(this.#lease(held)).then(this.#handled)
     }
     if (this.#stopped) for (const held of this.#waiting.splice(0)) void this.#handOver(held)
+  }
+
+  readonly #handled = (): void => {
+    this.#running -= 1
+    this.#pump()
   }
 
   async #suspect(held: Held): Promise<void> {
     try {
       await this.#settlement.moveTo(trialQueue(this.#queue), held, { ...held.tries, replays: factsOf(held.message).replays })
-      this.#held.delete(held)
+      this.#held.take(held.place, held)
       this.#trials?.look()
     } catch (error) {
       this.#postpone(held, error, 'a message whose earlier try did not end cannot be set apart; it comes again')
@@ -148,10 +153,10 @@ export class PlainSubscription implements DriverSubscription {
 
   #lease(held: Held): Lease {
     const { message, generation, tries } = held
-    const settled = async (work: Promise<void>): Promise<void> => {
+    const settled = async (work: () => Promise<void> | void): Promise<void> => {
       try {
-        await work
-        this.#held.delete(held)
+        await work()
+        this.#held.take(held.place, held)
       } catch (error) {
         this.#postpone(held, error, 'a delivery could not be settled; it comes again')
         throw error
@@ -167,9 +172,9 @@ export class PlainSubscription implements DriverSubscription {
       begun: tries.counted,
       alone: false,
       signal: generation.signal,
-      ack: () => settled((async () => generation.ack(message))()),
-      retry: (delayMs) => settled(this.#settlement.retry(held, delayMs, { counted: tries.counted + 1, shown: tries.shown + 1 })),
-      deadLetter: (reason) => settled(bury(reason)),
+      ack: () => settled(() => generation.ack(message)),
+      retry: (delayMs) => settled(() => this.#settlement.retry(held, delayMs, { counted: tries.counted + 1, shown: tries.shown + 1 })),
+      deadLetter: (reason) => settled(() => bury(reason)),
       release: () => this.#handOver(held),
     }
   }
@@ -194,14 +199,14 @@ export class PlainSubscription implements DriverSubscription {
     const { counted, shown } = held.tries
     const facts = { counted, shown: shown + (held.begun ? 1 : 0), replays: factsOf(held.message).replays }
     const moving = this.#settlement.moveTo(this.#queue, held, facts).then(
-      () => void this.#held.delete(held),
+      () => void this.#held.take(held.place, held),
       () => this.#giveBack(held),
     )
     await settlesWithin(moving, handOverMs)
   }
 
   #giveBack(held: Held): void {
-    if (!this.#held.delete(held)) return
+    if (!this.#held.take(held.place, held)) return
     this.#remember(held)
     if (held.generation.alive) held.generation.requeue(held.message)
   }
@@ -215,7 +220,7 @@ export class PlainSubscription implements DriverSubscription {
     this.#waiting = this.#waiting.filter((held) => held.generation !== generation)
     for (const held of this.#held) {
       if (held.generation !== generation) continue
-      this.#held.delete(held)
+      this.#held.take(held.place, held)
       this.#remember(held)
     }
     for (const [timer, held] of this.#unsettled) {

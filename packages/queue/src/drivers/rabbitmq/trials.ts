@@ -1,5 +1,5 @@
 import { backgroundPause, pause } from '@platform/kernel'
-import type { ConsumeMessage, GetMessage } from 'amqplib'
+import type { ConsumeMessage } from 'amqplib'
 import type { Lease, Receive } from '../../driver.ts'
 import type { LoggerLike } from '../../shapes.ts'
 import { Generation } from './generation.ts'
@@ -90,16 +90,15 @@ export class Trials {
       this.#side = new Generation(await this.#link.open((connection) => connection.createChannel(), this.#stop.signal))
     }
     const side = this.#side
-    const message = await side.channel.get(name)
-    if (message === false) return false
+    const message = await side.get(name)
+    if (message === undefined) return false
     this.#failed = false
     await this.#receive(this.#lease(message, side))
     // What could not be settled is not tried again at once.
     return !this.#failed
   }
 
-  #lease(got: GetMessage, generation: Generation): Lease {
-    const message = got as unknown as ConsumeMessage
+  #lease(message: ConsumeMessage, generation: Generation): Lease {
     const facts = factsOf(message)
     const deliveries = earlierDeliveries(message)
     const name = `${trialQueue(this.#queue)} ${String(message.properties.messageId)}`

@@ -1,7 +1,7 @@
 import { awaitedByMany } from '@platform/kernel'
-import type { Target } from './publisher.ts'
 import type { Link } from './link.ts'
 import { returnExchange } from './names.ts'
+import type { Target } from './wire.ts'
 
 /** A wait queue is declared anew before this has passed since the last declaration, and so never expires with messages in it. */
 const declarationFreshMs = 30_000

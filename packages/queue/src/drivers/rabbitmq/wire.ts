@@ -2,8 +2,18 @@ import type { Message, MessageProperties, Options } from 'amqplib'
 import { headersFault, isIdentifier, parseEnvelope, type Envelope } from '../../envelope.ts'
 
 /** Our own facts, in names that no message of a user's can have: his headers of such a name travel in a table of their own. */
-const prefix = 'x-platform-'
-const wrapped = `${prefix}headers`
+const names = {
+  version: 'x-platform-version',
+  publishedAt: 'x-platform-published-at',
+  key: 'x-platform-key',
+  headers: 'x-platform-headers',
+  control: 'x-platform-control',
+  counted: 'x-platform-counted',
+  shown: 'x-platform-shown',
+  reason: 'x-platform-reason',
+  deadAt: 'x-platform-dead-at',
+  replays: 'x-platform-replays',
+} as const
 /** `x-` is the broker's and ours; `CC` and `BCC` are orders to the broker. */
 const reserved = /^(x-|cc$|bcc$)/i
 
@@ -18,31 +28,39 @@ export interface Facts {
   replays?: number
 }
 
+export interface Target {
+  readonly exchange: string
+  readonly routingKey: string
+}
+
 export interface WireMessage {
   readonly content: Buffer
+  /** `mandatory` and `correlationId` are set when it is sent. */
   readonly options: Options.Publish
 }
 
-export function toWire(envelope: Envelope, facts: Facts = {}): WireMessage {
-  const headers: Record<string, unknown> = {}
+export function toWire(envelope: Envelope, facts?: Facts): WireMessage {
+  const { id, name, version, key, publishedAt, body } = envelope
+  const headers: Record<string, unknown> = { [names.version]: version, [names.publishedAt]: publishedAt }
+  if (key !== undefined) headers[names.key] = key
   let apart: Record<string, unknown> | undefined
-  for (const name of Object.keys(envelope.headers)) {
-    if (reserved.test(name)) (apart ??= {})[name] = envelope.headers[name]
-    else headers[name] = envelope.headers[name]
+  for (const header of Object.keys(envelope.headers)) {
+    if (reserved.test(header)) (apart ??= {})[header] = envelope.headers[header]
+    else headers[header] = envelope.headers[header]
   }
-  if (apart !== undefined) headers[wrapped] = apart
-  headers[`${prefix}version`] = envelope.version
-  headers[`${prefix}published-at`] = envelope.publishedAt
-  if (envelope.key !== undefined) headers[`${prefix}key`] = envelope.key
+  if (apart !== undefined) headers[names.headers] = apart
+  if (facts !== undefined) addFacts(headers, facts)
   return {
-    content: Buffer.from(envelope.body),
+    content: Buffer.from(body),
     options: {
       persistent: true,
       contentType: 'application/json',
-      messageId: envelope.id,
-      type: envelope.name,
-      timestamp: Math.max(0, Math.floor(envelope.publishedAt / 1000)),
-      headers: Object.assign(headers, factHeaders(facts)),
+      messageId: id,
+      type: name,
+      timestamp: Math.max(0, Math.floor(publishedAt / 1000)),
+      headers,
+      mandatory: true,
+      correlationId: '',
     },
   }
 }
@@ -59,7 +77,7 @@ export function copyOf(message: Message, facts: Facts): WireMessage {
       ...(isIdentifier(contentType) ? { contentType } : {}),
       ...(isIdentifier(messageId) ? { messageId } : {}),
       ...(isIdentifier(type) ? { type } : {}),
-      headers: factHeaders(facts),
+      headers: addFacts({}, facts),
     },
   }
 }
@@ -67,32 +85,32 @@ export function copyOf(message: Message, facts: Facts): WireMessage {
 export function fromWire(message: Message): Envelope | undefined {
   const { messageId, type } = message.properties as Partial<MessageProperties>
   const headers = headersOf(message)
-  const apart = headers[wrapped]
   return parseEnvelope({
     id: messageId,
     name: type,
-    version: header(headers, 'version'),
-    key: header(headers, 'key'),
-    publishedAt: header(headers, 'published-at'),
-    headers: textsOf(headers, typeof apart === 'object' && apart !== null ? (apart as Record<string, unknown>) : {}),
+    version: headers[names.version],
+    key: headers[names.key],
+    publishedAt: headers[names.publishedAt],
+    headers: textsOf(headers),
     body: message.content.toString(),
   })
 }
 
 export function factsOf(message: Message): Required<Facts> {
   const headers = headersOf(message)
-  const count = (name: string): number => {
-    const value = header(headers, name)
-    return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 ? value : 0
-  }
-  const reason = header(headers, 'reason')
+  const reason = headers[names.reason]
   return {
-    counted: count('counted'),
-    shown: count('shown'),
+    counted: countOf(headers[names.counted]),
+    shown: countOf(headers[names.shown]),
     reason: typeof reason === 'string' ? reason.slice(0, 1_000) : brokerReason(headers),
-    deadAt: Math.min(count('dead-at'), 8.64e15),
-    replays: count('replays'),
+    deadAt: Math.min(countOf(headers[names.deadAt]), 8.64e15),
+    replays: countOf(headers[names.replays]),
   }
+}
+
+/** What is none says nothing. */
+function countOf(value: unknown): number {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 ? value : 0
 }
 
 /** How often the broker has handed this copy out before. Classic queues only know whether. */
@@ -105,20 +123,18 @@ export function earlierDeliveries(message: Message): number {
 /** Orders to the member that is at work in an ordered group. They travel in the group's own queue, so that they reach it and take their place. */
 export type Control = { readonly op: 'release' | 'replay'; readonly key: string; readonly id: string }
 
-const controlHeader = `${prefix}control`
-
 /** A replay carries its dead letter along. */
 export function controlToWire(control: Control, letter?: WireMessage): WireMessage {
   const base = letter ?? { content: Buffer.alloc(0), options: { persistent: true } }
   return {
     content: base.content,
-    options: { ...base.options, headers: { ...(base.options.headers as object), [controlHeader]: JSON.stringify(control) } },
+    options: { ...base.options, headers: { ...(base.options.headers as object), [names.control]: JSON.stringify(control) } },
   }
 }
 
 /** `invalid` when it claims to be an order and is none. */
 export function controlFromWire(message: Message): Control | 'invalid' | undefined {
-  const text = headersOf(message)[controlHeader]
+  const text = headersOf(message)[names.control]
   if (text === undefined) return undefined
   try {
     const { op, key, id } = JSON.parse(text as string) as Partial<Record<keyof Control, unknown>>
@@ -134,21 +150,18 @@ function headersOf(message: Message): Record<string, unknown> {
   return typeof headers === 'object' && headers !== null ? (headers as Record<string, unknown>) : {}
 }
 
-function header(headers: Record<string, unknown>, name: string): unknown {
-  return headers[prefix + name]
-}
-
 /** Foreign headers of other kinds are left out; they say nothing to a handler of ours. */
-function textsOf(headers: Record<string, unknown>, apart: Record<string, unknown>): Record<string, string> {
+function textsOf(headers: Record<string, unknown>): Record<string, string> {
   const texts: Record<string, string> = {}
   const take = (from: Record<string, unknown>, wanted: boolean): void => {
     for (const name of Object.keys(from)) {
       const value = from[name]
-      if (reserved.test(name) === wanted && typeof value === 'string' && headersFault({ [name]: value }) === undefined) texts[name] = value
+      if (typeof value === 'string' && reserved.test(name) === wanted && headersFault({ [name]: value }) === undefined) texts[name] = value
     }
   }
   take(headers, false)
-  take(apart, true)
+  const apart = headers[names.headers]
+  if (typeof apart === 'object' && apart !== null) take(apart as Record<string, unknown>, true)
   return texts
 }
 
@@ -158,11 +171,11 @@ function brokerReason(headers: Record<string, unknown>): string {
   return typeof reason === 'string' ? `the broker gave up: ${reason.slice(0, 100)}` : ''
 }
 
-function factHeaders(facts: Facts): Record<string, unknown> {
-  const names = { counted: 'counted', shown: 'shown', reason: 'reason', deadAt: 'dead-at', replays: 'replays' } as const
-  return Object.fromEntries(
-    Object.entries(facts).flatMap(([fact, value]) =>
-      value === undefined ? [] : [[prefix + names[fact as keyof Facts], value as unknown]],
-    ),
-  )
+function addFacts(headers: Record<string, unknown>, { counted, shown, reason, deadAt, replays }: Facts): Record<string, unknown> {
+  if (counted !== undefined) headers[names.counted] = counted
+  if (shown !== undefined) headers[names.shown] = shown
+  if (reason !== undefined) headers[names.reason] = reason
+  if (deadAt !== undefined) headers[names.deadAt] = deadAt
+  if (replays !== undefined) headers[names.replays] = replays
+  return headers
 }
