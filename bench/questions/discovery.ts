@@ -46,12 +46,18 @@ const question: Question = {
     const names = Object.keys(sick).flatMap((kind) => compared.map((balancer) => `${kind}/${balancer}`))
     const shares: Record<string, number[]> = Object.fromEntries(names.map((name) => [name, []]))
     const failed: Record<string, number[]> = Object.fromEntries(names.map((name) => [name, []]))
+    const lateMs: number[] = []
+    /** Of ours, in rounds that the machine was fast enough for. */
+    const judged: Record<string, number[]> = Object.fromEntries(Object.keys(sick).map((kind) => [kind, []]))
     let starved = 0
     for (let round = 0; round < rounds; round++) {
       for (const name of round % 2 === 0 ? names : names.toReversed()) {
         let measured = await callers(name, quick)
         for (let again = 0; again < 2 && measured.lateMs > LATEST_MS; again++) measured = await callers(name, quick)
+        const [kind, balancer] = name.split('/') as [string, string]
         if (measured.lateMs > LATEST_MS) starved++
+        else if (balancer === 'ours') judged[kind]!.push(measured.share)
+        lateMs.push(measured.lateMs)
         shares[name]!.push(measured.share)
         failed[name]!.push(measured.failed)
       }
@@ -61,6 +67,7 @@ const question: Question = {
       const [kind, balancer] = name.split('/') as [string, string]
       return [row(balancer, `share, ${kind}`, '%', shares[name]!), row(balancer, `failed, ${kind}`, '%', failed[name]!)]
     })
+    rows.push(row('this machine', 'timers late', 'ms', lateMs))
     for (const count of counts) {
       const cpuUs: number[] = []
       for (let round = 0; round < rounds; round++) {
@@ -77,8 +84,10 @@ const question: Question = {
       await agent.stop()
     }
     const checks = Object.entries(sick).map(([kind, target]): Check => {
-      const share = median(shares[`${kind}/ours`]!)
-      return { name: `share of one ${kind} of five`, target: `< ${target} %`, measured: `${share.toFixed(2)} %`, holds: share < target }
+      const name = `share of one ${kind} of five`
+      if (judged[kind]!.length < 2) return { name, target: `< ${target} %`, measured: 'nothing: the machine is too busy', holds: false }
+      const share = median(judged[kind]!)
+      return { name, target: `< ${target} %`, measured: `${share.toFixed(2)} %`, holds: share < target }
     })
     return { versions: { node: process.versions.node, undici: version('undici'), moleculer: version('moleculer') }, rows, checks }
   },

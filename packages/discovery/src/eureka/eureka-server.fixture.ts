@@ -26,6 +26,7 @@ export interface EurekaFixture {
   forgetful: boolean
   entries(app: string): Info[]
   ask(method: string, path: string, json?: unknown): Promise<number>
+  connections(): Promise<number>
   /** All entries and changes are lost. */
   empty(): void
   stop(): Promise<void>
@@ -85,6 +86,7 @@ export async function eurekaServer({ cacheMs = 0, port = 0 }: { cacheMs?: number
       await answer.text()
       return answer.status
     },
+    connections: () => new Promise((resolve) => server!.getConnections((_, count) => resolve(count))),
     empty() {
       apps.clear()
       changes = []

@@ -26,6 +26,8 @@ interface Asked {
   readonly signal: AbortSignal
 }
 
+/** To one server, however many instances this process registers. */
+const CONNECTIONS = 8
 /** Longer than the pause between two signs of life. */
 const KEEP_ALIVE_MS = 60_000
 
@@ -39,7 +41,9 @@ export class Servers {
   constructor(settings: Settings) {
     const { timeoutMs } = settings
     this.#settings = settings
-    this.#agent = new Agent({ connectTimeout: timeoutMs, headersTimeout: 0, bodyTimeout: timeoutMs, keepAliveTimeout: KEEP_ALIVE_MS })
+    // The time of each request is limited as a whole.
+    const limits = { connectTimeout: timeoutMs, headersTimeout: 0, bodyTimeout: timeoutMs }
+    this.#agent = new Agent({ ...limits, connections: CONNECTIONS, keepAliveTimeout: KEEP_ALIVE_MS })
   }
 
   /** The first answer that is no failure of the server itself. */

@@ -213,6 +213,15 @@ describe('signs of life', () => {
     expect(performance.now() - startedAt).toBeGreaterThan(3500)
   })
 
+  it('of many instances need few connections', async () => {
+    const server = await eurekaServer()
+    const discovery = on(server, { timeoutMs: 5000, leaseMs: 90_000 })
+    const ports = Array.from({ length: 50 }, (_, index) => 5000 + index)
+    const all = await Promise.all(ports.map((port) => discovery.register({ service: 'shop', address: '127.0.0.1', port })))
+    await vi.waitFor(() => expect(all.every(({ registered }) => registered)).toBe(true), POLL)
+    await vi.waitFor(async () => expect(await server.connections()).toBeLessThanOrEqual(8), POLL)
+  })
+
   it('end with the process: the lease runs out', async () => {
     const server = await eurekaServer()
     await write(server, 1)
