@@ -6,11 +6,23 @@ import { dockerFolder } from './project.ts'
 const ours = 'film-store/'
 /** A server of ours: it is replaced when its own files change, not with each release of the services. */
 const server = `${ours}postgres`
+/** It holds the port, so that its successor cannot start before it has left. */
+const door = `${ours}gateway`
+
+export interface Release {
+  /** What stands before the names of our images, such as `ghcr.io/owner/film-store`. Default: they are on the node. */
+  readonly registry?: string | undefined
+  /** The tag of our images. */
+  readonly version: string
+  /** The tag of the gateway, where it stays what it was. Default `version`. */
+  readonly gatewayVersion?: string | undefined
+}
 
 /** The name under which an image of ours is in a registry; others keep theirs. */
-export function releasedImage(image: string, registry: string, version: string): string {
+export function releasedImage(image: string, { registry = 'film-store', version, gatewayVersion = version }: Release): string {
   if (!image.startsWith(ours)) return image
-  return `${registry}/${image.slice(ours.length)}:${image === server ? serverVersion() : version}`
+  const tag = image === server ? serverVersion() : image === door ? gatewayVersion : version
+  return `${registry}/${image.slice(ours.length)}:${tag}`
 }
 
 export function serverVersion(): string {

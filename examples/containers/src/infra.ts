@@ -34,6 +34,7 @@ const usage = `Usage: pnpm infra <command>
   drill               a store of its own trades and is destroyed; another is restored from its backups, and the books are compared
   deploy              to the swarm that docker talks to (DOCKER_HOST): servers, migrations, then the services; goes back by itself
      --version TAG    of the images; --registry PREFIX: where they come from; --stack NAME (film-store)
+     --gateway TAG    of the gateway, where it stays what it was; otherwise it is replaced as well, which is a gap of some seconds on its node
   push                builds our images and pushes them to --registry under --version, with provenance and the list of their parts
   rehearse-stack      the same on a swarm of this machine alone, under load, with a release that does not start
   slo                 what became of the objectives in the last 30 days, as Prometheus has it
@@ -52,6 +53,7 @@ const { values, positionals } = parseArgs({
     image: { type: 'string' },
     to: { type: 'string' },
     version: { type: 'string' },
+    gateway: { type: 'string' },
     registry: { type: 'string' },
     stack: { type: 'string', default: 'film-store' },
     grafana: { type: 'boolean', default: false },
@@ -160,9 +162,9 @@ async function told(work: () => Promise<unknown>): Promise<boolean> {
 
 function deployStack(): Promise<boolean> {
   return told(async () => {
-    const { version, registry, stack } = values
+    const { version, registry, stack, gateway: gatewayVersion } = values
     if (version === undefined) throw new Error('--version says which images: a release is a tag of its own')
-    await deploy({ project: wanted(), stack, version, registry, onProgress })
+    await deploy({ project: wanted(), stack, version, registry, gatewayVersion, onProgress })
   })
 }
 

@@ -26,7 +26,7 @@ export async function pushes({ project, registry, version }: Omit<Push, 'onProgr
     Object.values(services).flatMap(({ image, build }) => {
       if (build === undefined) return []
       const { context, dockerfile = 'Dockerfile', target, args = {} } = build
-      const tag = releasedImage(image, registry, version)
+      const tag = releasedImage(image, { registry, version })
       const chosen = [
         ...(target ? ['--target', target] : []),
         ...Object.entries(args).flatMap(([name, value]) => ['--build-arg', `${name}=${value}`]),

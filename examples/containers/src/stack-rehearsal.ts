@@ -43,7 +43,8 @@ export async function rehearseStack(onProgress: (line: string) => void): Promise
     onProgress(`${result.fault ? 'FAIL' : ' ok '} ${result.what}: ${result.fault ?? result.detail}`)
     results.push(result)
   }
-  const release = (version: string) => deploy({ project, stack, version, onProgress })
+  // The gateway stays: it holds the only port of the only node, so that its replacement is a gap whoever makes it.
+  const release = (version: string) => deploy({ project, stack, version, gatewayVersion: releases.first, onProgress })
   const startedAt = performance.now()
   await release(releases.first)
   note({ what: 'deployed from nothing', detail: seconds(startedAt) })
@@ -80,7 +81,7 @@ async function makeReleases(opened: AsyncDisposableStack): Promise<Record<'first
     const tags = names.flatMap((name) => ['first', 'second', 'broken'].map((release) => `${name}:${tag(release)}`))
     await docker(['rmi', '--force', ...tags])
   })
-  const server = releasedImage('film-store/postgres', 'film-store', '')
+  const server = releasedImage('film-store/postgres', { version: '' })
   await docker(['tag', 'film-store/postgres', server])
   opened.defer(async () => void (await docker(['rmi', server])))
   for (const name of names) {

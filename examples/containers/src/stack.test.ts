@@ -101,6 +101,15 @@ describe('the stack', () => {
     expect(of('2')['catalog-api']!.image).not.toBe(of('3')['catalog-api']!.image)
   })
 
+  it('leaves the gateway what it was, when it is told', () => {
+    const config = compose()
+    const gateway = { ...limits, image: 'film-store/gateway' }
+    const of = (gatewayVersion?: string) =>
+      stackOf({ ...config, services: { ...config.services, gateway } }, { version: '2', gatewayVersion, part: 'services' }) as Stack
+    expect(of('1').services['gateway']!.image).toBe('film-store/gateway:1')
+    expect(of().services['gateway']!.image).toBe('film-store/gateway:2')
+  })
+
   it('has servers and migrations before the services', () => {
     const { services } = made('foundations')
     expect(Object.keys(services)).toEqual(['migrate-catalog', 'postgres', 'nginx'])

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { basename, join } from 'node:path'
-import { releasedImage } from './image-names.ts'
+import { type Release, releasedImage } from './image-names.ts'
 
 /** A service as `docker compose config --format json` tells it, as far as it is read here. */
 interface ComposeService {
@@ -26,11 +26,7 @@ export interface ComposeConfig {
   readonly secrets: Readonly<Record<string, { readonly file: string }>>
 }
 
-export interface StackOptions {
-  /** What stands before the names of our images, such as `ghcr.io/owner/film-store`. Default: they are on the node. */
-  readonly registry?: string | undefined
-  /** The tag of our images. */
-  readonly version: string
+export interface StackOptions extends Release {
   /** `foundations` are what a release needs before it: servers and migrations; `services` all that lasts. */
   readonly part: 'foundations' | 'services'
 }
@@ -42,7 +38,7 @@ const kept = ['user', 'command', 'entrypoint', 'cap_drop', 'read_only', 'stop_gr
  * The store as a stack for several hosts, from the very file that describes it for one. Instances become replicas under the names of both, files become
  * configs; configs and secrets are named after what is in them, so that a changed one is a new one and its services are replaced.
  */
-export function stackOf(config: ComposeConfig, { registry = 'film-store', version, part }: StackOptions): object {
+export function stackOf(config: ComposeConfig, { part, ...release }: StackOptions): object {
   const configs: Record<string, { name: string; file: string }> = {}
   const named = (kind: string, file: string) =>
     `film-store-${kind}-${createHash('sha256').update(readFileSync(file)).digest('hex').slice(0, 12)}`
@@ -66,7 +62,7 @@ export function stackOf(config: ComposeConfig, { registry = 'film-store', versio
     }
     return {
       ...Object.fromEntries(kept.flatMap((key) => (of[key] === undefined || of[key] === null ? [] : [[key, of[key]]]))),
-      image: releasedImage(of.image, registry, version),
+      image: releasedImage(of.image, release),
       hostname: isReplica ? `${name}-{{.Task.Slot}}` : (of['hostname'] ?? name),
       environment: Object.fromEntries(
         Object.entries(of.environment ?? {}).map(([key, value]) => [
