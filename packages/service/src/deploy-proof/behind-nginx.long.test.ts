@@ -23,6 +23,7 @@ it.each(cells)(
         answered: proof.tally.answered,
         badGateways,
         resets,
+        heard: proof.replacements.map(({ heardMs }) => Math.round(heardMs)),
         exits: proof.replacements.map(({ exitMs }) => Math.round(exitMs)),
         ends: longLived.ends,
         messages,
