@@ -14,12 +14,17 @@ import { echoService, nginxPrograms, type Run, runGateway, settableDiscovery } f
 async function liveService() {
   const listeners = new Set<ServerResponse>()
   const upgraded: Socket[] = []
+  const silent: IncomingMessage[] = []
   let received = 0
   const server = createServer((incoming, response) => {
     if (incoming.url === '/events') {
       response.writeHead(200, { 'content-type': 'text/event-stream' })
       listeners.add(response)
       response.write('data: welcome\n\n')
+      return
+    }
+    if (incoming.url === '/silent' || incoming.url === '/patient') {
+      silent.push(incoming)
       return
     }
     incoming.on('data', (part: Buffer) => (received += part.length))
@@ -35,6 +40,8 @@ async function liveService() {
   return {
     port: (server.address() as AddressInfo).port,
     received: () => received,
+    /** Requests that are never answered, and whether somebody still waits for them. */
+    silent: () => silent.map((incoming) => (incoming.destroyed ? 'let go' : 'waited for')),
     tell: (text: string) => listeners.forEach((each) => each.write(`data: ${text}\n\n`)),
     close() {
       for (const socket of upgraded) socket.destroy()
@@ -51,6 +58,13 @@ routes:
   - { name: socket, matches: [{ path: { value: /socket } }], auth: public, backendRefs: [{ name: live }], webSocket: true }
   - { name: plain, matches: [{ path: { value: /plain } }], auth: public, backendRefs: [{ name: live }] }
   - { name: events, matches: [{ path: { value: /events } }], auth: public, backendRefs: [{ name: live }], streaming: true }
+  - name: silent
+    matches: [{ path: { value: /silent } }]
+    auth: public
+    backendRefs: [{ name: live }]
+    timeouts: { backendRequestMs: 200 }
+    retry: { maxAttempts: 1 }
+  - { name: patient, matches: [{ path: { value: /patient } }], auth: public, backendRefs: [{ name: live }] }
   - { name: upload, matches: [{ path: { value: /upload } }], auth: public, backendRefs: [{ name: live }], streaming: true }
 `
 
@@ -103,6 +117,17 @@ describe.each([
     live.tell('after')
     expect((await reader.read()).value).toBe('data: after\n\n')
     await reader.cancel()
+  })
+
+  it('gives up a service that is silent for too long, and lets go of one whose client has gone', { timeout: 30_000 }, async () => {
+    const late = await fetch(`${run.url}/silent`)
+    expect([late.status, late.headers.get('content-type')]).toEqual([504, 'application/problem+json'])
+    const leaving = new AbortController()
+    const left = fetch(`${run.url}/patient`, leaving).catch((error: Error) => error.name)
+    await expect.poll(() => live.silent(), { timeout: 10_000 }).toEqual(['let go', 'waited for'])
+    leaving.abort()
+    expect(await left).toBe('AbortError')
+    await expect.poll(() => live.silent(), { timeout: 10_000 }).toEqual(['let go', 'let go'])
   })
 
   it('passes an upload on while it is sent', { timeout: 30_000 }, async () => {
