@@ -179,7 +179,8 @@ describe('one pipe', () => {
     child.stdout!.pause()
     const { worst, dropped } = await told()
     expect(dropped).toBeGreaterThan(0)
-    expect(worst).toBeLessThan(400)
+    // Held, it would stand still for good: nobody reads. A busy machine alone makes it wait for some hundred milliseconds.
+    expect(worst).toBeLessThan(5_000)
     child.kill('SIGKILL')
   })
 
