@@ -3,7 +3,6 @@ import { onAbort } from '../../abort-listeners.ts'
 import { QueueError } from '../../errors.ts'
 import { Shelf } from '../../shelf.ts'
 import { replyCode } from './faults.ts'
-import { leanPublish } from './lean-publish.ts'
 import type { Link } from './link.ts'
 import type { Target, WireMessage } from './wire.ts'
 
@@ -165,7 +164,7 @@ export class ConfirmPublisher {
       this.#pump()
     }
     try {
-      this.#full = !leanPublish(channel, entry.target, message, confirmed)
+      this.#full = !channel.publish(entry.target.exchange, entry.target.routingKey, message.content, message.options, confirmed)
     } catch (error) {
       // The client has counted a confirm that will never come: on this channel every later one would be taken for another's.
       landed()
