@@ -90,6 +90,8 @@ export function createAuditLog(options: AuditLogOptions): AuditLog {
         for (const { stored } of batch) stored.reject(notWritten('the file did not take it', error))
       }
     }
+    // In the same turn as the last look: what waits from now on begins anew.
+    working = undefined
   }
 
   return {
@@ -101,9 +103,7 @@ export function createAuditLog(options: AuditLogOptions): AuditLog {
       const keep = (): Promise<void> => {
         const stored = Promise.withResolvers<void>()
         waiting.push({ line, stored })
-        working ??= writeAll().finally(() => {
-          working = undefined
-        })
+        working ??= writeAll()
         return stored.promise
       }
       await withDeadline(timeoutMs, late, keep, signal)

@@ -49,9 +49,7 @@ export class BatchPublisher {
     }
     signal.addEventListener('abort', leave, { once: true })
     this.#waiting.add(entry)
-    this.#flushing ??= this.#flush().finally(() => {
-      this.#flushing = undefined
-    })
+    this.#flushing ??= this.#flush()
     return promise.finally(() => signal.removeEventListener('abort', leave))
   }
 
@@ -74,6 +72,8 @@ export class BatchPublisher {
       this.#putBack(batch)
       await pause(backoffMs(failures, 50, 1_000))
     }
+    // In the same turn as the last look: what is added from now on begins anew.
+    this.#flushing = undefined
   }
 
   async #store(batch: readonly Waiting[]): Promise<'stored' | 'again'> {
