@@ -139,6 +139,22 @@ describe('createCache', () => {
       await expect(cache.getOrSet('k', factory)).rejects.toThrow('down')
     })
 
+    it('softTimeoutMs: the old value is for nobody who comes when even its stale window is over', async () => {
+      const cache = cacheWith({ staleIfErrorMs: 1_000, softTimeoutMs: 100, hardTimeoutMs: 60_000 })
+      await cache.set('k', 'old')
+      await vi.advanceTimersByTimeAsync(1_500)
+      const load = Promise.withResolvers<string>()
+      const first = cache.getOrSet('k', () => load.promise)
+      await vi.advanceTimersByTimeAsync(100)
+      expect(await first).toBe('old')
+      await vi.advanceTimersByTimeAsync(399)
+      expect(await cache.getOrSet('k', () => load.promise)).toBe('old')
+      await vi.advanceTimersByTimeAsync(1)
+      const late = cache.getOrSet('k', () => load.promise)
+      load.resolve('new')
+      expect(await late).toBe('new')
+    })
+
     it('softTimeoutMs: serves the old value when the factory is slow, and keeps what comes later', async () => {
       const cache = cacheWith({ staleIfErrorMs: 10_000, softTimeoutMs: 100 })
       await cache.set('k', 'old')

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { cachesWith } from './caches.fixture.ts'
+import { memory } from './drivers/memory.ts'
 import type { SharedDriver, SharedLookup, SharedRead } from './driver.ts'
 import { MemoryPlace, memoryStore } from './testing/index.ts'
 
@@ -9,6 +10,7 @@ const HOUR_MS = 3_600_000
 function watched(place: MemoryPlace) {
   const questions: (readonly SharedLookup[])[] = []
   let gate: Promise<void> | undefined
+  let writing: Promise<void> = Promise.resolve()
   const driver: SharedDriver = memoryStore(place)
   const l2: SharedDriver = {
     ...driver,
@@ -23,7 +25,11 @@ function watched(place: MemoryPlace) {
         return reads
       }
       return new Proxy(store, {
-        get: (target, name) => (name === 'read' ? read : (target[name as keyof typeof target] as () => unknown).bind(target)),
+        get: (target, name) => {
+          if (name === 'read') return read
+          const method = (target[name as keyof typeof target] as (...facts: unknown[]) => unknown).bind(target)
+          return name === 'write' ? (...facts: unknown[]) => writing.then(() => method(...facts)) : method
+        },
       })
     },
   }
@@ -32,11 +38,17 @@ function watched(place: MemoryPlace) {
     gate = promise
     return resolve
   }
+  /** Writes do not begin before it is called. */
+  const holdWrites = () => {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    writing = promise
+    return resolve
+  }
   const asked = async (count: number): Promise<void> => {
     for (let hops = 0; questions.length < count && hops < 1_000; hops++) await Promise.resolve()
     expect(questions).toHaveLength(count)
   }
-  return { l2, questions, holdNext, asked }
+  return { l2, questions, holdNext, holdWrites, asked }
 }
 const notAsked = (): never => {
   throw new Error('a hit was expected')
@@ -84,6 +96,22 @@ describe('a hit in l2', () => {
     clearImmediate(counting)
     release()
     expect([await before, await after]).toEqual(['old', 'new'])
+  })
+
+  it('asked for while a value is set does not displace it in l1, however late it comes', async () => {
+    const place = new MemoryPlace()
+    await cacheWith({ l2: memoryStore(place) }).set('k', 'old')
+    const { l2, holdNext, holdWrites, asked } = watched(place)
+    const cache = cacheWith({ l1: memory({ maxBytes: 1e6 }), l2 })
+    const [write, release] = [holdWrites(), holdNext()]
+    const setting = cache.set('k', 'new')
+    const meanwhile = cache.getOrSet('k', notAsked)
+    await asked(1)
+    write()
+    await setting
+    release()
+    expect(await meanwhile).toBe('old')
+    expect(await cache.getOrSet('k', notAsked)).toBe('new')
   })
 
   it('in a batch: the factory is asked for the rest only', async () => {
