@@ -28,5 +28,6 @@ export async function rehearseOnItsOwn(build: boolean, onProgress: (line: string
   opened.defer(async () => void (await compose(project, 'down', '--volumes', '--timeout', '1')))
   onProgress('a store of its own comes up')
   await infra(['up', '--metrics', ...(build ? [] : ['--no-build'])], env)
-  return rehearse({ project, shopUrl: `http://127.0.0.1:${shop}`, alertmanagerUrl: `http://127.0.0.1:${alertmanager}`, onProgress })
+  // Awaited here: the store is taken down when this function is left.
+  return await rehearse({ project, shopUrl: `http://127.0.0.1:${shop}`, alertmanagerUrl: `http://127.0.0.1:${alertmanager}`, onProgress })
 }
