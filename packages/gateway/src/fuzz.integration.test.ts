@@ -1,4 +1,5 @@
 import { safeLogger } from '@platform/kernel'
+import { freePort } from '@platform/stack'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -49,7 +50,9 @@ const text = fc.array(piece, { minLength: 1, maxLength: 8 }).map((pieces) => pie
 /** What a header can hold at both of its ends. */
 const headerValue = text.map((value) => value.replaceAll(/[^\x20-\x7e]/g, '').trim()).filter((value) => value !== '')
 
-const file = (routes: object[]) => JSON.stringify({ listeners: [{ port: 1, address: '127.0.0.1' }], services: { catalog: {} }, routes })
+/** nginx binds what it checks: a port that anybody may take. */
+const listener = { port: await freePort(), address: '127.0.0.1' }
+const file = (routes: object[]) => JSON.stringify({ listeners: [listener], services: { catalog: {} }, routes })
 const route = (name: string, more: object) => ({ name, auth: 'public', backendRefs: [{ name: 'catalog' }], ...more })
 const seed = Number(process.env['PLATFORM_FUZZ_SEED'] ?? Math.floor(Math.random() * 2 ** 31))
 
@@ -131,7 +134,7 @@ describe(`texts of all kinds (PLATFORM_FUZZ_SEED=${seed})`, () => {
         ],
       }),
     )
-    const contents = file(routes).replace('{"port":1,"address":"127.0.0.1"}', '{{listen}}')
+    const contents = file(routes).replace(JSON.stringify(listener), '{{listen}}')
     await using run = await runGateway(contents, { discovery: settableDiscovery({ catalog: [catalog.port] }) })
     for (const [number, value] of values.entries()) {
       const answer = await fetch(`${run.url}/r${number}`, { headers: { 'x-match': value } })
