@@ -8,11 +8,18 @@ import { StackError } from './errors.ts'
  */
 const lowest = 10_240
 const highest = 22_767
+/** Drawn lately: whoever drew one may not listen yet. */
+const drawn = new Set<number>()
+const remembered = 1_000
 
-/** A loopback port that nobody listens on, nor on any port at one of the `offsets` from it. */
+/** A loopback port that nobody listens on, nor on any port at one of the `offsets` from it; not one of the last thousand that this process drew. */
 export async function freePort(offsets: number[] = []): Promise<number> {
   for (let attempt = 0; attempt < 200; attempt++) {
     const port = lowest + Math.floor(Math.random() * (highest - lowest + 1))
+    if (drawn.has(port)) continue
+    drawn.add(port)
+    const [oldest] = drawn
+    if (drawn.size > remembered && oldest !== undefined) drawn.delete(oldest)
     if ((await takenPort(port, offsets)) === undefined) return port
   }
   throw new StackError('ERR_STACK_SYSTEM', `found no free port between ${lowest} and ${highest}`)
