@@ -5,18 +5,17 @@
 import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
 import { filmStore, infra, signIn } from '@film-store/containers'
 import { readFilms } from '@film-store/film-contracts'
 import { type AcceptedOrder, shop, type Traffic } from '@film-store/shopper'
 import { compose, type ComposeProject } from '@platform/stack/compose'
 import { isSettled, type Ledger, readLedger } from './books.ts'
 import { judge } from './books/entry.ts'
-import { runCommand } from './command.ts'
 import { withClient } from './databases.ts'
 import { databaseBooks, sameBooks } from './drill/database-books.ts'
 import { asRoot, destroy, layOut, type Site, withDatabases } from './drill/site.ts'
 import { printBooks } from './report.ts'
+import { type RehearsalOptions, rehearseStore, say, seconds } from './store-rehearsal.ts'
 
 const usage = `Usage: pnpm infra drill [--no-build] [--json FILE]
 A store of its own trades and is destroyed; another is restored from its backups, and the books are compared. Ends with 1 when they differ, or when
@@ -28,23 +27,6 @@ const rushOrders = 60
 const tradesMs = 75_000
 const ordersPerSecond = 4
 const settledWithinMs = 120_000
-
-const startedAt = performance.now()
-const say = (line: string) => console.log(`[${((performance.now() - startedAt) / 1000).toFixed(1).padStart(5)} s] ${line}`)
-const seconds = (ms: number) => `${(ms / 1000).toFixed(1)} s`
-
-interface Options {
-  readonly build: boolean
-  readonly json: string | undefined
-}
-
-function readOptions(args: string[]): Options | 'help' {
-  const { values } = parseArgs({
-    args,
-    options: { 'no-build': { type: 'boolean' }, json: { type: 'string' }, help: { type: 'boolean', short: 'h' } },
-  })
-  return values.help ? 'help' : { build: !values['no-build'], json: values.json }
-}
 
 const databaseNow = ({ databases }: Site) =>
   withClient(databases.orders, async (client) => {
@@ -65,7 +47,7 @@ async function settled(site: Site, accepted: readonly AcceptedOrder[], signal: A
 const setting = 'film-store/drill'
 const consul = (project: ComposeProject, ...args: string[]) => compose(project, 'exec', '-T', 'consul', 'consul', 'kv', ...args)
 
-async function drill({ build, json }: Options, signal: AbortSignal): Promise<boolean> {
+async function drill({ build, json }: RehearsalOptions, signal: AbortSignal): Promise<boolean> {
   const { films } = await readFilms()
   await using opened = new AsyncDisposableStack()
   const place = async (name: string) => {
@@ -180,13 +162,4 @@ async function drill({ build, json }: Options, signal: AbortSignal): Promise<boo
   return books.every(({ holds }) => holds)
 }
 
-process.exitCode = await runCommand({
-  usage,
-  read: readOptions,
-  run: async (options, signal) => ((await drill(options, signal)) ? 0 : 1),
-  stopped: () => {
-    console.error('Stopped; everything that was started is gone.')
-    return 130
-  },
-  onSignal: (signal) => say(`${signal}: cleaning up`),
-})
+await rehearseStore(usage, drill)

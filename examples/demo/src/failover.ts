@@ -1,18 +1,17 @@
 /** Failover rehearsed: in a store in which no server is alone, kills whoever leads, one kind after the other, while customers order; then compares the books. */
 import { writeFile } from 'node:fs/promises'
-import { parseArgs } from 'node:util'
 import { readFilms } from '@film-store/film-contracts'
 import { shop } from '@film-store/shopper'
 import { judge } from './books/entry.ts'
 import { replay } from './books/model.ts'
 import { pagesFresh, pagesRight } from './books/pages.ts'
-import { runCommand } from './command.ts'
 import { openComposeStore } from './compose.ts'
 import { databaseBooks } from './drill/database-books.ts'
 import { type Failover, killLeader, leaders } from './drill/leaders.ts'
 import { printBooks } from './report.ts'
 import { builtCode } from './services.ts'
 import { settle } from './trade.ts'
+import { type RehearsalOptions, rehearseStore, say, seconds } from './store-rehearsal.ts'
 
 const usage = `Usage: pnpm infra failover [--no-build] [--json FILE]
 A store of its own in which no server is alone. Kills the leader of PostgreSQL, RabbitMQ, Redis and Consul in turn while customers order, prints how long
@@ -23,24 +22,7 @@ const staleBoundMs = 30_000
 /** From the kill to a new order that was placed and settled, with nobody's help. */
 const flowsWithinMs = 60_000
 
-const startedAt = performance.now()
-const say = (line: string) => console.log(`[${((performance.now() - startedAt) / 1000).toFixed(1).padStart(5)} s] ${line}`)
-const seconds = (ms: number) => `${(ms / 1000).toFixed(1)} s`
-
-interface Options {
-  readonly build: boolean
-  readonly json: string | undefined
-}
-
-function readOptions(args: string[]): Options | 'help' {
-  const { values } = parseArgs({
-    args,
-    options: { 'no-build': { type: 'boolean' }, json: { type: 'string' }, help: { type: 'boolean', short: 'h' } },
-  })
-  return values.help ? 'help' : { build: !values['no-build'], json: values.json }
-}
-
-async function failover({ build, json }: Options, signal: AbortSignal): Promise<boolean> {
+async function failover({ build, json }: RehearsalOptions, signal: AbortSignal): Promise<boolean> {
   const { films } = await readFilms()
   await using store = await openComposeStore({ mode: 'compose', ha: true, launcher: builtCode, build, signal, onProgress: say })
   const { url, signIn } = store.door!
@@ -108,13 +90,4 @@ async function failover({ build, json }: Options, signal: AbortSignal): Promise<
   return books.every(({ holds }) => holds)
 }
 
-process.exitCode = await runCommand({
-  usage,
-  read: readOptions,
-  run: async (options, signal) => ((await failover(options, signal)) ? 0 : 1),
-  stopped: () => {
-    console.error('Stopped; everything that was started is gone.')
-    return 130
-  },
-  onSignal: (signal) => say(`${signal}: cleaning up`),
-})
+await rehearseStore(usage, failover)

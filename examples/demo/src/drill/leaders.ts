@@ -20,6 +20,9 @@ const cluster = async (containers: Containers, container: string) =>
   JSON.parse(await containers.exec(container, 'curl', '--silent', '--max-time', '3', 'http://127.0.0.1:8008/cluster')) as Cluster
 const sentinel = (containers: Containers, container: string, ...args: string[]) =>
   containers.exec(container, 'sh', '-c', `REDISCLI_AUTH=$(cat /run/secrets/redis_password) redis-cli -p 26379 ${args.join(' ')}`)
+/** The names of all queues, each with what is asked of it. */
+const listQueues = (containers: Containers, container: string, column: 'leader' | 'online') =>
+  containers.exec(container, 'rabbitmqctl', '--quiet', '--silent', 'list_queues', 'name', column, '--no-table-headers')
 const ordersQueue = 'platform/orders.placed.v1/fulfilment'
 /** `rabbit@rabbitmq-1` runs in the container `rabbitmq`. */
 const containerOf = (node: string) => node.trim().replace('rabbit@', '').replace(/-1$/, '')
@@ -37,16 +40,7 @@ export const leaders: readonly Leader[] = [
     server: 'RabbitMQ',
     containers: ['rabbitmq', 'rabbitmq-2', 'rabbitmq-3'],
     async seenBy(containers, container) {
-      const lines = await containers.exec(
-        container,
-        'rabbitmqctl',
-        '--quiet',
-        '--silent',
-        'list_queues',
-        'name',
-        'leader',
-        '--no-table-headers',
-      )
+      const lines = await listQueues(containers, container, 'leader')
       const leader = lines
         .split('\n')
         .find((line) => line.startsWith(`${ordersQueue}\t`))
@@ -54,16 +48,7 @@ export const leaders: readonly Leader[] = [
       return leader ? containerOf(leader) : undefined
     },
     async whole(containers, container) {
-      const told = await containers.exec(
-        container,
-        'rabbitmqctl',
-        '--quiet',
-        '--silent',
-        'list_queues',
-        'name',
-        'online',
-        '--no-table-headers',
-      )
+      const told = await listQueues(containers, container, 'online')
       const online = told.split('\n').find((line) => line.startsWith(`${ordersQueue}\t`)) ?? ''
       return ['rabbitmq-1', 'rabbitmq-2', 'rabbitmq-3'].every((node) => online.includes(node))
     },
