@@ -292,6 +292,16 @@ describe('createCache', () => {
     await expect(cache.set('k', 1, { tags: text })).rejects.toEqual(code('ERR_CACHE_OPTION'))
     await expect(cache.getOrSet('k', () => 1, { tags: text })).rejects.toThrow('the tags must be a list')
     await expect(cache.deleteMany(text)).rejects.toThrow('the keys must be a list')
+    await expect(cache.getOrSetMany(text, async () => new Map())).rejects.toThrow('the keys must be a list')
+    for (const odd of [undefined, null, 5, {}] as unknown as string[]) {
+      const calls = [cache.getOrSet(odd, () => 1), cache.get(odd), cache.set(odd, 1), cache.delete(odd), cache.explain(odd)]
+      expect(await Promise.allSettled(calls)).toEqual(
+        calls.map(() => ({ status: 'rejected', reason: code('ERR_CACHE_OPTION') as unknown })),
+      )
+      await expect(cache.getOrSetMany(['k', odd], async () => new Map())).rejects.toEqual(code('ERR_CACHE_OPTION'))
+      await expect(cache.deleteByTag(odd)).rejects.toEqual(code('ERR_CACHE_OPTION'))
+      await expect(cache.getOrSet('k', odd as never)).rejects.toThrow('factory')
+    }
     await expect(cache.getOrSet('k', () => 1, { ttl: 5 } as object)).rejects.toThrow('ttl is unknown')
     await expect(cache.set('k', 1, { ttl: 5 } as object)).rejects.toThrow('ttl is unknown')
     expect(CacheError.isInstance(await cache.get('x'.repeat(1025)).catch((error: unknown) => error))).toBe(true)

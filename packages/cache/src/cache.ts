@@ -53,7 +53,7 @@ class TieredCache implements Cache {
       this.#intents = new Intents(intents.db, intents.sweepIntervalMs, { namespace, journal, deliver: (what) => layers.invalidate(what) })
     this.#telemetry = instrument(namespace, journal.counts, () => layers.local.stats())
     this.#loader = new Loader(options, layers, journal, this.#telemetry.load)
-    this.#requests = new Requests(options, layers, this.#loader)
+    this.#requests = new Requests(options, layers, journal, this.#loader)
     this.#writes = new Writes(options, layers, this.#ended.signal)
   }
 
@@ -61,40 +61,16 @@ class TieredCache implements Cache {
     const signal = options?.signal
     if (signal?.aborted) return Promise.reject(signal.reason as Error)
     const { local } = this.#layers
-    const entry = mayBeEscaped(key) ? undefined : local.fresh(key)
-    if (entry === undefined) return this.#load(key, factory, options)
+    const entry = typeof key !== 'string' || mayBeEscaped(key) ? undefined : local.fresh(key)
+    if (entry === undefined) return this.#closing ? Promise.reject(this.#closedError()) : this.#requests.one(key, factory, options)
     this.#journal.counts.hits++
     return Promise.resolve(local.handOut(entry.value as T))
-  }
-
-  async #load<T>(key: string, factory: Factory<T>, options: LoadOptions | undefined): Promise<T> {
-    this.#assertOpen()
-    const name = safeName('key', key)
-    const ask = this.#requests.ask(options)
-    try {
-      const { kind, value } = await this.#requests.one(name, factory, ask)
-      this.#journal.answered(kind)
-      return this.#layers.local.handOut(value as T)
-    } catch (error) {
-      if (options?.signal?.aborted !== true) this.#journal.answered('error')
-      throw error
-    }
   }
 
   async getOrSetMany<T>(keys: readonly string[], factory: BatchFactory<T>, options?: LoadOptions): Promise<Map<string, T | Error>> {
     options?.signal?.throwIfAborted()
     this.#assertOpen()
-    const values = new Map<string, T | Error>()
-    await this.#requests.many(keys, factory, this.#requests.ask(options), (key, answer) => {
-      if (answer.kind === 'error') {
-        if (options?.signal?.aborted) return
-        const { error } = answer
-        values.set(key, error instanceof Error ? error : new Error('the factory failed', { cause: error }))
-      } else if (answer.value !== undefined) values.set(key, this.#layers.local.handOut(answer.value as T))
-      this.#journal.answered(answer.kind)
-    })
-    options?.signal?.throwIfAborted()
-    return new Map([...new Set(keys)].filter((key) => values.has(key)).map((key) => [key, values.get(key) as T | Error]))
+    return this.#requests.many(keys, factory, options)
   }
 
   async get<T>(key: string, options?: ReadOptions): Promise<T | undefined> {
@@ -111,7 +87,7 @@ class TieredCache implements Cache {
   /** Looks into l2 without the wish to fill it. */
   async #peek(key: string, schema: SchemaLike | undefined): Promise<{ value: unknown } | undefined> {
     const { lifetimes } = this.#options
-    return this.#loader.lookUp?.glance(key, { lifetimes, tags: [], schema }).catch(() => undefined)
+    return this.#loader.glances?.at(key, { lifetimes, tags: [], schema }).catch(() => undefined)
   }
 
   async set<T>(key: string, value: T, options?: StoreOptions): Promise<void> {
@@ -223,7 +199,7 @@ class TieredCache implements Cache {
 
   /** Drains, then cuts: whatever does not end by itself is left behind, and whoever waits is told. */
   async #shutDown(timeoutMs: number): Promise<void> {
-    const error = new CacheError('ERR_CACHE_CLOSED', undefined, { namespace: this.#options.namespace })
+    const error = this.#closedError()
     const { local, shared, coherence } = this.#layers
     const until = performance.now() + timeoutMs
     const left = (): number => Math.max(0, until - performance.now())
@@ -242,6 +218,10 @@ class TieredCache implements Cache {
   }
 
   #assertOpen(): void {
-    if (this.#closing) throw new CacheError('ERR_CACHE_CLOSED', undefined, { namespace: this.#options.namespace })
+    if (this.#closing) throw this.#closedError()
+  }
+
+  #closedError(): CacheError {
+    return new CacheError('ERR_CACHE_CLOSED', undefined, { namespace: this.#options.namespace })
   }
 }

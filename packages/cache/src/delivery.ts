@@ -41,6 +41,12 @@ export class Batch implements Invalidation {
   }
 }
 
+/** What was under way at a moment. */
+export interface PendingNames {
+  readonly sending: Batch
+  readonly queued: Batch
+}
+
 const everything: Invalidation = { keys: [], tags: [], all: true }
 const nothing = new Batch()
 
@@ -97,10 +103,13 @@ export class Delivery {
   coversAll(): boolean {
     return this.#sending.all || this.#queued.all
   }
-  /** Says of a tag whether it was under way when the view was taken, or is now: what was read from there meanwhile may be from before. */
-  view(): (tag: string) => boolean {
-    const [sending, queued] = [this.#sending, this.#queued]
-    return (tag) => sending.tagSet.has(tag) || queued.tagSet.has(tag) || this.#sending.tagSet.has(tag) || this.#queued.tagSet.has(tag)
+  /** What is under way now, for who reads meanwhile. */
+  pending(): PendingNames {
+    return { sending: this.#sending, queued: this.#queued }
+  }
+  /** Was the tag under way then, or is it now? What was read from there meanwhile may be from before. */
+  mayPredate({ sending, queued }: PendingNames, tag: string): boolean {
+    return sending.tagSet.has(tag) || queued.tagSet.has(tag) || this.#sending.tagSet.has(tag) || this.#queued.tagSet.has(tag)
   }
   get size(): number {
     return this.#sending.size + this.#queued.size

@@ -39,11 +39,11 @@ function ofLocal({ local, generations }: Layers, name: string): CopyExplanation 
 
 async function ofShared(shared: SharedLayer, { errorMs, revalidateMs }: Lifetimes, name: string): Promise<Explanation['l2']> {
   if (shared.delivery.covers(name)) return 'invalidation pending'
-  const changing = shared.delivery.view()
   try {
-    const { body, freshMs, tags } = await shared.read({ key: name, tags: [] })
+    const { read, sent } = await shared.read({ key: name, tags: [] })
+    const { body, freshMs, tags } = read
     if (body === undefined) return { state: 'absent' }
-    if (tags.some(changing)) return 'invalidation pending'
+    if (tags.some((tag) => shared.delivery.mayPredate(sent.pending, tag))) return 'invalidation pending'
     const state = freshMs > 0 ? 'fresh' : -freshMs < revalidateMs ? 'stale' : -freshMs < errorMs ? 'fallback' : 'expired'
     return { state, freshMs, tags }
   } catch {

@@ -2,7 +2,8 @@ import { describe, expect, it } from 'vitest'
 import { cachesWith } from './caches.fixture.ts'
 import { memory } from './drivers/memory.ts'
 import type { SharedDriver, SharedLookup, SharedRead } from './driver.ts'
-import { MemoryPlace, memoryStore } from './testing/index.ts'
+import type { Serializer } from './index.ts'
+import { faultyDriver, MemoryPlace, memoryStore } from './testing/index.ts'
 
 const HOUR_MS = 3_600_000
 
@@ -151,6 +152,28 @@ describe('a hit in l2', () => {
     expect([...(await cache.getOrSetMany(['l'], async () => new Map([['l', 'loaded']])))]).toEqual([['l', 'loaded']])
     expect(questions).toHaveLength(2)
     for (const release of releases) release()
+  })
+
+  it('is to be had again once l2 is back, though nothing else was asked meanwhile', async () => {
+    const place = new MemoryPlace()
+    await cacheWith({ l2: memoryStore(place) }).set('k', 'stored')
+    let away = true
+    const l2 = faultyDriver(memoryStore(place), (operation) => ({ kind: away && operation === 'read' ? 'fails' : 'none' }))
+    const cache = cacheWith({ l2 })
+    for (let call = 0; call < 5; call++) expect(await cache.get('k')).toBeUndefined()
+    away = false
+    await expect.poll(() => cache.get('k'), { timeout: 10_000 }).toBe('stored')
+  })
+
+  it('whose value cannot be copied for l1 holds up neither its callers nor those beside them', async () => {
+    const place = new MemoryPlace()
+    const odd: Serializer = { name: 'odd', encode: String, decode: (body) => (body === 'odd' ? () => body : body) }
+    const write = cacheWith({ l2: memoryStore(place), serializer: odd })
+    for (const value of ['odd', 'even']) await write.set(value, value)
+    const cache = cacheWith({ l1: memory({ maxBytes: 1e6 }), values: 'copied', l2: memoryStore(place), serializer: odd })
+    const load = async () => ({ wrapped: () => 1 })
+    const asked = ['odd', 'even'].map((key) => cache.getOrSet<unknown>(key, load).catch((error: Error) => error.name))
+    expect(await Promise.all(asked)).toEqual([expect.anything(), 'even'])
   })
 
   it('who waits for l2 at close gets his load, or is told when the time is over', async () => {

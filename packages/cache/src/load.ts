@@ -6,12 +6,14 @@ import type { FactoryRun } from './factory-run.ts'
 import type { Generations } from './generations.ts'
 import type { Journal } from './journal.ts'
 import type { Layers } from './layers.ts'
+import { Glances } from './glances.ts'
 import { Lease } from './lease.ts'
 import { type Lifetimes, livesOf, retainMs, spreadMs } from './lifetimes.ts'
 import { LookUp } from './look-up.ts'
 import type { ResolvedCacheOptions } from './options.ts'
 import type { SchemaLike } from './schema.ts'
 import { sliceSize } from './shared-layer.ts'
+import { SharedValues } from './shared-values.ts'
 import type { Answer, Flight } from './single-flight.ts'
 import { endWithStale, serveStale, type StandIn, usableUntil } from './stand-in.ts'
 
@@ -52,7 +54,8 @@ const cutMs = 100
 
 /** The way of a load: l2, what may stand in, the factory, both layers. The same for one key and for many. */
 export class Loader {
-  readonly lookUp: LookUp | undefined
+  readonly glances: Glances | undefined
+  readonly #lookUp: LookUp | undefined
   readonly #options: ResolvedCacheOptions
   readonly #layers: Layers
   readonly #journal: Journal
@@ -68,7 +71,11 @@ export class Loader {
     this.#layers = layers
     this.#journal = journal
     this.#measure = measure
-    this.lookUp = layers.shared && new LookUp(layers.shared, options, layers, journal)
+    const { shared, local } = layers
+    if (!shared) return
+    const values = new SharedValues(shared, options, local, journal)
+    this.glances = new Glances(shared, values, layers)
+    this.#lookUp = new LookUp(shared, values, options, layers)
   }
 
   /** Takes the flights to their end; one that ends without an answer is a fault of ours and still answers. */
@@ -93,7 +100,7 @@ export class Loader {
     const all = (): Promise<unknown> => Promise.all(this.#active.values())
     while (this.#active.size > 0 && (await settlesWithin(all(), until - performance.now())));
     this.#closed = error
-    this.lookUp?.close(error)
+    this.glances?.close(error)
     for (const of of this.#active.keys()) of.cut(error)
     await settlesWithin(all(), cutMs)
   }
@@ -104,7 +111,7 @@ export class Loader {
     const soft = new SoftTimeout(generations, items, ask)
     let missing = items
     try {
-      if (lease && ask.consults) missing = await (this.lookUp as LookUp).consult(of, items, ask, lease)
+      if (lease && ask.consults) missing = await (this.#lookUp as LookUp).consult(of, items, ask, lease)
       if (missing.length > 0) await this.#make(of, missing, ask, run, lease, soft)
     } catch (error) {
       lease?.release(missing)

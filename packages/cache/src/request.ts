@@ -1,16 +1,19 @@
 import type { BatchFactory, Factory, LoadOptions } from './contract.ts'
-import { orAborted } from '@platform/kernel'
-import { CacheError } from './errors.ts'
+import { functionOption, orAborted } from '@platform/kernel'
+import { CacheError, wrongOption } from './errors.ts'
 import { FactoryRun } from './factory-run.ts'
+import type { Glances, Hit } from './glances.ts'
+import type { Journal } from './journal.ts'
 import type { Layers } from './layers.ts'
 import { earlyMs, lifeOption, lifetimesOf } from './lifetimes.ts'
 import type { Ask, Item, Loader, Run } from './load.ts'
 import { safeName, safeNames } from './names.ts'
-import type { Entry, LookUp } from './look-up.ts'
 import type { ResolvedCacheOptions } from './options.ts'
 import { sliceSize } from './shared-layer.ts'
 import { type Answer, type Arrival, Flight } from './single-flight.ts'
 import { standInOf } from './stand-in.ts'
+
+const noTags: readonly string[] = []
 
 /** Where one key is answered from. */
 type Place = { readonly answer: Pick<Answer, 'kind' | 'value'> } | { readonly flight: Flight; readonly arrival: Arrival }
@@ -21,119 +24,138 @@ type Place = { readonly answer: Pick<Answer, 'kind' | 'value'> } | { readonly fl
 export class Requests {
   readonly #options: ResolvedCacheOptions
   readonly #layers: Layers
+  readonly #journal: Journal
   readonly #loader: Loader
   readonly #flights = new Map<string, Flight>()
   /** Requests that have asked l2 and would begin a load next. */
   #glancing = 0
   #noneGlances: PromiseWithResolvers<void> | undefined
 
-  constructor(options: ResolvedCacheOptions, layers: Layers, loader: Loader) {
+  constructor(options: ResolvedCacheOptions, layers: Layers, journal: Journal, loader: Loader) {
     this.#options = options
     this.#layers = layers
+    this.#journal = journal
     this.#loader = loader
   }
 
-  ask(options: LoadOptions | undefined): Ask {
+  async one<T>(key: string, factory: Factory<T>, options: LoadOptions | undefined): Promise<T> {
+    const name = safeName('key', key)
+    functionOption(wrongOption, 'factory', factory)
+    let ask = this.#ask(options)
+    try {
+      const { glances } = this.#loader
+      for (;;) {
+        if (glances && this.#mayGlance(name, ask)) {
+          this.#glancing++
+          try {
+            const hit = await orAborted(glances.at(name, ask), ask.signal)
+            if (hit && hit.freshMs > earlyMs(ask.lifetimes)) return this.#handOut('hit', hit.value) as T
+          } catch (error) {
+            ask = afterFailure(ask, error)
+          } finally {
+            this.#endGlance()
+          }
+        }
+        const batch = new FactoryRun()
+        const opened: Item[] = []
+        const place = this.#place(name, ask, batch, opened)
+        if (opened.length > 0) this.#start(batch, opened, ask, runOf(factory, ask))
+        const answer = 'answer' in place ? place.answer : await joined(place, ask)
+        if (answer) return this.#handOut(answer.kind, answer.value) as T
+      }
+    } catch (error) {
+      if (ask.signal?.aborted !== true) this.#journal.answered('error')
+      throw error
+    }
+  }
+
+  /** The same path with more keys: one look-up, one call of the factory. */
+  async many<T>(keys: readonly string[], factory: BatchFactory<T>, options: LoadOptions | undefined): Promise<Map<string, T | Error>> {
+    const names = safeNames('key', keys)
+    functionOption(wrongOption, 'factory', factory)
+    const keyOf = new Map(names.map((name, index) => [name, keys[index] as string]))
+    let ask = this.#ask(options)
+    const run = runOfBatch(factory, ask, (name) => keyOf.get(name) as string)
+    const values = new Map<string, T | Error>()
+    const got = (name: string, { kind, value }: Pick<Answer, 'kind' | 'value'>): void => {
+      const handedOut = this.#handOut(kind, value) as T | undefined
+      if (handedOut !== undefined) values.set(name, handedOut)
+    }
+    const failed = (name: string, error: unknown): void => {
+      if (ask.signal?.aborted) return
+      values.set(name, error instanceof Error ? error : new Error('the factory failed', { cause: error }))
+      this.#journal.answered('error')
+    }
+    const left = new Set(names)
+    while (left.size > 0) {
+      const { glances } = this.#loader
+      if (glances) {
+        this.#glancing++
+        try {
+          await this.#glances(glances, left, ask, (name, value) => got(name, { kind: 'hit', value }))
+        } catch (error) {
+          ask = afterFailure(ask, error)
+        } finally {
+          this.#endGlance()
+        }
+      }
+      const batch = new FactoryRun()
+      const opened: Item[] = []
+      const places = [...left].map((name): [string, Place] => [name, this.#place(name, ask, batch, opened)])
+      if (opened.length > 0) this.#start(batch, opened, ask, run)
+      await Promise.all(
+        places.map(async ([name, place]) => {
+          try {
+            const answer = 'answer' in place ? place.answer : await joined(place, ask)
+            if (!answer) return
+            got(name, answer)
+          } catch (error) {
+            failed(name, error)
+          }
+          left.delete(name)
+        }),
+      )
+    }
+    ask.signal?.throwIfAborted()
+    return inOrder(keyOf, values)
+  }
+
+  #ask(options: LoadOptions | undefined): Ask {
+    const lifetimes = lifetimesOf(this.#options.lifetimes, options, 'load')
     return {
-      lifetimes: lifetimesOf(this.#options.lifetimes, options, 'load'),
-      tags: safeNames('tag', options?.tags ?? []),
+      lifetimes,
+      tags: options?.tags ? safeNames('tag', options.tags) : noTags,
       schema: options?.schema,
       signal: options?.signal,
-      since: performance.now(),
+      since: lifetimes.softMs === undefined ? 0 : performance.now(),
       consults: true,
     }
   }
 
-  async one<T>(key: string, factory: Factory<T>, asked: Ask): Promise<Pick<Answer, 'kind' | 'value'>> {
-    let ask = asked
-    const run = runOf(factory, ask)
-    for (;;) {
-      const { lookUp } = this.#loader
-      if (lookUp && this.#mayGlance(key, ask)) {
-        this.#glancing++
-        try {
-          const entry = await orAborted(lookUp.glance(key, ask), ask.signal)
-          if (entry && entry.freshMs > earlyMs(ask.lifetimes)) return { kind: 'hit', value: entry.value }
-        } catch (error) {
-          ask = afterFailure(ask, error)
-        } finally {
-          this.#endGlance()
-        }
-      }
-      const batch = new FactoryRun()
-      const opened: Item[] = []
-      const place = this.#place(key, ask, batch, opened)
-      if (opened.length > 0) this.#start(batch, opened, ask, run)
-      if ('answer' in place) return place.answer
-      const answer = await FactoryRun.await(place.flight.run, () => place.flight.join(place.arrival, ask.signal))
-      if (answer) return answer
-    }
-  }
-
-  /** The same path with more keys: one look-up, one call of the factory. `got` is told of each key once. */
-  async many<T>(
-    keys: readonly string[],
-    factory: BatchFactory<T>,
-    asked: Ask,
-    got: (key: string, answer: Answered) => void,
-  ): Promise<void> {
-    let ask = asked
-    const safe = new Map(keys.map((key) => [safeName('key', key), key]))
-    const nameOf = (key: string): string => safe.get(key) as string
-    const run = runOfBatch(factory, ask, nameOf)
-    const left = new Set(safe.keys())
-    while (left.size > 0) {
-      const { lookUp } = this.#loader
-      if (lookUp) {
-        this.#glancing++
-        try {
-          await this.#glances(lookUp, left, ask, (key, value) => got(nameOf(key), { kind: 'hit', value }))
-        } catch (error) {
-          ask = afterFailure(ask, error)
-        } finally {
-          this.#endGlance()
-        }
-      }
-      const batch = new FactoryRun()
-      const opened: Item[] = []
-      const places = [...left].map((key): [string, Place] => [key, this.#place(key, ask, batch, opened)])
-      if (opened.length > 0) this.#start(batch, opened, ask, run)
-      await Promise.all(
-        places.map(async ([key, place]) => {
-          try {
-            const { signal } = ask
-            const answer =
-              'answer' in place ? place.answer : await FactoryRun.await(place.flight.run, () => place.flight.join(place.arrival, signal))
-            if (!answer) return
-            got(nameOf(key), answer)
-          } catch (error) {
-            got(nameOf(key), { kind: 'error', error })
-          }
-          left.delete(key)
-        }),
-      )
-    }
+  #handOut(kind: Answer['kind'], value: unknown): unknown {
+    this.#journal.answered(kind)
+    return this.#layers.local.handOut(value)
   }
 
   /** Answers what is fresh in l2, slice by slice, and takes it out of what is left. Rejects when l2 answered none. */
-  async #glances(lookUp: LookUp, left: Set<string>, ask: Ask, got: (key: string, value: unknown) => void): Promise<void> {
+  async #glances(glances: Glances, left: Set<string>, ask: Ask, got: (key: string, value: unknown) => void): Promise<void> {
     const keys = [...left].filter((key) => this.#mayGlance(key, ask))
     let failure: { readonly error: unknown; readonly times: number } | undefined
     for (let from = 0; from < keys.length; from += sliceSize) {
       const slice = keys.slice(from, from + sliceSize)
-      let entries: (Entry | undefined)[]
+      let hits: (Hit | undefined)[]
       try {
-        entries = await orAborted(Promise.all(slice.map((key) => lookUp.glance(key, ask))), ask.signal)
+        hits = await orAborted(Promise.all(slice.map((key) => glances.at(key, ask))), ask.signal)
       } catch (error) {
         afterFailure(ask, error)
         failure = { error, times: (failure?.times ?? 0) + 1 }
         continue
       }
       slice.forEach((key, index) => {
-        const entry = entries[index]
-        if (!entry || entry.freshMs <= earlyMs(ask.lifetimes)) return
+        const hit = hits[index]
+        if (!hit || hit.freshMs <= earlyMs(ask.lifetimes)) return
         left.delete(key)
-        got(key, entry.value)
+        got(key, hit.value)
       })
     }
     if (failure && failure.times * sliceSize >= keys.length) throw failure.error
@@ -206,7 +228,17 @@ function afterFailure(ask: Ask, error: unknown): Ask {
   return { ...ask, consults: false }
 }
 
-export type Answered = Pick<Answer, 'kind' | 'value'> | { readonly kind: 'error'; readonly error: unknown }
+/** Undefined: the answer is not his; he has to ask again. */
+function joined({ flight, arrival }: { readonly flight: Flight; readonly arrival: Arrival }, { signal }: Ask): Promise<Answer | undefined> {
+  return FactoryRun.await(flight.run, () => flight.join(arrival, signal))
+}
+
+/** By the callers' keys, in their order. */
+function inOrder<T>(keyOf: ReadonlyMap<string, string>, values: ReadonlyMap<string, T>): Map<string, T> {
+  const ordered = new Map<string, T>()
+  for (const [name, key] of keyOf) if (values.has(name)) ordered.set(key, values.get(name) as T)
+  return ordered
+}
 
 function runOf<T>(factory: Factory<T>, ask: Ask): Run {
   return async ([flight], signal) => {

@@ -1,5 +1,8 @@
+import type { SharedRead } from './driver.ts'
 import type { LocalEntry } from './entry.ts'
 import type { Generations } from './generations.ts'
+import type { Lifetimes } from './lifetimes.ts'
+import type { Sent } from './questions.ts'
 import type { Answer, Flight } from './single-flight.ts'
 
 /** A copy that may be served in place of what is being loaded. Times are `performance.now()`. */
@@ -31,6 +34,26 @@ export function standInOf(entry: LocalEntry, generations: Generations): StandIn 
     turn: Number.POSITIVE_INFINITY,
     vouchedAt: performance.now(),
     shared,
+  }
+}
+
+/** What l2 holds. */
+export function standInFrom(
+  value: unknown,
+  { tags, freshMs }: SharedRead,
+  { turn, at }: Sent,
+  { revalidateMs, errorMs }: Lifetimes,
+): StandIn {
+  const freshUntil = performance.now() + freshMs
+  return {
+    value,
+    tags,
+    freshUntil,
+    revalidateUntil: freshUntil + revalidateMs,
+    errorUntil: freshUntil + errorMs,
+    turn,
+    vouchedAt: at,
+    shared: true,
   }
 }
 

@@ -57,14 +57,32 @@ export function background<T extends { unref(): unknown }>(handle: T): T {
   return handle
 }
 
+/** One of several limits, in the order of their ends. */
+interface Limit {
+  readonly at: number
+  readonly onLate: () => void
+  earlier: Limit | undefined
+  later: Limit | undefined
+  open: boolean
+}
+
 /**
  * For limits that are all equally long and nearly always kept: one timer for all of them, set again only when it has run out. `begin` takes what is
- * to be done when the time is over, and returns what ends the limit. An event that came while this process stood still is heard first. Holds the
+ * to be done when the time is over, and when the time began (`performance.now()`, for who knows it already); it returns what ends the limit. An event that came while this process stood still is heard first. Holds the
  * process while a limit is open, as a timer of its own would.
  */
-export function equalDeadlines(ms: number): (onLate: () => void) => () => void {
-  const open = new Set<{ readonly at: number; readonly onLate: () => void }>()
+export function equalDeadlines(ms: number): (onLate: () => void, begunAt?: number) => () => void {
+  // A list and no Set: one that is filled and emptied all the time leaves a chain of old tables behind, which only a full collection takes away.
+  let first: Limit | undefined
+  let last: Limit | undefined
   let timer: NodeJS.Timeout | undefined
+  const leave = (limit: Limit): void => {
+    limit.open = false
+    if (limit.earlier) limit.earlier.later = limit.later
+    else first = limit.later
+    if (limit.later) limit.later.earlier = limit.earlier
+    else last = limit.earlier
+  }
   const arm = (waitMs: number): void =>
     outside(() => {
       timer = setTimeout(() => setImmediate(check), timerMs(waitMs))
@@ -72,21 +90,23 @@ export function equalDeadlines(ms: number): (onLate: () => void) => () => void {
   const check = (): void => {
     timer = undefined
     const now = performance.now()
-    // In the order of their beginning, which is that of their ends.
-    for (const limit of open) {
+    for (let limit = first; limit; limit = first) {
       if (limit.at > now) return arm(Math.max(1, limit.at - now))
-      open.delete(limit)
+      leave(limit)
       limit.onLate()
     }
   }
-  return (onLate) => {
-    const limit = { at: performance.now() + ms, onLate }
-    open.add(limit)
+  return (onLate, begunAt = performance.now()) => {
+    const limit: Limit = { at: begunAt + ms, onLate, earlier: last, later: undefined, open: true }
+    if (last) last.later = limit
+    else first = limit
+    last = limit
     if (timer === undefined) arm(ms)
-    else if (open.size === 1) timer.ref()
+    else if (first === limit) timer.ref()
     return () => {
-      open.delete(limit)
-      if (open.size === 0) timer?.unref()
+      if (!limit.open) return
+      leave(limit)
+      if (!first) timer?.unref()
     }
   }
 }

@@ -34,7 +34,7 @@ export class RedisReads {
   /** Of keys whose entry carries other tags than its readers name. */
   readonly #tags = new Map<string, readonly string[]>()
   /** What has to be added to `performance.now()` for the server's time. Never behind it: what is nearly stale is left to the script. */
-  #clock = { ahead: 0, heardAt: Number.NEGATIVE_INFINITY }
+  #clock = { ahead: Number.NaN, heardAt: Number.NEGATIVE_INFINITY }
 
   constructor(place: RedisPlace) {
     this.#place = place
@@ -63,19 +63,25 @@ export class RedisReads {
     return lookups.map(({ lease }) => reads[lease ? nextLeased++ : nextPlain++] as SharedRead)
   }
 
-  async #glance(lookups: readonly SharedLookup[], versionLifeMs: number): Promise<SharedRead[]> {
-    const { prefix } = this.#place
+  #glance(lookups: readonly SharedLookup[], versionLifeMs: number): Promise<SharedRead[]> {
+    const { client, prefix, binary } = this.#place
     const names = [`${prefix}t:`]
     for (const { key } of lookups) names.push(`${prefix}e:${key}`)
     const places = this.#addTags(lookups, names)
-    let values: Reply[]
-    try {
-      values = await this.#values(names)
-    } catch (error) {
-      throw withoutCommand(error)
+    const clockIsKnown = performance.now() - this.#clock.heardAt <= clockMs
+    const asked: Promise<Reply[]> = binary ? client.mgetBuffer(names) : client.mget(names)
+    const judge = (values: readonly Reply[]): SharedRead[] | Promise<SharedRead[]> => {
+      const reads = this.#plain(lookups, values, places)
+      return reads.includes(undefined) ? this.#judgeRest(lookups, reads, versionLifeMs) : (reads as SharedRead[])
     }
-    const reads = this.#plain(lookups, values, places)
-    if (!reads.includes(undefined)) return reads as SharedRead[]
+    return (clockIsKnown ? asked : Promise.all([asked, this.#hearClock()]).then(([values]) => values)).then(judge, refuse)
+  }
+
+  async #judgeRest(
+    lookups: readonly SharedLookup[],
+    reads: readonly (SharedRead | undefined)[],
+    versionLifeMs: number,
+  ): Promise<SharedRead[]> {
     const judged = await this.#judge(
       lookups.filter((_, index) => !reads[index]),
       versionLifeMs,
@@ -86,48 +92,51 @@ export class RedisReads {
 
   /** Where the version of each tag will stand among the answers. */
   #addTags(lookups: readonly SharedLookup[], names: string[]): ReadonlyMap<string, number> {
-    const places = new Map<string, number>()
+    let places: Map<string, number> | undefined
     for (const { key, tags } of lookups) {
       for (const tag of this.#tags.get(key) ?? tags) {
+        places ??= new Map()
         if (places.has(tag)) continue
         places.set(tag, names.length)
         names.push(`${this.#place.prefix}t:${tag}`)
       }
     }
-    return places
-  }
-
-  #values(names: string[]): Promise<Reply[]> {
-    const { client, binary } = this.#place
-    const asked: Promise<Reply[]> = binary ? client.mgetBuffer(names) : client.mget(names)
-    if (performance.now() - this.#clock.heardAt <= clockMs) return asked
-    return Promise.all([asked, this.#hearClock()]).then(([values]) => values)
+    return places ?? noPlaces
   }
 
   /** Undefined: for the script to judge. */
   #plain(lookups: readonly SharedLookup[], values: readonly Reply[], places: ReadonlyMap<string, number>): (SharedRead | undefined)[] {
-    const namespace = values[0]
-    const { format } = this.#place
+    const [namespace] = values
     const version = String(namespace)
-    const versionOf = (tag: string): string | undefined => {
-      const index = places.get(tag)
-      return index === undefined ? undefined : String(values[index])
-    }
+    const head = `${this.#place.format} ${version} `
     const now = performance.now() + this.#clock.ahead
-    return lookups.map((_, index) => {
-      const value = values[index + 1] as Reply
-      if (value === null || namespace === null) return absent
-      const entry = parse(value)
-      if (entry === undefined || entry.format !== format) return undefined
-      if (entry.version !== version) return absent
-      const { body, untilMs, tags } = entry
-      const freshMs = untilMs - now
-      if (tags === '') return { body, freshMs, tags: noTags, lease: 'none', position: '' }
-      const listed = listedIn(tags)
-      if (!listed || listed.some(({ tag }) => !places.has(tag))) return undefined
-      if (listed.some(({ tag, version: written }) => versionOf(tag) !== written)) return absent
-      return { body, freshMs, tags: listed.map(({ tag }) => tag), lease: 'none', position: '' }
-    })
+    const reads: (SharedRead | undefined)[] = []
+    for (let index = 1; index <= lookups.length; index++) {
+      const value = values[index] as Reply
+      reads.push(
+        value === null || namespace === null ? absent : (untagged(value, head, now) ?? this.#plainOne(value, version, now, values, places)),
+      )
+    }
+    return reads
+  }
+
+  #plainOne(
+    value: string | Buffer,
+    version: string,
+    now: number,
+    values: readonly Reply[],
+    places: ReadonlyMap<string, number>,
+  ): SharedRead | undefined {
+    const entry = parse(value)
+    if (entry === undefined || entry.format !== this.#place.format) return undefined
+    if (entry.version !== version) return absent
+    const { body, untilMs, tags } = entry
+    const freshMs = untilMs - now
+    if (tags === '') return { body, freshMs, tags: noTags, lease: 'none', position: '' }
+    const listed = listedIn(tags)
+    if (!listed || listed.some(({ tag }) => !places.has(tag))) return undefined
+    if (listed.some(({ tag, version: written }) => String(values[places.get(tag) as number]) !== written)) return absent
+    return { body, freshMs, tags: listed.map(({ tag }) => tag), lease: 'none', position: '' }
   }
 
   async #judge(lookups: readonly SharedLookup[], versionLifeMs: number): Promise<SharedRead[]> {
@@ -171,7 +180,12 @@ export class RedisReads {
 }
 
 const noTags: readonly string[] = []
+const noPlaces: ReadonlyMap<string, number> = new Map()
 const absent: SharedRead = { body: undefined, freshMs: -1, tags: noTags, lease: 'none', position: '' }
+
+function refuse(error: unknown): never {
+  throw withoutCommand(error)
+}
 
 function slicesOf(lookups: readonly SharedLookup[]): (readonly SharedLookup[])[] {
   const slices: (readonly SharedLookup[])[] = []
@@ -181,6 +195,16 @@ function slicesOf(lookups: readonly SharedLookup[]): (readonly SharedLookup[])[]
 
 export function listOf(tags: readonly string[]): string {
   return tags.length === 0 ? '' : JSON.stringify(tags)
+}
+
+/** The short way for the usual entry: of this form and version, and without tags. Undefined: another, to be looked at closely. */
+function untagged(value: string | Buffer, head: string, now: number): SharedRead | undefined {
+  if (typeof value !== 'string' || !value.startsWith(head)) return undefined
+  const end = value.indexOf(' ', head.length)
+  if (end < 0 || value[end + 1] !== '\n') return undefined
+  const untilMs = Number(value.slice(head.length, end))
+  if (Number.isNaN(untilMs)) return undefined
+  return { body: value.slice(end + 2), freshMs: untilMs - now, tags: noTags, lease: 'none', position: '' }
 }
 
 /** `<format> <version of the namespace> <fresh until> <names and versions of tags in turn, JSON, or nothing>\n<body>`; undefined: has no such head. */

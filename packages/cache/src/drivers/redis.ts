@@ -70,8 +70,8 @@ class RedisStore implements SharedStore {
   }
 
   read(lookups: readonly SharedLookup[]): Promise<SharedRead[]> {
-    const read = (): Promise<SharedRead[]> => this.#reads.read(lookups, this.#versionLifeMs)
-    return this.#trusted === 'yes' ? read() : this.#trust().then(read)
+    if (this.#trusted !== 'yes') return this.#trust().then(() => this.#reads.read(lookups, this.#versionLifeMs))
+    return this.#reads.read(lookups, this.#versionLifeMs)
   }
 
   async fill(write: SharedWrite & { readonly token: string; readonly position: string }): Promise<SharedFill> {
