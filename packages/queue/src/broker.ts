@@ -5,6 +5,7 @@ import { eachDeadLetter, type DeadLetters } from './dead-letters.ts'
 import type { DriverSession } from './driver.ts'
 import { QueueError } from './errors.ts'
 import type { AnyHandler, Subscribe } from './handler.ts'
+import { groupExpiryTeller } from './group-expiry.ts'
 import { createInstruments, type Instruments } from './instrumentation.ts'
 import { contractOf, encode, type Message, type OutgoingMessage } from './message.ts'
 import {
@@ -86,7 +87,8 @@ class DriverBroker implements Broker {
   constructor(options: ResolvedBrokerOptions) {
     this.#options = options
     const alone = <T>(work: () => Promise<T>): Promise<T> => this.#solo.alone(work)
-    this.#session = options.driver.open({ service: options.service, logger: options.logger, alone })
+    const groupExpired = groupExpiryTeller(options)
+    this.#session = options.driver.open({ service: options.service, logger: options.logger, alone, groupExpired })
     this.#publisher = new Publisher(this.#session, options, this.#instruments)
   }
 
@@ -126,7 +128,7 @@ class DriverBroker implements Broker {
     handler: AnyHandler<Out>,
     resolved: ResolvedConsumerOptions,
   ): MessageConsumer {
-    const { group, broadcast, ordered, shards, concurrency, prefetch } = resolved
+    const { group, broadcast, ordered, shards, concurrency, prefetch, groupExpiresAfterMs: expiresAfterMs } = resolved
     if (broadcast) this.#broadcasts += 1
     const subscription = {
       destination,
@@ -136,6 +138,7 @@ class DriverBroker implements Broker {
       shards,
       concurrency,
       prefetch,
+      expiresAfterMs,
     }
     const parts = { broker: this.#options, instruments: this.#instruments, solo: this.#solo, destination }
     const { process, labels } = new Processing(message, handler, resolved, parts)

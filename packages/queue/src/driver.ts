@@ -18,6 +18,16 @@ export interface DriverContext {
   readonly logger: LoggerLike
   /** Runs the work with no other handler of this broker beside it. For leases with `alone`. */
   alone<T>(work: () => Promise<T>): Promise<T>
+  /** To be told by the session that has removed a group because nobody was there for `expiresAfterMs`. Does not throw. */
+  groupExpired(group: ExpiredGroup): void
+}
+
+/** A group that had no member for the time after which it was to be removed, and is gone. */
+export interface ExpiredGroup {
+  readonly destination: string
+  readonly group: string
+  /** What was removed with it, dead letters included. */
+  readonly messages: number
 }
 
 export interface DriverSession {
@@ -65,6 +75,11 @@ export interface Subscription {
   readonly concurrency: number
   /** How many messages may be fetched, begun or not. At least `concurrency`. */
   readonly prefetch: number
+  /**
+   * The group, with all that it holds, is removed when it had no member for so long, by the server's clock; not counted while the server or all
+   * who could look were away. What the member that subscribed last says holds. `undefined`: never.
+   */
+  readonly expiresAfterMs: number | undefined
 }
 
 /** Resolves when the lease is settled; never rejects. */

@@ -16,6 +16,7 @@ export type {
   DriverSession,
   DriverSubscription,
   Envelope,
+  ExpiredGroup,
   Lease,
   PublishRequest,
   QueueDriver,

@@ -19,6 +19,8 @@ export const queueDepth = 'platform.queue.depth'
 export const oldestAge = 'platform.queue.oldest_age'
 /** Exchanges that somebody had deleted, or groups. */
 export const restoredTopology = 'platform.queue.restored'
+/** Groups removed because nobody was there for long enough. */
+export const expiredGroups = 'platform.queue.groups_expired'
 export const outboxWaiting = 'platform.queue.outbox.waiting'
 export const outboxLag = 'platform.queue.outbox.lag'
 
@@ -67,6 +69,16 @@ export function createRestoreCounter(system: string): Counter {
     .getMeter(scopeName)
     .createCounter(restoredTopology, { unit: '{exchange}', description: 'Deleted exchanges made anew' })
   return { add: (value, attributes) => counter.add(value, { [attribute.system]: system, ...attributes }) }
+}
+
+export function createExpiryCounter(system: string): { add(group: { destination: string; group: string }): void } {
+  const counter = metrics
+    .getMeter(scopeName)
+    .createCounter(expiredGroups, { unit: '{group}', description: 'Groups removed because they had no member' })
+  return {
+    add: ({ destination, group }) =>
+      counter.add(1, { [attribute.system]: system, [attribute.destination]: destination, [attribute.group]: group }),
+  }
 }
 
 export interface BacklogInstruments {

@@ -1,5 +1,5 @@
-import { choiceOption, integerOption, knownOptions, safeLogger } from '@platform/kernel'
-import type { QueueDriver } from './driver.ts'
+import { choiceOption, functionOption, integerOption, knownOptions, safeLogger } from '@platform/kernel'
+import type { ExpiredGroup, QueueDriver } from './driver.ts'
 import { resolveBatchOptions, type BatchOptions, type ResolvedBatchOptions } from './handler.ts'
 import type { Inbox } from './inbox.ts'
 import { resolveRetry, type RetryOptions, type RetryPolicy } from './retry.ts'
@@ -21,6 +21,8 @@ export interface BrokerOptions {
   maxPendingPublishes?: number | undefined
   /** How long an operation on dead letters may take, in milliseconds. Default 15,000, 100 to 3,600,000. */
   deadLetterTimeoutMs?: number | undefined
+  /** Told of each group that this process removed because nobody was there for its `groupExpiresAfterMs`. */
+  onGroupExpired?: ((group: ExpiredGroup) => void) | undefined
   /** Default: silent. */
   logger?: LoggerLike | undefined
 }
@@ -33,6 +35,7 @@ export interface ResolvedBrokerOptions {
   readonly publishTimeoutMs: number
   readonly maxPendingPublishes: number
   readonly deadLetterTimeoutMs: number
+  readonly onGroupExpired: (group: ExpiredGroup) => void
   readonly logger: LoggerLike
 }
 
@@ -57,6 +60,11 @@ export interface ConsumerOptions {
    * for all members; a change needs `platform-queue topology reshard`. The other drivers share keys out over all members by themselves.
    */
   shards?: number | undefined
+  /**
+   * The group, with its messages and dead letters, is removed when it had no member for so long, in milliseconds by the server's clock. 10,000 to
+   * 31,536,000,000 (a year). Default: it stays until `deleteGroup`. What the member that subscribed last says holds. Not for broadcast.
+   */
+  groupExpiresAfterMs?: number | undefined
   /** The handler runs in a transaction that also records the message's id, so that a duplicate has no effect. Not for broadcast. */
   inbox?: Inbox | undefined
   /** The handler gets several messages at once, with `inbox` in one transaction. A batch that fails is handled again one by one. Default: single messages. */
@@ -76,6 +84,7 @@ export interface ResolvedConsumerOptions {
   readonly retry: RetryPolicy
   readonly ordered: boolean
   readonly shards: number
+  readonly groupExpiresAfterMs: number | undefined
   readonly inbox: Inbox | undefined
   readonly batch: ResolvedBatchOptions | undefined
 }
@@ -89,6 +98,7 @@ export function resolveBrokerOptions(options: BrokerOptions): ResolvedBrokerOpti
     'publishTimeoutMs',
     'maxPendingPublishes',
     'deadLetterTimeoutMs',
+    'onGroupExpired',
     'logger',
   ])
   if (typeof options.driver?.open !== 'function') throw wrong('driver: rabbitmq(), postgres(), redis() or memory()')
@@ -101,16 +111,29 @@ export function resolveBrokerOptions(options: BrokerOptions): ResolvedBrokerOpti
     publishTimeoutMs: integerOption(refuse, 'publishTimeoutMs', options.publishTimeoutMs ?? 10_000, 10, 600_000),
     maxPendingPublishes: integerOption(refuse, 'maxPendingPublishes', options.maxPendingPublishes ?? 10_000, 1, 1_000_000),
     deadLetterTimeoutMs: integerOption(refuse, 'deadLetterTimeoutMs', options.deadLetterTimeoutMs ?? 15_000, 100, 3_600_000),
+    onGroupExpired: functionOption(refuse, 'onGroupExpired', options.onGroupExpired) ?? (() => {}),
     logger: options.logger === undefined ? silentLogger : safeLogger(options.logger),
   }
 }
 
 export function resolveConsumerOptions(options: ConsumerOptions): ResolvedConsumerOptions {
-  knownOptions(refuse, '', options, ['group', 'concurrency', 'prefetch', 'retry', 'ordered', 'shards', 'inbox', 'batch'])
+  knownOptions(refuse, '', options, [
+    'group',
+    'concurrency',
+    'prefetch',
+    'retry',
+    'ordered',
+    'shards',
+    'groupExpiresAfterMs',
+    'inbox',
+    'batch',
+  ])
   requireGroup(options.group)
   const broadcast = options.group === 'broadcast'
   if (broadcast && options.ordered === true) throw wrong('ordered: not for broadcast; use concurrency 1')
   if (broadcast && options.inbox !== undefined) throw wrong('inbox: not for broadcast; every process is meant to see the message')
+  const expiry = options.groupExpiresAfterMs
+  if (broadcast && expiry !== undefined) throw wrong('groupExpiresAfterMs: not for broadcast; its subscriptions end with their process')
   if (options.ordered !== true && options.shards !== undefined) throw wrong('shards: only with ordered')
   const concurrency = integerOption(refuse, 'concurrency', options.concurrency ?? 10, 1, 1_000)
   // Ahead of the handlers, so that one slow key does not keep the others from being seen.
@@ -123,6 +146,7 @@ export function resolveConsumerOptions(options: ConsumerOptions): ResolvedConsum
     retry: resolveRetry(options.retry),
     ordered: options.ordered ?? false,
     shards: choiceOption(refuse, 'shards', options.shards ?? 1, [1, 2, 4, 8, 16, 32, 64]),
+    groupExpiresAfterMs: expiry === undefined ? undefined : integerOption(refuse, 'groupExpiresAfterMs', expiry, 10_000, 31_536_000_000),
     inbox: options.inbox,
     batch: resolveBatchOptions(options.batch, concurrency),
   }

@@ -36,6 +36,19 @@ export const platformQueue = {
       'messaging.consumer.group.name': 'messaging_consumer_group_name',
     },
   },
+  'platform.queue.groups_expired': {
+    kind: 'counter',
+    unit: '{group}',
+    description: 'Groups removed because they had no member',
+    owners: ['queue'],
+    prometheus: 'platform_queue_groups_expired',
+    labels: {
+      'messaging.system': 'messaging_system',
+      'messaging.destination.name': 'messaging_destination_name',
+      'messaging.consumer.group.name': 'messaging_consumer_group_name',
+      groupExpiresAfterMs: 'groupExpiresAfterMs',
+    },
+  },
   'platform.queue.lost': {
     kind: 'counter',
     unit: '{message}',

@@ -1,6 +1,8 @@
 import { createBroker, type Broker } from '../broker.ts'
 import type { QueueDriver } from '../driver.ts'
+import type { BrokerOptions } from '../options.ts'
 import { describeDelivery } from './delivery-contract.ts'
+import { describeExpiry } from './expiry-contract.ts'
 import { describeFailures } from './failure-contract.ts'
 import { describeOrder } from './order-contract.ts'
 
@@ -30,7 +32,7 @@ export interface QueueDriverHarness {
 export interface Stage {
   readonly api: TestApi
   /** A broker of its own for each call; all are closed after the test. */
-  readonly broker: () => Broker
+  readonly broker: (options?: Pick<BrokerOptions, 'onGroupExpired'>) => Broker
   /** A message name that no other test uses. */
   readonly name: () => string
   /** Polls until the condition holds; fails after 30 s, saying what it waited for. */
@@ -46,8 +48,8 @@ export function describeQueueDriver(api: TestApi, name: string, makeHarness: () 
     const run = Math.random().toString(36).slice(2, 8)
     const stage: Stage = {
       api,
-      broker() {
-        const broker = createBroker({ driver: harness.driver(), service: 'suite' })
+      broker(options) {
+        const broker = createBroker({ driver: harness.driver(), service: 'suite', ...options })
         brokers.push(broker)
         return broker
       },
@@ -70,6 +72,7 @@ export function describeQueueDriver(api: TestApi, name: string, makeHarness: () 
     describeDelivery(stage)
     describeFailures(stage)
     describeOrder(stage)
+    describeExpiry(stage)
   })
 }
 

@@ -1,4 +1,4 @@
-import { backgroundTimeout } from '@platform/kernel'
+import { backgroundTimeout, longestTimerMs } from '@platform/kernel'
 import { setImmediate } from 'node:timers/promises'
 
 export interface Clock {
@@ -10,7 +10,11 @@ export interface Clock {
 export const realClock: Clock = {
   now: () => performance.now(),
   after(delayMs, run) {
-    const timer = backgroundTimeout(run, delayMs)
+    let timer: NodeJS.Timeout | undefined
+    const wait = (leftMs: number): void => {
+      timer = backgroundTimeout(() => (leftMs > longestTimerMs ? wait(leftMs - longestTimerMs) : run()), leftMs)
+    }
+    wait(delayMs)
     return () => clearTimeout(timer)
   },
 }

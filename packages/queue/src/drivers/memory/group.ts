@@ -33,8 +33,10 @@ interface Dead {
 export class Group {
   readonly ordered: boolean
   readonly broadcast: boolean
+  expiresAfterMs: number | undefined
   readonly #clock: Clock
   readonly #members: Member[] = []
+  #joins = 0
   readonly #lanes = new Map<string, Lane>()
   readonly #dead: Dead[] = []
   #offered: Entry[] = []
@@ -58,7 +60,13 @@ export class Group {
     this.#pump()
   }
 
+  /** How many members have ever come. */
+  get joins(): number {
+    return this.#joins
+  }
+
   join(member: Member): void {
+    this.#joins += 1
     this.#members.push(member)
     this.#pump()
   }

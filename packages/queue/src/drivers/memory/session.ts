@@ -1,6 +1,7 @@
 import { knownOptions } from '@platform/kernel'
 import type {
   DeadLetterStore,
+  DriverContext,
   DriverSession,
   DriverSubscription,
   Envelope,
@@ -27,11 +28,13 @@ export interface MemoryOptions {
 export function memory(options: MemoryOptions = {}): QueueDriver {
   knownOptions(refuse, '', options, ['clock'])
   const hub = new Hub(options.clock ?? realClock)
-  return { name: 'memory', open: () => new MemorySession(hub) }
+  return { name: 'memory', open: (context) => new MemorySession(hub, context) }
 }
 
 class Hub {
   readonly clock: Clock
+  /** Open brokers; the first of them is told of a group that is removed. */
+  readonly brokers = new Set<DriverContext>()
   readonly #groups = new Map<string, Map<string, Group>>()
 
   constructor(clock: Clock) {
@@ -51,7 +54,7 @@ class Hub {
     for (const group of this.#groups.get(destination)?.values() ?? []) group.enqueue(envelope)
   }
 
-  declare({ destination, group, ordered, broadcast }: Subscription): Group {
+  declare({ destination, group, ordered, broadcast, expiresAfterMs }: Subscription): Group {
     let groups = this.#groups.get(destination)
     if (groups === undefined) this.#groups.set(destination, (groups = new Map<string, Group>()))
     let existing = groups.get(group)
@@ -59,7 +62,21 @@ class Hub {
     if (existing.ordered !== ordered) {
       throw new QueueError('ERR_QUEUE_CONFLICT', { destination, detail: `group ${group} is ${existing.ordered ? '' : 'not '}ordered` })
     }
+    existing.expiresAfterMs = expiresAfterMs
     return existing
+  }
+
+  /** Called when a member has left. */
+  mayExpire({ destination, group: name }: Subscription): void {
+    const group = this.group(destination, name)
+    if (group?.expiresAfterMs === undefined || group.memberCount > 0) return
+    const { joins } = group
+    this.clock.after(group.expiresAfterMs, () => {
+      if (this.group(destination, name) !== group || group.joins !== joins) return
+      this.remove(destination, name)
+      const [broker] = this.brokers
+      broker?.groupExpired({ destination, group: name, messages: group.size })
+    })
   }
 
   remove(destination: string, group: string): void {
@@ -73,10 +90,13 @@ class Hub {
 
 class MemorySession implements DriverSession {
   readonly #hub: Hub
+  readonly #context: DriverContext
   readonly deadLetters: DeadLetterStore
 
-  constructor(hub: Hub) {
+  constructor(hub: Hub, context: DriverContext) {
     this.#hub = hub
+    this.#context = context
+    hub.brokers.add(context)
     this.deadLetters = {
       count: async (destination, group) => hub.group(destination, group)?.deadCount ?? 0,
       list: async (destination, group, { limit }) => hub.group(destination, group)?.deadLetters(limit) ?? [],
@@ -122,9 +142,12 @@ class MemorySession implements DriverSession {
         clearInterval(alive)
         group.leave(member)
         if (subscription.broadcast) this.#hub.remove(subscription.destination, subscription.group)
+        else this.#hub.mayExpire(subscription)
       },
     }
   }
 
-  async close(): Promise<void> {}
+  async close(): Promise<void> {
+    this.#hub.brokers.delete(this.#context)
+  }
 }

@@ -3,7 +3,7 @@ import { PgBoss } from 'pg-boss'
 import { QueueError } from '../../errors.ts'
 import type { LoggerLike } from '../../shapes.ts'
 import type { Connections } from './connection.ts'
-import { registryTable } from './registry.ts'
+import { makeTables } from './tables.ts'
 
 /** The shortest lease that pg-boss allows: what a crashed process held comes back this much plus one supervision later. */
 export const leaseSeconds: number = 10
@@ -70,7 +70,7 @@ export class Boss {
       const boss = this.#create()
       try {
         await boss.start()
-        await this.#connections.query(registryTable(this.#schema))
+        await this.#connections.query(makeTables(this.#schema))
         this.#boss = boss
         return boss
       } catch (error) {

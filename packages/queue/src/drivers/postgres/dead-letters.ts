@@ -3,7 +3,7 @@ import { QueueError } from '../../errors.ts'
 import type { Cancellable } from '../../shapes.ts'
 import type { Boss } from './boss.ts'
 import type { Connections } from './connection.ts'
-import { queueName } from './registry.ts'
+import { queueName } from './tables.ts'
 
 const oldestOf = (table: string): string =>
   `select distinct on (data->>'id') id from ${table} where name = $1 and state = 'failed' and data->>'id' = any($2::text[])

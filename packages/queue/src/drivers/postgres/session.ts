@@ -16,6 +16,7 @@ import { Connections } from './connection.ts'
 import { PostgresDeadLetters } from './dead-letters.ts'
 import { Listener } from './listener.ts'
 import { resolvePostgresOptions, type PostgresOptions, type ResolvedPostgresOptions } from './options.ts'
+import { Presence } from './presence.ts'
 import { BatchPublisher } from './publisher.ts'
 import { broadcastLeaseSeconds, Registry } from './registry.ts'
 import { PostgresSubscription } from './subscription.ts'
@@ -35,11 +36,13 @@ class PostgresSession implements DriverSession {
   readonly #boss: Boss
   readonly #registry: Registry
   readonly #listener: Listener
+  readonly #presence: Presence
   readonly #publisher: BatchPublisher
   readonly #broadcasts = new Map<string, Subscription>()
   #renewal: NodeJS.Timeout | undefined
 
-  constructor(options: ResolvedPostgresOptions, { service, logger, alone }: DriverContext) {
+  constructor(options: ResolvedPostgresOptions, context: DriverContext) {
+    const { service, logger, alone } = context
     this.#alone = alone
     this.#options = options
     this.#logger = logger
@@ -47,13 +50,15 @@ class PostgresSession implements DriverSession {
     this.#connections = new Connections(options, `${service} queue`, (error) => logger.debug({ err: error }, 'idle connection lost'))
     this.#boss = new Boss(this.#connections, options.schema, logger)
     this.#registry = new Registry(this.#connections, this.#boss, options.schema)
+    const { schema } = options
+    this.#presence = new Presence({ connections: this.#connections, boss: this.#boss, registry: this.#registry, schema, context })
     this.#listener = new Listener(this.#connections, channel)
     this.#publisher = new BatchPublisher(this.#connections, this.#boss, this.#registry, channel)
     this.deadLetters = new PostgresDeadLetters(this.#connections, this.#boss, options.schema, channel)
   }
 
   deleteGroup(destination: string, group: string, { discard }: { discard: boolean }): Promise<boolean> {
-    return this.#registry.deleteGroup(destination, group, discard)
+    return this.#registry.deleteGroup(destination, group, discard, (queue) => this.#presence.count(queue))
   }
 
   async ready(): Promise<void> {
@@ -70,11 +75,14 @@ class PostgresSession implements DriverSession {
   }
 
   publish(destination: string, envelope: Envelope, request: PublishRequest): Promise<void> {
+    this.#presence.begin()
     return this.#publisher.publish(destination, envelope, request)
   }
 
   async subscribe(subscription: Subscription, receive: Receive): Promise<DriverSubscription> {
     const queue = await this.#registry.declare(subscription)
+    const leave = subscription.broadcast ? async () => {} : await this.#presence.join(queue, subscription)
+    this.#presence.begin()
     if (subscription.broadcast) {
       this.#broadcasts.set(queue, subscription)
       this.#renewal ??= setInterval(() => void this.#renew(), (broadcastLeaseSeconds * 1_000) / 4)
@@ -101,12 +109,14 @@ class PostgresSession implements DriverSession {
       close: async () => {
         this.#broadcasts.delete(queue)
         await running.close()
+        await leave()
       },
     }
   }
 
   async close(_options: Cancellable): Promise<void> {
     clearInterval(this.#renewal)
+    await this.#presence.close()
     await this.#listener.close()
     // Before the tables were ever reached nothing can be on its way.
     if (this.#boss.running !== undefined) await this.#publisher.flushed()

@@ -14,6 +14,12 @@ export const strayName = (destination: string, group: string, shards: number): s
 export const membersQueue = (destination: string, group: string): string => `${groupName(destination, group)}/members`
 /** And every one that has less than its share has one there. */
 export const askingQueue = (destination: string, group: string): string => `${groupName(destination, group)}/asking`
+/** Where a note waits that asks, when its time is over, whether a group still has members. */
+export const expiryQueue = (destination: string, group: string): string => `${groupName(destination, group)}/expiry`
+/** There while somebody removes the group. */
+export const removalLock = (destination: string, group: string): string => `${groupName(destination, group)}/removing`
+/** Where such notes arrive. */
+export const expiryLooks = 'platform/expiry'
 /** Exists once a group has subscribed; never consumed. */
 export const markerQueue = (destination: string): string => `platform/${destination}/`
 /** Where what has waited comes back: routing keys are names of queues, or of the exchanges of destinations. */

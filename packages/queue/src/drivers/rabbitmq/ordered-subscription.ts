@@ -83,7 +83,7 @@ export class OrderedSubscription implements DriverSubscription {
       queue,
       prefetch: subscription.prefetch,
       logger: parts.logger,
-      prepare: restore,
+      prepare: () => parts.declare(subscription),
       handlers: { message: (message, generation) => this.#arrive(message, generation), ended: (generation) => this.#ended(generation) },
     })
   }

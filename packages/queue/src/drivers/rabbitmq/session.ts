@@ -13,6 +13,7 @@ import type {
 import { QueueError } from '../../errors.ts'
 import type { Cancellable } from '../../shapes.ts'
 import { RabbitmqDeadLetters } from './dead-letters.ts'
+import { Expiry } from './expiry.ts'
 import { replyCode, typed } from './faults.ts'
 import { deleteGroup } from './group.ts'
 import { Link } from './link.ts'
@@ -24,7 +25,7 @@ import { ShardedSubscription } from './sharded-subscription.ts'
 import { shardQueue, slotName } from './shards.ts'
 import { Slots } from './slots.ts'
 import { PlainSubscription, type SubscriptionParts } from './subscription.ts'
-import { declare, declareSubscription, destinationTopology, hasGroup } from './topology.ts'
+import { declare, destinationTopology, hasGroup } from './topology.ts'
 import { GivenBack } from './tries.ts'
 import { Upkeep } from './upkeep.ts'
 import { WaitQueues } from './wait-queues.ts'
@@ -52,6 +53,7 @@ class RabbitmqSession implements DriverSession {
   readonly #publisher: ConfirmPublisher
   readonly #waits: WaitQueues
   readonly #parts: SubscriptionParts
+  readonly #expiry: Expiry
   readonly #upkeep: Upkeep
   readonly #exchanges = new Map<string, (signal: AbortSignal) => Promise<void>>()
   /** Those of them that are there: the path of every publish. */
@@ -66,7 +68,16 @@ class RabbitmqSession implements DriverSession {
     this.#publisher = new ConfirmPublisher(this.#publishLink, options)
     // On the consuming connection: a broker short of memory still answers there.
     this.#waits = new WaitQueues(this.#consumeLink)
-    this.#parts = { link: this.#consumeLink, publisher: this.#publisher, waits: this.#waits, logger, givenBack: new GivenBack(), alone }
+    this.#parts = {
+      link: this.#consumeLink,
+      publisher: this.#publisher,
+      waits: this.#waits,
+      logger,
+      givenBack: new GivenBack(),
+      alone,
+      declare: (subscription) => this.#expiry.declare(this.#consumeLink, subscription),
+    }
+    this.#expiry = new Expiry(this.#publisher, context)
     this.#upkeep = new Upkeep(this.#consumeLink, logger)
     this.deadLetters = new RabbitmqDeadLetters(this.#consumeLink, this.#publisher)
   }
@@ -147,6 +158,7 @@ class RabbitmqSession implements DriverSession {
 
   async close({ signal }: Cancellable): Promise<void> {
     this.#upkeep.close()
+    await this.#expiry.close()
     const given = new Promise<void>((resolve) => signal?.addEventListener('abort', () => resolve(), { once: true }))
     await Promise.race([this.#publisher.flushed(), given])
     await Promise.all([this.#consumeLink.close(), this.#publishLink.close()])
@@ -179,10 +191,14 @@ class RabbitmqSession implements DriverSession {
   async #declare(subscription: Subscription, signal: AbortSignal): Promise<void> {
     for (;;) {
       try {
-        return await declareSubscription(this.#consumeLink, subscription, signal)
+        await this.#expiry.declare(this.#consumeLink, subscription, signal)
+        return this.#expiry.begin(this.#consumeLink)
       } catch (error) {
         signal.throwIfAborted()
-        if (QueueError.isInstance(error) || replyCode(error) !== undefined) throw typed(error, { destination: subscription.destination })
+        // What was declared a moment ago is gone again: somebody is deleting the group.
+        const deleted = replyCode(error) === 404
+        if (QueueError.isInstance(error) || (replyCode(error) !== undefined && !deleted))
+          throw typed(error, { destination: subscription.destination })
         this.#context.logger.debug({ err: error, destination: subscription.destination }, 'subscription is declared again')
         await pause(100, signal)
       }
@@ -200,6 +216,7 @@ class RabbitmqSession implements DriverSession {
     // The declaration is everybody's; the wait is each caller's.
     await declared(signal)
     this.#declared.add(destination)
+    this.#expiry.begin(this.#publishLink)
   }
 
   async #isRoutable(destination: string, signal: AbortSignal): Promise<boolean> {

@@ -91,7 +91,7 @@ export class ShardedSubscription implements DriverSubscription {
       queue,
       prefetch: 1,
       logger: this.#parts.logger,
-      prepare: () => declareSubscription(this.#parts.link, this.#subscription),
+      prepare: () => this.#parts.declare(this.#subscription),
       handlers: { message: () => {}, ended: () => {} },
     })
   }

@@ -23,6 +23,8 @@ export interface SubscriptionParts {
   readonly logger: LoggerLike
   readonly givenBack: GivenBack
   alone<T>(work: () => Promise<T>): Promise<T>
+  /** Declares what the subscription stands on: its consumer comes, or comes back. */
+  declare(subscription: Subscription): Promise<void>
 }
 
 interface Held {
@@ -74,7 +76,7 @@ export class PlainSubscription implements DriverSubscription {
       queue,
       prefetch: subscription.prefetch,
       logger: parts.logger,
-      prepare: restore,
+      prepare: () => parts.declare(subscription),
       handlers: {
         message: (message, generation) => this.#arrive(message, generation),
         ended: (generation) => this.#ended(generation),

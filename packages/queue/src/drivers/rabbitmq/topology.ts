@@ -7,6 +7,8 @@ import {
   askingQueue,
   deadQueue,
   exchangeName,
+  expiryLooks,
+  expiryQueue,
   groupName,
   keyLog,
   layoutName,
@@ -54,6 +56,9 @@ export interface Topology {
 /** Looking hands every message back, which counts as a delivery; 4.0 and later would drop it after 20. */
 const store = durable({ 'x-queue-type': 'quorum', 'x-delivery-limit': noLimit })
 
+/** Where every process hears that a group is to be looked at. */
+export const expiryLooksTopology: DeclaredQueue = { name: expiryLooks, options: store }
+
 /** What a publisher needs. */
 export function destinationTopology(destination: string): Topology {
   const name = exchangeName(destination)
@@ -69,6 +74,7 @@ export function destinationTopology(destination: string): Topology {
         options: durable({ 'x-queue-type': 'quorum', 'x-max-length': 10_000, 'x-overflow': 'drop-head' }),
         bindings: [{ from: lostName, key: '' }],
       },
+      expiryLooksTopology,
     ],
   }
 }
@@ -106,6 +112,18 @@ export function groupTopology(shape: Shape): Topology {
     exchanges: [{ name, type: 'fanout', alternate: layoutName(destination, group, shape.shards), bindings: [source] }, ...layout.exchanges],
     queues: [...common, ...layout.queues],
   }
+}
+
+/** A note about the group waits there, and is looked at when its time is over. */
+export function expiryTopology(destination: string, group: string): DeclaredQueue {
+  const args = {
+    'x-queue-type': 'quorum',
+    'x-dead-letter-exchange': '',
+    'x-dead-letter-routing-key': expiryLooks,
+    'x-dead-letter-strategy': 'at-least-once',
+    'x-overflow': 'reject-publish',
+  }
+  return { name: expiryQueue(destination, group), options: durable(args) }
 }
 
 /** The shards of an ordered group, and what shares keys out over them. */

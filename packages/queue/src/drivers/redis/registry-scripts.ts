@@ -1,3 +1,4 @@
+import { looksBeforeExpiry } from '../../group-expiry.ts'
 import type { Script } from './script.ts'
 import { broadcastLeaseMs, returnedMember, script } from './structure.ts'
 
@@ -16,17 +17,28 @@ local function consumers_of(g)
   end
   return consumers
 end
+
+local function members_of(g)
+  local members = 0
+  for _, consumer in ipairs(consumers_of(g)) do
+    if consumer.name ~= '${returnedMember}' and consumer.idle < ${memberGoneMs} then members = members + 1 end
+  end
+  return members
+end
 `
 
-/** ARGV: group, ordered | plain, 1 for a broadcast. Reply: what the group is; made when it is not there. */
+/** ARGV: group, ordered | plain, 1 for a broadcast, after how long without members it is removed or '', the member. Reply: what the group is; made when it is not there. */
 export const declare: Script = script(`${consumersOf}
 local group, kind = ARGV[1], ARGV[2]
 local existing = redis.call('HGET', base .. ':groups', group)
 if existing and existing ~= kind then return existing end
 redis.call('HSET', base .. ':groups', group, kind)
+if ARGV[4] ~= '' then redis.call('HSET', base .. ':expiries', group, string.format('%d 0 %d', ARGV[4], now))
+else redis.call('HDEL', base .. ':expiries', group) end
 if ARGV[3] == '1' then redis.call('ZADD', base .. ':leases', now + ${broadcastLeaseMs}, group) end
 local made = redis.pcall('XGROUP', 'CREATE', keys_of(group).ready, 'members', '0', 'MKSTREAM')
 if made.err and string.sub(made.err, 1, 9) ~= 'BUSYGROUP' then return made end
+redis.call('XGROUP', 'CREATECONSUMER', keys_of(group).ready, 'members', ARGV[5])
 for _, consumer in ipairs(consumers_of(keys_of(group))) do
   if consumer.pending == 0 and consumer.idle > ${memberForgottenMs} then
     redis.call('XGROUP', 'DELCONSUMER', keys_of(group).ready, 'members', consumer.name)
@@ -50,14 +62,37 @@ export const endBroadcast: Script = script(`forget(ARGV[1])`)
 export const deleteGroup: Script = script(`${consumersOf}
 local g = open(ARGV[1])
 if not g then return nil end
-local members = 0
-for _, consumer in ipairs(consumers_of(g)) do
-  if consumer.name ~= '${returnedMember}' and consumer.idle < ${memberGoneMs} then members = members + 1 end
-end
+local members = members_of(g)
 local messages = redis.call('HLEN', g.messages)
 if members > 0 or (messages > 0 and ARGV[2] ~= '1') then return { members, messages } end
 forget(ARGV[1])
 return 'deleted'
+`)
+
+/**
+ * Reply: of each group that had no member for long enough and is gone now, its name and the number of its messages; then after how long the first of
+ * all groups would be, -1 for none.
+ */
+export const removeExpired: Script = script(`${consumersOf}
+local removed, shortest = {}, -1
+local all = redis.call('HGETALL', base .. ':expiries')
+for i = 1, #all, 2 do
+  local group, g = all[i], open(all[i])
+  local after, absent, looked = string.match(all[i + 1], '^(%d+) (%d+) (%d+)$')
+  if not g then redis.call('HDEL', base .. ':expiries', group) else
+    after = tonumber(after)
+    local passed = math.min(math.max(0, now - looked), math.ceil(after / ${looksBeforeExpiry}))
+    absent = members_of(g) > 0 and 0 or absent + passed
+    if absent >= after then
+      removed[#removed + 1] = { group, redis.call('HLEN', g.messages) }
+      forget(group)
+    else
+      redis.call('HSET', base .. ':expiries', group, string.format('%d %d %d', after, absent, now))
+      if shortest < 0 or after < shortest then shortest = after end
+    end
+  end
+end
+return { removed, shortest }
 `)
 
 /**

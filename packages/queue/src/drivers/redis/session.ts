@@ -14,8 +14,10 @@ import { QueueError } from '../../errors.ts'
 import { refuseDeletion } from '../../group-deletion.ts'
 import { attribute, createRestoreCounter } from '../../instrumentation.ts'
 import type { Cancellable, LoggerLike } from '../../shapes.ts'
+import { uuidv7 } from '../../uuid.ts'
 import { Connection } from './connection.ts'
 import { redisDeadLetters } from './dead-letters.ts'
+import { Expiry } from './expiry.ts'
 import { isOutOfMemory, plain } from './faults.ts'
 import { resolveRedisOptions, type RedisOptions, type ResolvedRedisOptions } from './options.ts'
 import { Publisher } from './publisher.ts'
@@ -40,11 +42,13 @@ class RedisSession implements DriverSession {
   readonly #connection: Connection
   readonly #wakeCalls: WakeCalls
   readonly #publisher: Publisher
+  readonly #expiry: Expiry
   readonly #restored = createRestoreCounter('redis')
   readonly #broadcasts = new Set<Subscription>()
   #renewal: NodeJS.Timeout | undefined
 
-  constructor(options: ResolvedRedisOptions, { logger, alone }: DriverContext) {
+  constructor(options: ResolvedRedisOptions, context: DriverContext) {
+    const { logger, alone } = context
     const onError = (error: Error): void => logger.debug({ err: plain(error) }, 'connection to Redis failed; retrying')
     this.#alone = alone
     this.#logger = logger
@@ -52,6 +56,7 @@ class RedisSession implements DriverSession {
     this.#connection = new Connection(options, onError)
     this.#wakeCalls = new WakeCalls(options, onError)
     this.#publisher = new Publisher(this.#connection, options)
+    this.#expiry = new Expiry(this.#connection, options.prefix, context)
     this.deadLetters = redisDeadLetters(this.#connection, options.prefix)
   }
 
@@ -75,22 +80,25 @@ class RedisSession implements DriverSession {
   }
 
   publish(destination: string, envelope: Envelope, request: PublishRequest): Promise<void> {
+    this.#expiry.watch(destination)
     return this.#publisher.publish(destination, envelope, request)
   }
 
   async subscribe(subscription: Subscription, receive: Receive, { signal }: { signal: AbortSignal }): Promise<DriverSubscription> {
-    await this.#declare(subscription, signal)
+    const member = uuidv7()
+    await this.#declare(subscription, member, signal)
+    this.#expiry.watch(subscription.destination, subscription.expiresAfterMs)
     if (subscription.broadcast) {
       this.#broadcasts.add(subscription)
       this.#renewal ??= setInterval(() => void this.#renew(), broadcastLeaseMs / 4)
     }
-    const running = new RedisSubscription(subscription, receive, {
+    const running = new RedisSubscription(subscription, member, receive, {
       connection: this.#connection,
       wakeCalls: this.#wakeCalls,
       logger: this.#logger,
       base: baseKey(this.#prefix, subscription.destination),
       alone: this.#alone,
-      restore: () => this.#restore(subscription),
+      restore: () => this.#restore(subscription, member),
     })
     return {
       trouble: () => running.trouble(),
@@ -115,23 +123,26 @@ class RedisSession implements DriverSession {
 
   async close(_options: Cancellable): Promise<void> {
     clearInterval(this.#renewal)
+    this.#expiry.close()
     await this.#publisher.flushed()
     this.#wakeCalls.close()
     this.#connection.close()
   }
 
-  async #declare({ destination, group, ordered, broadcast }: Subscription, signal: AbortSignal): Promise<void> {
+  async #declare(subscription: Subscription, member: string, signal: AbortSignal): Promise<void> {
+    const { destination, group, ordered, broadcast, expiresAfterMs } = subscription
     const base = baseKey(this.#prefix, destination)
     const kind = ordered ? 'ordered' : 'plain'
-    const found = await this.#connection.persist(signal, 'lost', declare, base, encodeURIComponent(group), kind, broadcast ? '1' : '0')
+    const args = [encodeURIComponent(group), kind, broadcast ? '1' : '0', expiresAfterMs ?? '', member]
+    const found = await this.#connection.persist(signal, 'lost', declare, base, ...args)
     if (found === kind) return
     throw new QueueError('ERR_QUEUE_CONFLICT', { destination, detail: `group ${group} is ${ordered ? 'not ' : ''}ordered` })
   }
 
   /** Redis was emptied, or a broadcast subscription was cut off for too long. */
-  async #restore(subscription: Subscription): Promise<void> {
+  async #restore(subscription: Subscription, member: string): Promise<void> {
     const { destination, group } = subscription
-    await this.#declare(subscription, AbortSignal.timeout(checkMs))
+    await this.#declare(subscription, member, AbortSignal.timeout(checkMs))
     this.#logger.warn({ destination, group }, 'the group was not there any more and was made anew; what it held is lost to it')
     this.#restored.add(1, { [attribute.destination]: destination })
   }

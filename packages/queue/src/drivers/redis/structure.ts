@@ -5,6 +5,7 @@ import { Script } from './script.ts'
  *
  * {prefix:destination}:groups    hash: group → ordered | plain
  * {prefix:destination}:leases    sorted set: broadcast subscription → until when it lives
+ * {prefix:destination}:expiries  hash: group → after how long without members it is removed, for how long there were none, when that was looked at
  * {prefix:destination}:number    the last number given to a message
  *
  * and for each group, below {prefix:destination}:<group>:
@@ -66,6 +67,7 @@ end
 local function forget(group)
   redis.call('HDEL', base .. ':groups', group)
   redis.call('ZREM', base .. ':leases', group)
+  redis.call('HDEL', base .. ':expiries', group)
   local g = keys_of(group)
   redis.call('UNLINK', g.messages, g.tries, g.ready, g.delayed, g.holders, g.waiting, g.dead, g.deaths, g['dead-ids'], g.state)
 end

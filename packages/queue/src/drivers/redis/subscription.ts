@@ -1,7 +1,6 @@
 import { backoffMs } from '@platform/kernel'
 import type { DriverSubscription, Lease, Receive, Subscription } from '../../driver.ts'
 import type { LoggerLike } from '../../shapes.ts'
-import { uuidv7 } from '../../uuid.ts'
 import type { Connection } from './connection.ts'
 import { claim, handIn } from './delivery-scripts.ts'
 import { plain } from './faults.ts'
@@ -37,7 +36,7 @@ export class RedisSubscription implements DriverSubscription {
   readonly #subscription: Subscription
   readonly #receive: Receive
   readonly #group: string
-  readonly #member = uuidv7()
+  readonly #member: string
   readonly #leases: Leases
   readonly #unsubscribe: () => void
   readonly #loop: Promise<void>
@@ -49,10 +48,11 @@ export class RedisSubscription implements DriverSubscription {
   #more = false
   #wake: (() => void) | undefined
 
-  constructor(subscription: Subscription, receive: Receive, parts: SubscriptionParts) {
+  constructor(subscription: Subscription, member: string, receive: Receive, parts: SubscriptionParts) {
     this.#parts = parts
     this.#subscription = subscription
     this.#receive = receive
+    this.#member = member
     this.#group = encodeURIComponent(subscription.group)
     this.#leases = new Leases(parts.connection, { base: parts.base, group: this.#group, member: this.#member })
     this.#unsubscribe = parts.wakeCalls.on(wakeChannel(parts.base, subscription.group), () => this.#hint())
