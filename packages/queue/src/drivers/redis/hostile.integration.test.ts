@@ -69,7 +69,8 @@ describe('redis driver and a server that is not as it should be', { timeout: 60_
     await own.consume(sold, async ({ body }) => void seen.push(body.n), { group: 'g', ordered })
     const hostile = ['', 'no NUL', 'k\0{', 'k\0null', 'k\0{"id":1}', '\0[]', '\0{"id":"x","name":"y","version":1,"headers":{"a":7}}']
     for (const [index, record] of hostile.entries()) {
-      const number = `${index}`.padStart(16, '0')
+      // Far from the numbers that publishing draws.
+      const number = `${1_000_000 + index}`.padStart(16, '0')
       await raw.hset(`${base}:g:messages`, number, record)
       await raw.xadd(`${base}:g:ready`, '*', 'm', number)
     }
@@ -160,7 +161,9 @@ describe('redis driver and a server that is not as it should be', { timeout: 60_
     const own = broker({ url: url.href })
     await expect(own.consume(sold, async () => {}, { group: 'g' })).rejects.toMatchObject({ code: 'ERR_QUEUE_REFUSED' })
     const refused: unknown = await own.publish(sold, { film: 'a', n: 1 }).catch((error: unknown) => error)
-    expect(refused).toMatchObject({ code: 'ERR_QUEUE_REFUSED', cause: { message: expect.stringContaining('WRONGPASS') as string } })
+    // ioredis 5 sends commands although it was not let in.
+    const said = expect.stringMatching(/^(WRONGPASS|NOAUTH)/) as string
+    expect(refused).toMatchObject({ code: 'ERR_QUEUE_REFUSED', cause: { message: said } })
     await expect(own.check()).rejects.toMatchObject({ code: 'ERR_QUEUE_UNAVAILABLE' })
   })
 
