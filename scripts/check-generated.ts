@@ -54,6 +54,13 @@ for (const { name, text } of operationsFiles()) {
 }
 const inContainers = routesAt({ address: '0.0.0.0', port: 8080, keysUrl: 'http://identity-api:3000/keys' })
 compareExactly('docker/gateway/gateway.yaml', inContainers, 'examples/gateway/gateway.yaml')
+const byTls = routesAt({
+  address: '0.0.0.0',
+  port: 8080,
+  keysUrl: 'https://identity-api:3000/keys',
+  tls: { certificate: '/certificates/certificate.pem', authority: '/trusted/ca.pem' },
+})
+compareExactly('docker/gateway/gateway.tls.yaml', byTls, 'examples/gateway/gateway.yaml')
 for (const file of publishedManifests()) {
   const text = readFileSync(join(root, file), 'utf8')
   const manifest = `${JSON.stringify(withIdentity(readManifest(file), file, repositoryUrl()), null, 2)}\n`

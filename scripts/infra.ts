@@ -8,7 +8,11 @@ requirePinnedNode()
 process.on('SIGINT', () => {})
 const [command = '', ...rest] = process.argv.slice(2)
 /** Those that compare books, which the demo keeps. */
-const rehearsals: Readonly<Record<string, string>> = { drill: 'examples/demo/src/drill.ts', failover: 'examples/demo/src/failover.ts' }
+const rehearsals: Readonly<Record<string, string>> = {
+  drill: 'examples/demo/src/drill.ts',
+  failover: 'examples/demo/src/failover.ts',
+  'rehearse-tls': 'examples/demo/src/tls.ts',
+}
 const program = rehearsals[command] ?? 'examples/containers/src/infra.ts'
 const args = command in rehearsals ? rest : process.argv.slice(2)
 process.exitCode = await run(process.execPath, ['--conditions=@platform/source', join(root, program), ...args])

@@ -3,6 +3,7 @@
 #   schedule         one when the last is a day old, again and again
 #   now              one now
 #   restore [TIME]   fills an empty data folder: with all that was archived, or with what was true at TIME (2026-01-31 12:00:00+00)
+#   deploy SERVICE VERSION OUTCOME LINE   tells the watch and the logs of a release
 #   restore-consul   gives the newest snapshot to the Consul that runs
 set -euo pipefail
 every=86400 retry=600 days=30
@@ -36,8 +37,8 @@ case $1 in
     if [ "$(date -u +%u)" = 7 ]; then pg --type=full backup; else pg --type=incr backup; fi
     ;;
   # Queues are declared by the services and users come from the secrets; here is what somebody added by hand.
-  rabbitmq) ask <(as_backup) http://rabbitmq:15672/api/definitions/%2F | keep rabbitmq ;;
-  consul) ask <(as_consul) http://consul:8500/v1/snapshot | keep consul ;;
+  rabbitmq) ask <(as_backup) "${RABBITMQ_URL:-http://rabbitmq:15672}/api/definitions/%2F" | keep rabbitmq ;;
+  consul) ask <(as_consul) "${CONSUL_URL:-http://consul:8500}/v1/snapshot" | keep consul ;;
   now)
     failed=0
     for part in postgres rabbitmq consul; do
@@ -54,6 +55,13 @@ case $1 in
     done
     ;;
   record) record "$2" "$3" ;;
+  deploy)
+    name=film_store_deploy_timestamp_seconds
+    printf '# HELP %s When a service was last deployed.\n# TYPE %s gauge\n%s{service="%s",version="%s",outcome="%s"} %s\n' $name $name $name "$2" "$3" "$4" "$(date +%s)" > /metrics/deploy.tmp
+    mv /metrics/deploy.tmp "/metrics/deploy-$2.prom"
+    # Among what this container says.
+    printf '%s\n' "$5" > /proc/1/fd/1
+    ;;
   restore)
     if [ -e "$PGDATA/PG_VERSION" ]; then
       echo "there is a database already: a restore needs an empty volume" >&2
@@ -66,13 +74,24 @@ case $1 in
       pg_ctl status --silent || { echo 'the recovery failed' >&2; exit 1; }
       sleep 1
     done
+    # The passwords of the folder, which may be newer than the backup.
+    for service in catalog orders fulfilment; do
+      url=$(cat "/run/secrets/${service}_db_url")
+      user=${url#*://} user=${user%%@*}
+      psql --quiet --username=postgres --set ON_ERROR_STOP=1 --set service="$service" --set name="${user%%:*}" --set password="${user#*:}" <<'SQL'
+select format('create role %I login', :'name') where not exists (select from pg_roles where rolname = :'name') \gexec
+alter role :"name" login password :'password';
+select format('grant %1$I to %2$I', :'service', :'name') where :'name' <> :'service' \gexec
+select format('alter role %2$I set role to %1$I', :'service', :'name') where :'name' <> :'service' \gexec
+SQL
+    done
     psql --username=postgres --no-align --tuples-only --command "select 'recovered; the last commit is of ' || coalesce(pg_last_xact_replay_timestamp()::text, 'the backup')"
     pg_ctl stop --silent --wait --mode=fast
     ;;
   restore-consul)
     newest=$(find /backups/consul -name '*.enc' | sort | tail -n 1)
     [ -n "$newest" ] || { echo 'there is no snapshot of Consul' >&2; exit 1; }
-    key -d -in "$newest" | ask <(as_consul) --upload-file - http://consul:8500/v1/snapshot
+    key -d -in "$newest" | ask <(as_consul) --upload-file - "${CONSUL_URL:-http://consul:8500}/v1/snapshot"
     ;;
   *) echo "backup: schedule, now, restore [TIME] or restore-consul, not $1" >&2; exit 2 ;;
 esac

@@ -2,5 +2,11 @@ import { defineConfig } from 'tsup'
 import { program } from '../../tsup.preset.ts'
 
 export default defineConfig(
-  program({ index: 'src/index.ts', sentinels: 'src/sentinels.ts', settings: 'src/settings.ts', shop: 'src/shop.ts' }),
+  program({
+    index: 'src/index.ts',
+    certificate: 'src/certificate.ts',
+    sentinels: 'src/sentinels.ts',
+    settings: 'src/settings.ts',
+    shop: 'src/shop.ts',
+  }),
 )

@@ -1,17 +1,22 @@
 import { spawnSync } from 'node:child_process'
 import { customers, RolledBack, rollout } from '../../examples/containers/src/index.ts'
-import { type ComposeProject, docker } from '../../packages/stack/src/compose.ts'
+import { deploysExpr } from '../../examples/operations/src/index.ts'
+import { compose, type ComposeProject, docker } from '../../packages/stack/src/compose.ts'
+import { type Check, must } from './check.ts'
+import { askPrometheus } from './watch-checks.ts'
 
 export interface Rolling {
   readonly project: ComposeProject
   readonly shopUrl: string
-  /** Prints and counts; `work` answers with what it found and fails by throwing. */
-  readonly check: (what: string, work: () => Promise<string> | string) => Promise<boolean>
+  readonly prometheusUrl: string
+  readonly check: Check
 }
 
 /** Each service is replaced while customers come, and a broken image goes back: nobody gets an error. */
-export async function rolloutChecks({ project, shopUrl, check }: Rolling): Promise<void> {
-  for (const service of ['catalog-api', 'orders-api', 'fulfilment-worker']) {
+export async function rolloutChecks({ project, shopUrl, prometheusUrl, check }: Rolling): Promise<void> {
+  const services = ['catalog-api', 'orders-api', 'fulfilment-worker']
+  const startedAt = Date.now()
+  for (const service of services) {
     await check(`rollout of ${service} under load`, () => served(shopUrl, () => rollout({ project, service, onProgress: () => {} })))
   }
   const broken = brokenImage()
@@ -27,9 +32,41 @@ export async function rolloutChecks({ project, shopUrl, check }: Rolling): Promi
   } finally {
     await docker(['rmi', '--force', broken])
   }
+  const wanted = [...services.map((service) => `${service} success`), 'catalog-api rolled-back']
+  await check('each deploy is an annotation', () => annotated(prometheusUrl, startedAt, wanted))
+  await check('each deploy is a line among the logs', async () => {
+    const lines = (await compose(project, 'logs', '--no-log-prefix', 'backup'))
+      .split('\n')
+      .filter((line) => line.includes('"service.name":"deploy"'))
+    const told = lines.map((line) => (JSON.parse(line) as { data: { service: string; outcome: string } }).data)
+    const found = told.map(({ service, outcome }) => `${service} ${outcome}`)
+    return must(
+      wanted.filter((each) => !found.includes(each)).map((each) => `no line of ${each}`),
+      found.join(', '),
+    )
+  })
 }
 
-async function served(shopUrl: string, work: () => Promise<void>): Promise<string> {
+/** As the dashboard asks for it. The last one may not have been scraped yet. */
+async function annotated(prometheusUrl: string, startedAt: number, wanted: readonly string[]): Promise<string> {
+  const giveUpAt = performance.now() + 60_000
+  for (;;) {
+    const range = `query=${encodeURIComponent(deploysExpr)}&start=${startedAt / 1000}&end=${Date.now() / 1000}&step=5`
+    const { result } = await askPrometheus<{ result: { metric: Record<string, string> }[] }>(prometheusUrl, `query_range?${range}`)
+    const found = result.map(({ metric }) => `${metric['service']} ${metric['outcome']}`)
+    const missing = wanted.filter((each) => !found.includes(each))
+    if (missing.length === 0 || performance.now() > giveUpAt) {
+      return must(
+        missing.map((each) => `no annotation of ${each}`),
+        found.join(', '),
+      )
+    }
+    await new Promise((resolve) => setTimeout(resolve, 500))
+  }
+}
+
+/** Does its work while customers come; none of them may get an error. */
+export async function served(shopUrl: string, work: () => Promise<void>): Promise<string> {
   const startedAt = performance.now()
   await using shop = await customers(shopUrl)
   await work()

@@ -1,9 +1,10 @@
 import { join } from 'node:path'
 import { printSloReport, type Rehearsal, rehearse, sloReport } from '../../examples/containers/src/index.ts'
-import { exportedNames, type Query, routeTests, rows, startsExpr } from '../../examples/operations/src/index.ts'
+import { deploysExpr, exportedNames, type Query, routeTests, rows, startsExpr } from '../../examples/operations/src/index.ts'
 import { registry } from '../../packages/metrics/src/index.ts'
 import { type ComposeProject, docker } from '../../packages/stack/src/compose.ts'
 import { root } from '../pinned-node.ts'
+import { type Check, must } from './check.ts'
 
 export interface Watched {
   readonly project: ComposeProject
@@ -11,8 +12,7 @@ export interface Watched {
   readonly shopUrl: string
   readonly prometheusUrl: string
   readonly alertmanagerUrl: string
-  /** Prints and counts; `work` answers with what it found and fails by throwing. */
-  readonly check: (what: string, work: () => Promise<string> | string) => Promise<boolean>
+  readonly check: Check
 }
 
 type Series = Readonly<Record<string, string>>
@@ -52,12 +52,7 @@ export async function watchChecks(watched: Watched): Promise<void> {
   await check(`memory of store and watch below ${memoryBudgetMb} MB`, () => memory(watched.name))
 }
 
-function must(faults: readonly string[], detail: string): string {
-  if (faults.length > 0) throw new Error(faults.join('; '))
-  return detail
-}
-
-async function askPrometheus<T>(url: string, path: string): Promise<T> {
+export async function askPrometheus<T>(url: string, path: string): Promise<T> {
   const answer = await fetch(`${url}/api/v1/${path}`, { signal: AbortSignal.timeout(30_000) })
   const { status, data, error } = (await answer.json()) as { status: string; data: T; error?: string }
   if (status !== 'success') throw new Error(error)
@@ -131,6 +126,7 @@ async function panelsFilled(ask: Ask, startedAt: number): Promise<string> {
   const queries: (Query & { panel: string })[] = [
     ...rows.flatMap(({ panels }) => panels.flatMap(({ title, queries: all }) => all.map((query) => ({ ...query, panel: title })))),
     { expr: startsExpr, panel: 'annotation of starts' },
+    { expr: deploysExpr, panel: 'annotation of deploys', rare: true },
   ]
   const faults: string[] = []
   for (const { expr, panel, rare } of queries) {

@@ -2,7 +2,7 @@ import type { Discovery, Registration } from '@platform/discovery'
 import type { Settings } from './config.ts'
 
 /** Lists this instance in the registry while it serves: after its port is open, and until it is asked to leave. */
-export function announce(discovery: Discovery, { instance, http }: Pick<Settings, 'instance' | 'http'>) {
+export function announce(discovery: Discovery, { instance, http, certificate }: Pick<Settings, 'instance' | 'http' | 'certificate'>) {
   let registration: Registration | undefined
   const withdraw = async () => {
     await registration?.deregister()
@@ -15,6 +15,7 @@ export function announce(discovery: Discovery, { instance, http }: Pick<Settings
         service: 'catalog-api',
         address: http.advertise ?? http.host,
         port: http.port,
+        ...(certificate !== undefined && { meta: { scheme: 'https' } }),
         check: { ttlMs: 10_000 },
       })
     },

@@ -13,14 +13,18 @@ export function buildApp({
   films,
   shop,
   inbound,
+  secure = false,
   logger,
 }: {
   films: Films
   shop: Shop
   inbound: readonly InboundHook[]
+  /** Its server speaks TLS; whoever listens gives it the certificate. */
+  secure?: boolean
   logger?: LoggerLike
 }): FastifyInstance {
-  const app = Fastify({ logger: false })
+  // One type for both: what differs is the server beneath.
+  const app = Fastify({ logger: false, ...((secure ? { https: {} } : {}) as object) })
   answerWithProblems(app, logger)
   void app.register(fastifyInbound(inbound))
 

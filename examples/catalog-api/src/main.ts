@@ -1,5 +1,6 @@
 /** Film pages and search; their stock follows what fulfilment announces. */
 import { stockChanged } from '@film-store/film-contracts'
+import { tlsOf } from '@film-store/film-contracts/certificate'
 import { openShop } from '@film-store/film-contracts/shop'
 import { component, createService } from '@platform/service'
 import { httpServer } from '@platform/service/http'
@@ -14,9 +15,11 @@ const { current } = config
 const { logger, telemetry, db, cache, redisGroup, broker, discovery, inbound } = connect(config)
 
 const films = createFilms({ db, cache })
-const app = buildApp({ films, shop: await openShop(config), inbound, logger })
+const tls = tlsOf(current.certificate)
+const app = buildApp({ films, shop: await openShop(config), inbound, secure: 'tls' in tls, logger })
 await app.ready()
-const http = httpServer(app.server, { port: current.http.port, host: current.http.host, minDrainMs: current.http.minDrainMs })
+const { port, host, minDrainMs } = current.http
+const http = httpServer(app.server, { port, host, minDrainMs, ...tls, logger })
 
 const applyStock = ({ body }: { body: Parameters<typeof films.applyStock>[0] }) => films.applyStock(body)
 /** Every instance drops its pages at once … */
@@ -40,6 +43,6 @@ await createService({
     ...(current.consulUrl && { registration: component(announce(discovery, current), { needs: ['http', 'discovery'] }) }),
   },
   gracePeriodMs: current.gracePeriod,
-  admin: current.admin,
+  admin: { ...current.admin, ...tls },
   logger,
 }).run()

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { compose, type ComposeProject, docker } from '@platform/stack/compose'
+import { deployLine } from './deploy-event.ts'
 import { type ComposeConfig, stackOf, type StackOptions } from './stack.ts'
 
 export interface Deployment extends Omit<StackOptions, 'part'> {
@@ -22,7 +23,20 @@ const updatedWithinMs = 600_000
  * Deploys to the swarm that the docker command talks to (`DOCKER_HOST`): servers and migrations first, then the services, one instance after the other. A
  * service whose new instances are not healthy goes back by itself; rejects with `DeployRefused` then, and the others stay as they are.
  */
-export async function deploy({ project, stack, onProgress, ...options }: Deployment): Promise<void> {
+export async function deploy(of: Deployment): Promise<void> {
+  const startedAt = performance.now()
+  const tell = (outcome: 'success' | 'rolled-back' | 'failure') =>
+    of.onProgress(deployLine({ service: of.stack, version: of.version, outcome, tookMs: performance.now() - startedAt }))
+  try {
+    await update(of)
+  } catch (error) {
+    tell(error instanceof DeployRefused ? 'rolled-back' : 'failure')
+    throw error
+  }
+  tell('success')
+}
+
+async function update({ project, stack, onProgress, ...options }: Deployment): Promise<void> {
   const config = JSON.parse(await compose(project, 'config', '--format', 'json')) as ComposeConfig
   const startedAt = performance.now()
   const since = () => `after ${((performance.now() - startedAt) / 1000).toFixed(1)} s`

@@ -3,6 +3,7 @@ import { existsSync, readFileSync, statfsSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { composeContainers, type ComposeProject, docker } from '@platform/stack/compose'
+import { certificatesEnd } from './certificates.ts'
 import { secretsFolder } from './secrets.ts'
 
 /** One thing that was looked at; without `fix` it is well. */
@@ -31,6 +32,7 @@ export async function diagnose(project: ComposeProject): Promise<Finding[]> {
     disk(info.DockerRootDir),
     ...encryption(info.DockerRootDir),
     ...maps(project),
+    ...certificates(project),
   ]
 }
 
@@ -98,6 +100,16 @@ function maps(project: ComposeProject): Finding[] {
   const found = readFileSync(file, 'utf8').trim()
   const fix = Number(found) < needs.maps ? `sudo sysctl -w vm.max_map_count=${needs.maps}` : undefined
   return [{ what: 'vm.max_map_count', found, fix }]
+}
+
+/** They are renewed by a container of the store, when it runs. */
+function certificates(project: ComposeProject): Finding[] {
+  if (!project.files.some((file) => file.endsWith('compose.tls.yml'))) return []
+  const what = 'certificates'
+  const end = certificatesEnd(secretsFolder({ ...process.env, ...project.env }))
+  if (end === undefined) return [{ what, found: 'made at the first start' }]
+  const days = Math.floor((Number(end) - Date.now()) / 86_400_000)
+  return [{ what, found: `the first ends in ${days} days`, fix: days < 3 ? 'pnpm infra certificates --tls' : undefined, warning: true }]
 }
 
 interface Door {

@@ -1,12 +1,14 @@
 /** The film store in containers: `pnpm infra up | down | status | logs | doctor | dev`. */
 import { parseArgs } from 'node:util'
 import { composeContainers, composeInView, type ComposeProject, docker, isWell } from '@platform/stack/compose'
+import { authorityFile, ownUser, prepareCertificates, renewCertificates } from './certificates.ts'
 import { deploy } from './deploy.ts'
 import { diagnose } from './doctor.ts'
 import { allProfiles, filmStore, type Override, type Profile } from './project.ts'
 import { rehearseOnItsOwn } from './rehearsal-store.ts'
 import { push } from './push.ts'
 import { restore } from './restore.ts'
+import { rotateCredentials } from './rotate.ts'
 import { firstOf, rolledOut, rollout } from './rollout.ts'
 import { removeSecrets, secretsFolder, writeSecrets } from './secrets.ts'
 import { rehearseStack } from './stack-rehearsal.ts'
@@ -17,9 +19,11 @@ const usage = `Usage: pnpm infra <command>
      --no-build       with the images that are there
      --inspect        databases and probes are published on 127.0.0.1 as well
      --ha             no server is alone: two PostgreSQL, three of RabbitMQ and Consul, two Redis with three sentinels
+     --tls            all parts speak TLS with each other, and the gateway with customers; not together with --ha
      --metrics        with what watches it: Prometheus and Alertmanager on 127.0.0.1, ports 9090 and 9093
      --grafana        and with the dashboard, port 3000
      --logs           with Elasticsearch, Logstash, Filebeat, Kibana (port 5601) and Jaeger (16686): 3 GB more; not run yet
+  build               the images alone
   down                ends it; the data stays
      --volumes        the data and the passwords go, too
   status              what runs and how it is
@@ -30,6 +34,10 @@ const usage = `Usage: pnpm infra <command>
   backup              one now, beside the one of each day: databases, definitions of RabbitMQ, what Consul holds
   restore             fills empty volumes from the backups in FILM_STORE_BACKUPS with the passwords of the store that was lost, and starts it
      --to TIME        as it was then, such as '2026-01-31 12:00:00+00'; otherwise all that was archived
+  rotate              every service gets its other user with a new password in PostgreSQL and RabbitMQ, and is replaced under load;
+                      with --tls certificates are renewed as well. For a timer
+  certificates        all anew, now, of a store with --tls; each part takes its own over within ten seconds
+  rehearse-tls        a store of its own with --tls: certificates are renewed under load, plain connections refused, the books compared
   failover            a store of its own with --ha: kills each leader under load, sees orders flow again, compares the books
   drill               a store of its own trades and is destroyed; another is restored from its backups, and the books are compared
   deploy              to the swarm that docker talks to (DOCKER_HOST): servers, migrations, then the services; goes back by itself
@@ -48,6 +56,7 @@ const { values, positionals } = parseArgs({
     'no-build': { type: 'boolean', default: false },
     inspect: { type: 'boolean', default: false },
     ha: { type: 'boolean', default: false },
+    tls: { type: 'boolean', default: false },
     logs: { type: 'boolean', default: false },
     metrics: { type: 'boolean', default: false },
     image: { type: 'string' },
@@ -63,9 +72,9 @@ const { values, positionals } = parseArgs({
 })
 const [command = '', ...rest] = positionals
 const folder = secretsFolder()
-const env = { FILM_STORE_SECRETS: folder }
+const env = { FILM_STORE_SECRETS: folder, FILM_STORE_USER: ownUser() }
 /** Whatever of it runs; containers of `--ha` are found by their project. */
-const store = filmStore(values.ha ? ['ha'] : [], env, allProfiles)
+const store = filmStore([...(values.ha ? (['ha'] as const) : []), ...(values.tls ? (['tls'] as const) : [])], env, allProfiles)
 /** What is to run. */
 function wanted(...overrides: Override[]): ComposeProject {
   const watched: Profile[] = [
@@ -75,6 +84,7 @@ function wanted(...overrides: Override[]): ComposeProject {
   ]
   const given: Override[] = [
     ...(values.ha ? (['ha'] as const) : []),
+    ...(values.tls ? (['tls'] as const) : []),
     ...(values.logs ? (['logs'] as const) : []),
     ...(values.inspect ? (['inspect'] as const) : []),
   ]
@@ -114,7 +124,12 @@ async function up(...overrides: Override[]): Promise<boolean> {
   const startedAt = performance.now()
   const of = wanted(...overrides)
   if (!(await doctor(true))) return false
+  if (values.tls && values.ha) {
+    console.log('--tls and --ha together are not built: the members of a cluster speak with each other in plain text')
+    return false
+  }
   if (writeSecrets(folder)) console.log(`Passwords drawn into ${folder}`)
+  if (values.tls) prepareCertificates(folder)
   if (!values['no-build'] && !(await build(of))) return false
   const upAt = performance.now()
   const code = await composeInView(of, '--progress=quiet', 'up', '--detach', '--no-build', '--wait', '--wait-timeout', '300')
@@ -124,7 +139,8 @@ async function up(...overrides: Override[]): Promise<boolean> {
     return false
   }
   console.log(`\nAll is well ${seconds(upAt)} after the start; set-up time ${seconds(startedAt)}.`)
-  console.log(`http://127.0.0.1:${process.env['FILM_STORE_PORT'] ?? '8080'}/films?query=matrix`)
+  console.log(`${values.tls ? 'https' : 'http'}://127.0.0.1:${process.env['FILM_STORE_PORT'] ?? '8080'}/films?query=matrix`)
+  if (values.tls) console.log(`The authority to trust: ${authorityFile(folder)}`)
   return true
 }
 
@@ -180,6 +196,8 @@ async function run(): Promise<boolean> {
   switch (command) {
     case 'up':
       return up()
+    case 'build':
+      return build(wanted())
     case 'down': {
       const code = await composeInView(store, '--progress=quiet', 'down', '--remove-orphans', ...(values.volumes ? ['--volumes'] : []))
       if (code === 0 && values.volumes) removeSecrets(folder)
@@ -194,6 +212,13 @@ async function run(): Promise<boolean> {
     case 'slo':
       console.log(printSloReport(await sloReport(`http://127.0.0.1:${process.env['FILM_STORE_PROMETHEUS_PORT'] ?? '9090'}`)))
       return true
+    case 'rotate':
+      return told(async () => {
+        if (values.tls) onProgress((await renewCertificates(store)).trim())
+        await rotateCredentials({ project: store, secrets: folder, onProgress })
+      })
+    case 'certificates':
+      return told(async () => onProgress((await renewCertificates(store)).trim()))
     case 'backup':
       return (await composeInView(store, 'exec', '-T', 'backup', 'backup', 'now')) === 0
     case 'restore':

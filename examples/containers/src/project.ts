@@ -5,8 +5,9 @@ import type { ComposeProject } from '@platform/stack/compose'
 export const packageFolder: string = dirname(fileURLToPath(import.meta.resolve('@film-store/containers/package.json')))
 export const dockerFolder: string = join(packageFolder, '../../docker')
 
-/** `dev` adds hot reload; `inspect` publishes databases and probes on 127.0.0.1; `ha` leaves no server alone; `logs` gathers lines. */
-export type Override = 'dev' | 'inspect' | 'ha' | 'logs'
+/** `dev` adds hot reload; `inspect` publishes databases and probes on 127.0.0.1; `ha` leaves no server alone; `logs` gathers lines; with `tls` all parts
+ * speak TLS. */
+export type Override = 'dev' | 'inspect' | 'ha' | 'logs' | 'tls'
 
 /** `core` is the store, `metrics` what watches it, `grafana` its dashboard; `logs` what gathers lines and traces (with the override); `restore` runs once and only when
  * it is named. */

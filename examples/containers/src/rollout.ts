@@ -3,6 +3,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { registry } from '@platform/metrics'
 import { compose, type ComposeProject, docker } from '@platform/stack/compose'
+import { recorded } from './deploy-event.ts'
 
 /** The instances of each service, in the order in which they are replaced. */
 const instances: Readonly<Record<string, readonly string[]>> = {
@@ -36,9 +37,20 @@ export class RolledBack extends Error {}
  * Replaces each instance: the new one starts beside the old, is ready and found, then the old one drains and leaves. When a new one is not healthy
  * or answers errors, those before it go back to the image that ran: rejects with `RolledBack`.
  */
-export async function rollout({ project, service, image, onProgress }: Rollout): Promise<void> {
-  const names = instances[service]
-  if (names === undefined) throw new Error(`there is no service ${service}: ${rolledOut.join(', ')}`)
+export async function rollout(of: Rollout): Promise<void> {
+  const { project, service, image = `film-store/${service}` } = of
+  if (instances[service] === undefined) throw new Error(`there is no service ${service}: ${rolledOut.join(', ')}`)
+  const version = of.image ?? (await inspect(image, '{{.Id}}')).slice('sha256:'.length, 19)
+  await recorded(
+    project,
+    { service, version },
+    () => replaceAll(of),
+    (error) => (error instanceof RolledBack ? 'rolled-back' : 'failure'),
+  )
+}
+
+async function replaceAll({ project, service, image, onProgress }: Rollout): Promise<void> {
+  const names = instances[service]!
   const tag = `film-store/${service}`
   const before = await imageOf(await theContainer(project, names[0]!))
   if (image !== undefined) await docker(['tag', image, tag])
@@ -130,8 +142,9 @@ const requests = registry['http.server.request.duration']
 /** Answers and those of 5xx, as the instance counts them itself. */
 const counts = `
 const { readFileSync } = require('node:fs')
+const scheme = Object.keys(process.env).some((name) => name.endsWith('_CERTIFICATE')) ? 'https' : 'http'
 const headers = { authorization: 'Bearer ' + readFileSync('/run/secrets/admin_token', 'utf8') }
-fetch('http://127.0.0.1:9000/metrics', { headers }).then(async (answer) => {
+fetch(scheme + '://127.0.0.1:9000/metrics', { headers }).then(async (answer) => {
   if (!answer.ok) throw new Error('metrics: ' + answer.status)
   let all = 0, errors = 0
   for (const [, labels, count] of (await answer.text()).matchAll(/^${requests.prometheus}_count\\{(.*)\\} (\\d+)/gm)) {

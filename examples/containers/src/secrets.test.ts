@@ -17,10 +17,10 @@ const all = () => Object.fromEntries(readdirSync(folder).map((name) => [name, re
 describe('the secrets', () => {
   it('are those that the containers ask for', () => {
     writeSecrets(folder)
-    const compose = ['compose.yml', 'compose.ha.yml', 'compose.logs.yml']
+    const compose = ['compose.yml', 'compose.ha.yml', 'compose.logs.yml', 'compose.tls.yml']
       .map((file) => readFileSync(new URL(`../../../docker/${file}`, import.meta.url), 'utf8'))
       .join('\n')
-    const named = [...compose.matchAll(/FILM_STORE_SECRETS:-\.secrets\}\/(\w+)/g)].map(([, name]) => name)
+    const named = [...compose.matchAll(/FILM_STORE_SECRETS:-\.secrets\}\/(\w+)['"] \}/g)].map(([, name]) => name)
     expect(new Set([...named, 'complete'])).toEqual(new Set(readdirSync(folder)))
     const used = [...compose.matchAll(/\/run\/secrets\/(\w+)/g)].map(([, name]) => name)
     expect(used.filter((name) => !named.includes(name))).toEqual([])

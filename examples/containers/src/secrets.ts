@@ -25,6 +25,11 @@ function kept(folder: string, name: string): string | undefined {
   return existsSync(file) ? readFileSync(file, 'utf8') : undefined
 }
 
+/** `user:password` of a URL, which rotations change. */
+export function credentialOf(url: string | undefined): string | undefined {
+  return url && /\/\/([^@]+)@/.exec(url)?.[1]
+}
+
 /**
  * A user for each service, and one for backups: RabbitMQ tells its definitions to administrators alone. With definitions to load, it makes no user of
  * its own.
@@ -60,15 +65,17 @@ export function writeSecrets(folder: string): boolean {
   chmodSync(folder, 0o700)
   const databases = services.flatMap((name) => {
     const password = kept(folder, `${name}_db_password`) ?? draw()
+    const who = credentialOf(kept(folder, `${name}_db_url`)) ?? `${name}:${password}`
     return [
       [`${name}_db_password`, password],
-      [`${name}_db_url`, `postgres://${name}:${password}@postgres:5432/${name}`],
-      [`${name}_db_urls`, `postgres://${name}:${password}@postgres:5432,postgres-2:5432/${name}`],
+      [`${name}_db_url`, `postgres://${who}@postgres:5432/${name}`],
+      [`${name}_db_url_tls`, `postgres://${who}@postgres:5432/${name}?sslmode=verify-full`],
+      [`${name}_db_urls`, `postgres://${who}@postgres:5432,postgres-2:5432/${name}`],
     ] as const
   })
   const redis = kept(folder, 'redis_password') ?? draw()
-  const passwordOf = (url: string | undefined) => url && new URL(url).password
-  const queues = new Map(services.map((name) => [name, passwordOf(kept(folder, `${name}_queue_url`)) ?? draw()]))
+  const queues = services.map((name) => [name, credentialOf(kept(folder, `${name}_queue_url`)) ?? `${name}:${draw()}`] as const)
+  const queueUsers = queues.map(([, who]) => who.split(':') as [string, string])
   const [backups, backupKey] = [kept(folder, 'backup_queue_password') ?? draw(), kept(folder, 'backup_key') ?? draw()]
   const management = randomUUID()
   const files = [
@@ -84,14 +91,17 @@ export function writeSecrets(folder: string): boolean {
     ['replication_password', draw()],
     ['erlang_cookie', draw()],
     ...databases,
-    ...[...queues].map(([name, password]) => [`${name}_queue_url`, `amqp://${name}:${password}@rabbitmq:5672`] as const),
+    ...queues.map(([name, who]) => [`${name}_queue_url`, `amqp://${who}@rabbitmq:5672`] as const),
+    ...queues.map(([name, who]) => [`${name}_queue_url_tls`, `amqps://${who}@rabbitmq:5671`] as const),
     ['backup_queue_password', backups],
-    ['rabbitmq_definitions', rabbitmqDefinitions(new Map([...queues, ['backup', backups]]))],
+    ['rabbitmq_definitions', rabbitmqDefinitions(new Map([...queueUsers, ['backup', backups]]))],
     ['backup_key', backupKey],
     ['pgbackrest_key', `[global]\nrepo1-cipher-pass=${backupKey}\n`],
     ['redis_auth', `requirepass ${redis}\n`],
     ['redis_password', redis],
     ['redis_url', `redis://:${redis}@redis:6379`],
+    ['redis_url_tls', `rediss://:${redis}@redis:6379`],
+    ['redis_exporter_passwords_tls', JSON.stringify({ 'rediss://redis:6379': redis })],
     ['redis_exporter_passwords', JSON.stringify({ 'redis://redis:6379': redis })],
     ['consul_management_token', management],
     ['consul_acl', consulAcl(management)],

@@ -76,7 +76,7 @@ describe('the stack', () => {
     expect(services['catalog-api']).toMatchObject({
       image: 'ghcr.io/o/catalog-api:2',
       hostname: 'catalog-api-{{.Task.Slot}}',
-      environment: { CATALOG_INSTANCE: '{{.Task.Slot}}', CATALOG_HTTP_PORT: '3000' },
+      environment: { CATALOG_INSTANCE: '{{.Task.Slot}}', CATALOG_HTTP_PORT: '3000', OTEL_RESOURCE_ATTRIBUTES: 'service.version=2' },
       networks: { app: { aliases: ['catalog-api-1', 'catalog-api-2'] } },
       deploy: {
         replicas: 2,

@@ -60,16 +60,21 @@ export function stackOf(config: ComposeConfig, { part, ...release }: StackOption
       // Whoever holds a port or data of the host cannot be there twice.
       order: isData || of.ports ? 'stop-first' : 'start-first',
     }
+    const image = releasedImage(of.image, release)
     return {
       ...Object.fromEntries(kept.flatMap((key) => (of[key] === undefined || of[key] === null ? [] : [[key, of[key]]]))),
-      image: releasedImage(of.image, release),
+      image,
       hostname: isReplica ? `${name}-{{.Task.Slot}}` : (of['hostname'] ?? name),
-      environment: Object.fromEntries(
-        Object.entries(of.environment ?? {}).map(([key, value]) => [
-          key,
-          isReplica && key.endsWith('_INSTANCE') ? '{{.Task.Slot}}' : value,
-        ]),
-      ),
+      environment: {
+        ...Object.fromEntries(
+          Object.entries(of.environment ?? {}).map(([key, value]) => [
+            key,
+            isReplica && key.endsWith('_INSTANCE') ? '{{.Task.Slot}}' : value,
+          ]),
+        ),
+        // Metrics and traces say of which release they are.
+        ...(image !== of.image && { OTEL_RESOURCE_ATTRIBUTES: `service.version=${image.slice(image.lastIndexOf(':') + 1)}` }),
+      },
       networks: Object.fromEntries(
         Object.entries(of.networks ?? {}).map(([network, settings]) => [
           network,

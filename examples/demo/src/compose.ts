@@ -2,10 +2,11 @@ import { execFile } from 'node:child_process'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { getCACertificates, setDefaultCACertificates } from 'node:tls'
 import { promisify } from 'node:util'
-import { filmStore, infra, signIn } from '@film-store/containers'
+import { authorityFile, filmStore, infra, signIn } from '@film-store/containers'
 import { freePort } from '@platform/stack'
-import { compose as runCompose } from '@platform/stack/compose'
+import { type ComposeProject, compose as runCompose } from '@platform/stack/compose'
 import { consulValue } from './reconfigure.ts'
 import { isReady, type ServiceSpec } from './services.ts'
 import type { Opening, Store } from './store.ts'
@@ -27,8 +28,12 @@ const services = [
 
 const servers = ['postgres', 'redis', 'rabbitmq', 'consul', 'gateway'] as const
 
+export interface ComposeStore extends Store {
+  readonly compose: { readonly project: ComposeProject /** Folder of the passwords. */; readonly secrets: string }
+}
+
 /** The store in containers of its own, started from nothing: customers come through the gateway, the books are read through ports on 127.0.0.1. */
-export async function openComposeStore({ signal, onProgress, build = true, ha = false }: Opening): Promise<Store> {
+export async function openComposeStore({ signal, onProgress, build = true, ha = false, tls = false }: Opening): Promise<ComposeStore> {
   await using opened = new AsyncDisposableStack()
   const folder = await mkdtemp(join(tmpdir(), 'film-store-'))
   opened.defer(() => rm(folder, { recursive: true, force: true }))
@@ -44,7 +49,7 @@ export async function openComposeStore({ signal, onProgress, build = true, ha = 
   }
   const run = async (command: string, args: readonly string[]) =>
     (await promisify(execFile)(command, [...args], { env: { ...process.env, ...env }, maxBuffer: 256e6 })).stdout
-  const project = filmStore([...(ha ? (['ha'] as const) : []), 'inspect'], env)
+  const project = filmStore([...(ha ? (['ha'] as const) : []), ...(tls ? (['tls'] as const) : []), 'inspect'], env)
   const compose = (...args: string[]) => runCompose(project, '--progress=quiet', ...args)
 
   const logFile = `${folder}.log`
@@ -64,19 +69,25 @@ export async function openComposeStore({ signal, onProgress, build = true, ha = 
     await compose('down', '--volumes', '--timeout', '1')
   })
   try {
-    const told = await infra(['up', '--inspect', ...(ha ? ['--ha'] : []), ...(build ? [] : ['--no-build'])], env, signal)
+    const told = await infra(
+      ['up', '--inspect', ...(ha ? ['--ha'] : []), ...(tls ? ['--tls'] : []), ...(build ? [] : ['--no-build'])],
+      env,
+      signal,
+    )
     for (const line of told.split('\n')) if (/built in|is well \d/.test(line)) onProgress(line)
   } catch (error) {
     signal?.throwIfAborted()
     throw failed(`the containers did not come up:\n${(error as Error).message}`)
   }
 
+  if (tls) setDefaultCACertificates([...getCACertificates('default'), await readFile(authorityFile(env.FILM_STORE_SECRETS), 'utf8')])
   const secret = (name: string) => readFile(join(env.FILM_STORE_SECRETS, name), 'utf8')
-  const database = async (name: string) => `postgres://${name}:${await secret(`${name}_db_password`)}@127.0.0.1:${postgresPort}/${name}`
+  const database = async (name: string) =>
+    `postgres://${name}:${await secret(`${name}_db_password`)}@127.0.0.1:${postgresPort}/${name}${tls ? '?sslmode=verify-full' : ''}`
   const databases = { catalog: await database('catalog'), orders: await database('orders'), fulfilment: await database('fulfilment') }
   const containerOf = (spec: ServiceSpec) => specs.find(({ name, instance }) => name === spec.name && instance === spec.instance)!.container
   const images = await imagesOf(compose)
-  const url = `http://127.0.0.1:${shopPort}`
+  const url = `${tls ? 'https' : 'http'}://127.0.0.1:${shopPort}`
 
   const idOf = async (container: string) => (await compose('ps', '--all', '--quiet', container)).trim()
   const exitOf = async (container: string) => {
@@ -89,6 +100,7 @@ export async function openComposeStore({ signal, onProgress, build = true, ha = 
 
   const owned = opened.move()
   return {
+    compose: { project, secrets: env.FILM_STORE_SECRETS },
     servers: servers.map((name) => ({ name, version: images.get(name) ?? '?', url: `container ${name}` })),
     postgres: { kill: () => killContainer('postgres'), restart: () => startContainer('postgres') },
     containers: {

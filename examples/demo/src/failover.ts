@@ -1,5 +1,6 @@
 /** Failover rehearsed: in a store in which no server is alone, kills whoever leads, one kind after the other, while customers order; then compares the books. */
 import { writeFile } from 'node:fs/promises'
+import { reachHa, strayReach } from '@film-store/containers'
 import { readFilms } from '@film-store/film-contracts'
 import { shop } from '@film-store/shopper'
 import { judge } from './books/entry.ts'
@@ -26,6 +27,7 @@ async function failover({ build, json }: RehearsalOptions, signal: AbortSignal):
   const { films } = await readFilms()
   await using store = await openComposeStore({ mode: 'compose', ha: true, launcher: builtCode, build, signal, onProgress: say })
   const { url, signIn } = store.door!
+  const stray = await strayReach(store.compose.project.env['COMPOSE_PROJECT_NAME']!, reachHa)
   const token = await signIn('customers of the failover')
   let broken = false
   let whole = false
@@ -66,6 +68,10 @@ async function failover({ build, json }: RehearsalOptions, signal: AbortSignal):
   ]
   const story = replay(films, ledger, known)
   const books = [
+    judge({
+      name: 'each network reaches whom it may, and nobody else',
+      look: () => ({ faults: stray, detail: Object.keys(reachHa).join(', ') }),
+    }),
     ...failovers.map(({ server, flowsMs }) =>
       judge({
         name: `orders flow again after the leader of ${server} died`,

@@ -46,6 +46,8 @@ export interface Opening {
   readonly build?: boolean
   /** Compose mode: whether no server is alone. Default false. */
   readonly ha?: boolean
+  /** Compose mode: whether all parts speak TLS. Default false. */
+  readonly tls?: boolean
   /** Whether the services log every request. Default false. */
   readonly accessLog?: boolean
   /** The port for a server or a service, by its name. Default: a free one. */

@@ -1,5 +1,6 @@
 import { duration, secret } from '@platform/config'
 import { z } from 'zod'
+import { certificateSetting } from './certificate.ts'
 
 /** Read once, by what is built at the start. */
 const atStart = { reload: 'restart' } as const
@@ -19,6 +20,7 @@ export const commonSettings = {
         .describe('What opens metrics and log level; without it metrics are open and nothing can be changed'),
     })
     .meta(atStart),
+  certificate: certificateSetting,
   db: z
     .object({
       url: secret(z.string()).describe("URL of the service's own database"),

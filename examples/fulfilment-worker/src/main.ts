@@ -1,5 +1,6 @@
 /** Takes the stock for every order that was placed, in the order of placing, film by film. */
 import { orderPlaced } from '@film-store/film-contracts'
+import { tlsOf } from '@film-store/film-contracts/certificate'
 import { component, createService } from '@platform/service'
 import { loadSettings } from './config.ts'
 import { fulfil } from './fulfil.ts'
@@ -29,6 +30,6 @@ await createService({
     orders: component(orders, { needs: ['db', 'broker', 'outbox'] }),
   },
   gracePeriodMs: current.gracePeriod,
-  admin: current.admin,
+  admin: { ...current.admin, ...tlsOf(current.certificate) },
   logger,
 }).run()

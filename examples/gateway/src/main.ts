@@ -1,4 +1,5 @@
 /** The only door of the store: nginx, and what tells it of routes, instances, tokens and limits. */
+import { tlsOf } from '@film-store/film-contracts/certificate'
 import { sentinelOptions, sentinelsSetting } from '@film-store/film-contracts/sentinels'
 import { commonSettings } from '@film-store/film-contracts/settings'
 import { args, defineConfig, dotenv, env, secret } from '@platform/config'
@@ -12,7 +13,7 @@ import { startTelemetry } from '@platform/telemetry'
 import { Redis } from 'ioredis'
 import { z } from 'zod'
 
-const { logLevel, instance, gracePeriod, admin, sampling } = commonSettings
+const { logLevel, instance, gracePeriod, admin, sampling, certificate } = commonSettings
 const atStart = { reload: 'restart' } as const
 const prefix = 'GATEWAY'
 const settings = defineConfig({
@@ -22,6 +23,7 @@ const settings = defineConfig({
     gracePeriod,
     admin,
     sampling,
+    certificate,
     file: z.string().describe('The file of routes').meta(atStart),
     folder: z.string().describe("A folder of this gateway's own").meta(atStart),
     nginx: z.string().default('nginx').describe('Program').meta(atStart),
@@ -60,6 +62,6 @@ await createService({
     gateway: component(gateway, { needs: ['discovery', 'redis'], check: 'critical' }),
   },
   gracePeriodMs: current.gracePeriod,
-  admin: current.admin,
+  admin: { ...current.admin, ...tlsOf(current.certificate) },
   logger,
 }).run()

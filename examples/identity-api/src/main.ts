@@ -1,5 +1,7 @@
 /** Says who a customer is. A real store asks its identity provider: this one believes everybody. */
-import { createServer } from 'node:http'
+import { createServer, type RequestListener } from 'node:http'
+import { createServer as createTlsServer } from 'node:https'
+import { tlsOf } from '@film-store/film-contracts/certificate'
 import { commonSettings, httpSettings } from '@film-store/film-contracts/settings'
 import { args, defineConfig, dotenv, env } from '@platform/config'
 import { createLogger } from '@platform/logger'
@@ -9,7 +11,7 @@ import { startTelemetry } from '@platform/telemetry'
 import { z } from 'zod'
 import { createSigner } from './signer.ts'
 
-const { logLevel, instance, gracePeriod, admin, sampling } = commonSettings
+const { logLevel, instance, gracePeriod, admin, sampling, certificate } = commonSettings
 const prefix = 'IDENTITY'
 const settings = defineConfig({
   schema: z.object({
@@ -18,6 +20,7 @@ const settings = defineConfig({
     gracePeriod,
     admin,
     sampling,
+    certificate,
     http: httpSettings,
     issuer: z.string().default('film-store').describe('What tokens say who signed them').meta({ reload: 'restart' }),
   }),
@@ -28,7 +31,7 @@ const logger = createLogger({ name: 'identity-api', level: current.logLevel, red
 const telemetry = startTelemetry({ service: 'identity-api', instance: current.instance, sampling: { ratio: current.sampling } })
 const signer = await createSigner(current.issuer)
 
-const server = createServer((request, response) => {
+const handle: RequestListener = (request, response) => {
   const { pathname, searchParams } = new URL(request.url ?? '/', 'http://identity')
   const customer = searchParams.get('customer')
   const answer = (status: number, body: object) =>
@@ -43,12 +46,14 @@ const server = createServer((request, response) => {
       },
     )
   } else answer(404, { title: 'not found' })
-})
+}
+const tls = tlsOf(current.certificate)
+const server = 'tls' in tls ? createTlsServer(handle) : createServer(handle)
 
 await createService({
   name: 'identity-api',
-  components: { config, telemetry, http: httpServer(server, { ...current.http, inbound: [telemetry.inbound] }) },
+  components: { config, telemetry, http: httpServer(server, { ...current.http, ...tls, inbound: [telemetry.inbound], logger }) },
   gracePeriodMs: current.gracePeriod,
-  admin: current.admin,
+  admin: { ...current.admin, ...tls },
   logger,
 }).run()

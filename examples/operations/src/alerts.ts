@@ -1,6 +1,6 @@
 import { labelOf, series } from '@platform/metrics'
 import type { Alert } from './alert.ts'
-import { hour, minute, second } from './clock.ts'
+import { day, hour, minute, second } from './clock.ts'
 import { foreign } from './exporters.ts'
 import { servers, services } from './targets.ts'
 
@@ -229,6 +229,7 @@ const saturation: readonly Alert[] = [
   },
 ]
 
+const certificates = foreign('film_store_certificate_expires_timestamp_seconds')
 const backups = foreign('film_store_backup_completed_timestamp_seconds')
 const archived = foreign('pg_stat_archiver_archived_count')
 const notArchived = foreign('pg_stat_archiver_failed_count')
@@ -250,6 +251,22 @@ const safety: readonly Alert[] = [
         'film_store_backup_completed_timestamp_seconds{job="node",instance="node-exporter",part="consul"}': '0+0x1439 86400+0x1000',
       },
       afterMs: 30 * hour,
+    },
+  },
+  {
+    name: 'CertificateExpires',
+    severity: 'ticket',
+    summary: 'A certificate ends within five days: it should have been renewed ten days before its end',
+    expr: ({ scale }) => `${certificates} - time() < ${(5 * day * scale) / second}`,
+    forMs: hour,
+    fires: {
+      series: { 'film_store_certificate_expires_timestamp_seconds{job="node",instance="node-exporter",part="redis"}': '864000+0x9000' },
+      afterMs: 6 * day,
+      labels: { job: 'node', instance: 'node-exporter', part: 'redis' },
+    },
+    silent: {
+      series: { 'film_store_certificate_expires_timestamp_seconds{job="node",instance="node-exporter",part="redis"}': '864000+0x9000' },
+      afterMs: 4 * day,
     },
   },
   {

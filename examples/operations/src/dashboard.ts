@@ -3,11 +3,18 @@ import { DataqueryBuilder } from '@grafana/grafana-foundation-sdk/prometheus'
 import { PanelBuilder as StatBuilder } from '@grafana/grafana-foundation-sdk/stat'
 import { PanelBuilder as TimeseriesBuilder } from '@grafana/grafana-foundation-sdk/timeseries'
 import { series } from '@platform/metrics'
+import { foreign } from './exporters.ts'
 import { type Panel, rows } from './panels.ts'
 
 const source = { type: 'prometheus', uid: 'prometheus' }
 const width = { stat: 4, timeseries: 8 } as const
 const height = { stat: 4, timeseries: 8 } as const
+
+/** What was deployed in the last two minutes: by `rollout`, which says what became of it; elsewhere by the version that instances say they are of. */
+export const deploysExpr: string = [
+  `${foreign('film_store_deploy_timestamp_seconds')} > time() - 120`,
+  `count by (job, service_version) (target_info{service_version!=""}) unless count by (job, service_version) (target_info offset 2m)`,
+].join(' or ')
 
 /** An instance that came up within the last minute: a deploy, or a restart. */
 export const startsExpr: string = `count by (job) (${series('process.uptime')} < 60)`
@@ -39,6 +46,7 @@ export function dashboard(): object {
         .includeAll(true)
         .allValue('.+'),
     )
+    .annotation(new AnnotationQueryBuilder().name('Deploys').datasource(source).enable(true).iconColor('purple').expr(deploysExpr))
     .annotation(new AnnotationQueryBuilder().name('Starts').datasource(source).enable(true).iconColor('blue').expr(startsExpr))
   for (const { title, panels } of rows) {
     builder.withRow(new RowBuilder(title))

@@ -1,5 +1,5 @@
 export { runbookPage } from './alert.ts'
-export { startsExpr } from './dashboard.ts'
+export { deploysExpr, startsExpr } from './dashboard.ts'
 export { exportedNames } from './exporters.ts'
 export { type File, operationsFiles, watchFiles } from './files.ts'
 export { type Query, rows } from './panels.ts'

@@ -265,6 +265,11 @@ const servers: Row = {
     }),
     line('PostgreSQL: size', 'bytes', { expr: foreign('pg_database_size_bytes'), legend: '{{datname}}' }),
     line('Backups: age', 's', { expr: `time() - ${foreign('film_store_backup_completed_timestamp_seconds')}`, legend: '{{part}}' }),
+    line('Certificates: time left', 's', {
+      expr: `${foreign('film_store_certificate_expires_timestamp_seconds')} - time()`,
+      legend: '{{part}}',
+      rare: true,
+    }),
     line('PostgreSQL: log archived', 'cps', {
       expr: `rate(${foreign('pg_stat_archiver_archived_count')}[${window}])`,
       legend: 'segments',

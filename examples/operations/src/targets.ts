@@ -8,9 +8,11 @@ export interface Job {
   readonly params?: Readonly<Record<string, readonly string[]>>
   /** The secret that opens it. */
   readonly token?: string
+  /** Where it is asked by https, when the parts of the store speak TLS. Default: nowhere. */
+  readonly secureTargets?: readonly string[]
 }
 
-const service = (name: string, targets: readonly string[]): Job => ({ name, targets, token: 'admin_token' })
+const service = (name: string, targets: readonly string[]): Job => ({ name, targets, secureTargets: targets, token: 'admin_token' })
 
 export const services: readonly Job[] = [
   service('catalog-api', ['catalog-api-1:9000', 'catalog-api-2:9000']),
@@ -36,6 +38,7 @@ export const servers: readonly Job[] = [
     path: '/v1/agent/metrics',
     params: { format: ['prometheus'] },
     token: 'metrics_consul_token',
+    secureTargets: ['consul:8501'],
   },
 ]
 
@@ -47,20 +50,21 @@ const watchers: readonly Job[] = [
 
 export const jobs: readonly Job[] = [...services, ...servers, ...watchers]
 
-/** `prometheus.yml`. At a faster clock the targets are asked as much more often. */
-export function prometheusConfig({ scale }: Clock): object {
+/** `prometheus.yml`, or `prometheus.tls.yml`. At a faster clock the targets are asked as much more often. */
+export function prometheusConfig({ scale }: Clock, tls: boolean): object {
   // Never so often that the asking is what keeps the store busy.
   const often = (ms: number) => writeDuration(Math.max(second, Math.round(ms * scale)))
   return {
     global: { scrape_interval: often(minute / 4), scrape_timeout: often(minute / 6), evaluation_interval: often(minute / 4) },
     rule_files: ['/etc/prometheus/*.rules.yml'],
     alerting: { alertmanagers: [{ static_configs: [{ targets: ['alertmanager:9093'] }] }] },
-    scrape_configs: jobs.map(({ name, targets, path, params, token }) => ({
+    scrape_configs: jobs.map(({ name, targets, secureTargets, path, params, token }) => ({
       job_name: name,
+      ...(tls && secureTargets && { scheme: 'https', tls_config: { ca_file: '/trusted/ca.pem' } }),
       ...(path && { metrics_path: path }),
       ...(params && { params }),
       ...(token && { authorization: { credentials_file: `/run/secrets/${token}` } }),
-      static_configs: [{ targets }],
+      static_configs: [{ targets: (tls && secureTargets) || targets }],
       // The container's name says more than its address.
       relabel_configs: [{ source_labels: ['__address__'], regex: '([^:]+):.*', target_label: 'instance', replacement: '$1' }],
     })),

@@ -1,5 +1,6 @@
 /** Takes orders at the catalog's price and settles them by fulfilment's word. */
 import 'reflect-metadata'
+import { tlsOf } from '@film-store/film-contracts/certificate'
 import { openShop } from '@film-store/film-contracts/shop'
 import { NestFactory } from '@nestjs/core'
 import { nestLogger } from '@platform/nestjs'
@@ -16,8 +17,9 @@ const { current } = config
 const { logger, telemetry, db, source, orm, broker, outbox, inbox, discovery, catalog, inbound } = connect(config)
 
 const module = AppModule.with({ source, prices: new Prices(catalog), shop: await openShop(config), outbox, logger })
-const app = await NestFactory.create(module, { logger: nestLogger(logger), abortOnError: false })
-const http = nestHttp(app, { ...current.http, inbound, logger })
+const tls = tlsOf(current.certificate)
+const app = await NestFactory.create(module, { logger: nestLogger(logger), abortOnError: false, ...('tls' in tls && { httpsOptions: {} }) })
+const http = nestHttp(app, { ...current.http, ...tls, inbound, logger })
 const [fulfilled, rejected] = settleOrders(broker, inbox)
 
 await createService({
@@ -36,6 +38,6 @@ await createService({
     http: component(http, { needs: ['orm', 'outbox', 'catalog'] }),
   },
   gracePeriodMs: current.gracePeriod,
-  admin: current.admin,
+  admin: { ...current.admin, ...tls },
   logger,
 }).run()

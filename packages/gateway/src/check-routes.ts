@@ -79,6 +79,8 @@ function checkRoute(file: GatewayFile, route: Route, at: Path, refuse: Refuse): 
     route.backendRefs.map(({ name }) => name),
     (place) => refuse([...at, 'backendRefs', place, 'name'], 'this service stands there twice'),
   )
+  if (new Set(route.backendRefs.map(({ name }) => file.services[name]?.tls?.caFile)).size > 1)
+    refuse([...at, 'backendRefs'], 'the services of one route are asked alike: all by https with one caFile, or none')
   if (route.auth !== 'public' && !Object.hasOwn(file.identityProviders, route.auth.jwt)) {
     refuse([...at, 'auth', 'jwt'], `no identity provider is called ${route.auth.jwt}`)
   }

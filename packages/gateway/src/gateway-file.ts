@@ -3,9 +3,14 @@ export interface GatewayFile {
   listeners: Listener[]
   trustedProxies: string[]
   traceSampleRatio: number
-  services: Record<string, { maxInstances: number }>
+  services: Record<string, Service>
   identityProviders: Record<string, IdentityProvider>
   routes: Route[]
+}
+
+export interface Service {
+  maxInstances: number
+  tls?: { caFile: string } | undefined
 }
 
 export interface Listener {

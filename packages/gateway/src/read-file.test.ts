@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { GatewayError, gatewayJsonSchema, readGatewayFile } from './index.ts'
 
 const file = (routes: string, more = '') => `listeners: [{ port: 8080 }]
-services: { catalog: {}, orders: {} }
+services: { catalog: {}, orders: {}, secure: { tls: { caFile: /ca.pem } } }
 identityProviders:
   customers: { issuer: 'https://id.example', audience: store, jwksUri: 'https://id.example/keys', algorithms: [ES256] }
 ${more}routes:
@@ -54,6 +54,12 @@ describe('readGatewayFile', () => {
       route('a', at('/a', ', method: GET')) + route('b', at('/a', ', method: HEAD')),
       'b',
       /route a has the same match/,
+    ],
+    [
+      'services of one route that are asked in two ways',
+      route('a', at('/a')).replace('[{ name: catalog }]', '[{ name: catalog }, { name: secure }]'),
+      'a',
+      /asked alike/,
     ],
     ['the same name twice', route('a', at('/a')) + route('a', at('/b')), 'a', /another route has this name/],
     [

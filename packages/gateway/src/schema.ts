@@ -164,6 +164,10 @@ export const gatewaySchema: z.ZodType<GatewayFile> = z.strictObject({
     id,
     z.strictObject({
       maxInstances: z.int().min(1).max(10_000).default(200).describe('The memory for them is made at the start: 64 KiB and 1 KiB each.'),
+      tls: z
+        .strictObject({ caFile: path })
+        .optional()
+        .describe("Its instances are asked by https: their certificates are for the service's name, from an authority in that file (PEM)."),
     }),
   ),
   identityProviders: z.record(id, identityProvider).default({}),

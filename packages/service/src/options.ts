@@ -1,5 +1,6 @@
 import type { Health } from '@platform/health'
 import { durationOption, functionOption, integerOption, knownOptions, safeLogger } from '@platform/kernel'
+import { type CertificateFiles, certificateFilesOption } from './certificate.ts'
 import type { Component } from './component.ts'
 import { ServiceError } from './errors.ts'
 import type { ServiceEvent } from './events.ts'
@@ -38,6 +39,8 @@ export interface AdminOptions {
   audit?: AuditLike | undefined
   /** Bearer token for every path but the probes. Without one nothing can be changed, on loopback neither. Default: none. */
   token?: Credential | undefined
+  /** Every path, the probes as well, is then asked by https. The files are looked at every 10 s. Default: http. */
+  tls?: CertificateFiles | undefined
 }
 
 /** Keeps a record of what was done, or rejects. */
@@ -99,7 +102,7 @@ export interface ResolvedServiceOptions {
 }
 
 const known = ['name', 'components', 'health', 'gracePeriodMs', 'startTimeoutMs', 'admin', 'logger', 'version', 'watchdog', 'onEvent']
-const knownAdmin = ['host', 'port', 'hosts', 'metrics', 'deadLetters', 'audit', 'token']
+const knownAdmin = ['host', 'port', 'hosts', 'metrics', 'deadLetters', 'audit', 'token', 'tls']
 
 export const refuse = (option: string, problem: string): ServiceError => new ServiceError('ERR_SERVICE_OPTION', `${option} ${problem}`)
 
@@ -134,7 +137,8 @@ function resolveAdmin(admin: AdminOptions, components: Readonly<Record<string, C
   if (admin.audit !== undefined && typeof admin.audit?.record !== 'function') throw refuse('admin.audit', 'must be an object with record()')
   const { hosts = [] } = admin
   if (!Array.isArray(hosts) || hosts.some((name) => typeof name !== 'string')) throw refuse('admin.hosts', 'must be a list of names')
-  return { ...admin, host: admin.host ?? '127.0.0.1', hosts, metrics: admin.metrics ?? metricsOf(components) }
+  const tls = certificateFilesOption('admin.tls', admin.tls)
+  return { ...admin, host: admin.host ?? '127.0.0.1', hosts, tls, metrics: admin.metrics ?? metricsOf(components) }
 }
 
 function metricsOf(components: Readonly<Record<string, Component>>): MetricsPage | undefined {

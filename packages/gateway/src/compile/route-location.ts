@@ -30,13 +30,18 @@ export function routeLocation(file: GatewayFile, route: Route, name: (kind: stri
   const refuseUnrewritten = (path: string): Directive =>
     block('if', [word(`($${path}`), word('='), raw(''), word(')')], [directive('return', 400)])
   return {
-    maps: [rewritten?.map, backend.map].filter((map) => map !== undefined),
+    maps: [rewritten?.map, ...backend.maps].filter((map) => map !== undefined),
     location: at([
       ...(rewritten === undefined ? [] : [refuseUnrewritten(rewritten.variable)]),
       ...(isVerified(route) ? verified(file, route) : pagesOf(route)),
       ...requestHeaders(file, route),
       ...transport(route),
-      directive('proxy_pass', ['http://', backend.piece, ...(rewritten === undefined ? [] : [variable(rewritten.variable)])]),
+      ...secured(file, route, backend.name),
+      directive('proxy_pass', [
+        caFileOf(file, route) === undefined ? 'http://' : 'https://',
+        backend.piece,
+        ...(rewritten === undefined ? [] : [variable(rewritten.variable)]),
+      ]),
     ]),
   }
 }
@@ -76,24 +81,56 @@ function prefixEntries(route: Route, replacement: string): Directive[] {
   })
 }
 
-function backendOf({ backendRefs }: Route, name: (kind: string) => string): { piece: Piece; map?: Directive } {
+interface Backend {
+  /** Of nginx. */
+  readonly piece: Piece
+  /** Of the service. */
+  readonly name: Piece
+  readonly maps: readonly Directive[]
+}
+
+function backendOf({ backendRefs }: Route, name: (kind: string) => string): Backend {
   const used = backendRefs.filter(({ weight }) => weight > 0)
-  if (used.length === 1) return { piece: upstreamOf(used[0]!.name) }
-  const chosen = name('backend')
+  if (used.length === 1) return { piece: upstreamOf(used[0]!.name), name: used[0]!.name, maps: [] }
+  const [chosen, named] = [name('backend'), name('service')]
   const total = used.reduce((sum, { weight }) => sum + weight, 0)
   // Hundredths of a percent are the finest that nginx tells apart; the last one takes what is left.
   const shares = used.slice(0, -1).map((each) => ({ each, percent: Math.max(0.01, Math.round((each.weight / total) * 10_000) / 100) }))
   return {
     piece: variable(chosen),
-    map: block(
-      'split_clients',
-      [[variable('request_id')], word(`$${chosen}`)],
-      [
-        ...shares.map(({ each, percent }) => ({ name: `${percent}%`, args: [word(upstreamOf(each.name))] })),
-        { name: '*', args: [word(upstreamOf(used.at(-1)!.name))] },
-      ],
-    ),
+    name: variable(named),
+    maps: [
+      block(
+        'split_clients',
+        [[variable('request_id')], word(`$${chosen}`)],
+        [
+          ...shares.map(({ each, percent }) => ({ name: `${percent}%`, args: [word(upstreamOf(each.name))] })),
+          { name: '*', args: [word(upstreamOf(used.at(-1)!.name))] },
+        ],
+      ),
+      block(
+        'map',
+        [[variable(chosen)], word(`$${named}`)],
+        used.map((each) => ({ name: upstreamOf(each.name), args: [word(each.name)] })),
+      ),
+    ],
   }
+}
+
+/** The services of one route are asked alike: `check-routes.ts`. */
+const caFileOf = ({ services }: GatewayFile, { backendRefs }: Route): string | undefined => services[backendRefs[0]!.name]?.tls?.caFile
+
+function secured(file: GatewayFile, route: Route, service: Piece): Directive[] {
+  const caFile = caFileOf(file, route)
+  if (caFile === undefined) return []
+  return [
+    directive('proxy_ssl_verify', word('on')),
+    directive('proxy_ssl_verify_depth', 3),
+    directive('proxy_ssl_trusted_certificate', raw(caFile)),
+    directive('proxy_ssl_server_name', word('on')),
+    directive('proxy_ssl_name', [service]),
+    directive('proxy_ssl_protocols', word('TLSv1.2'), word('TLSv1.3')),
+  ]
 }
 
 /** A body that was passed on as it came cannot be sent once more. */

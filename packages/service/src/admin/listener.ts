@@ -1,5 +1,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import { createServer as createTlsServer } from 'node:https'
 import { withDeadline } from '@platform/kernel'
+import { followCertificate } from '../certificate.ts'
 import { listen, portOf } from '../listen.ts'
 import type { ResolvedServiceOptions } from '../options.ts'
 import { refusalOf } from './access.ts'
@@ -38,14 +40,16 @@ export function adminListener(options: ResolvedServiceOptions): AdminListener | 
     await answer(request, response)
   }
 
-  const server = createServer((request, response) => {
+  const handle = (request: IncomingMessage, response: ServerResponse): void => {
     const late = () => new Error(`no answer within ${answerWithinMs} ms`)
     withDeadline(answerWithinMs, late, () => serve(request, response)).catch((error: unknown) => {
       logger.error({ err: error, path: request.url }, 'admin request failed')
       if (response.headersSent) response.destroy()
       else reply(response, 500, 'failed; see the log')
     })
-  })
+  }
+  const server = admin.tls ? createTlsServer(handle) : createServer(handle)
+  const forget = admin.tls ? followCertificate(server, admin.tls, 'admin.tls', logger) : () => {}
   return {
     get port() {
       return portOf(server)
@@ -55,6 +59,7 @@ export function adminListener(options: ResolvedServiceOptions): AdminListener | 
       logger.info({ service: name, host: admin.host, port: portOf(server) }, 'admin listener is up')
     },
     async close() {
+      forget()
       if (!server.listening) return
       const closed = new Promise((resolve) => server.close(resolve))
       server.closeAllConnections()

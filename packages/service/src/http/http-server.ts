@@ -3,6 +3,7 @@ import type { Http2SecureServer, Http2Server } from 'node:http2'
 import type { Server as HttpsServer } from 'node:https'
 import type { Socket } from 'node:net'
 import { orAborted, pause } from '@platform/kernel'
+import { followCertificate } from '../certificate.ts'
 import type { Component } from '../component.ts'
 import { ServiceError } from '../errors.ts'
 import { listen, portOf } from '../listen.ts'
@@ -70,6 +71,7 @@ class DrainingHttpServer implements HttpServer {
     this.#server = server
     this.#options = options
     this.#answers = new Answers(() => loadText(options.load))
+    const forget = options.tls ? followCertificate(server, options.tls, 'tls', options.logger) : () => {}
     if ('keepAliveTimeout' in server) server.keepAliveTimeout = options.keepAliveTimeoutMs
     const unhook = enterHooks(server, options.inbound, {
       request: (request, response) => {
@@ -95,6 +97,7 @@ class DrainingHttpServer implements HttpServer {
     server.on('connection', onSocket)
     server.on('session', onSession)
     this.#giveBack = () => {
+      forget()
       unhook()
       server.removeListener('connection', onSocket)
       server.removeListener('session', onSession)

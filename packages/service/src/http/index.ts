@@ -1,6 +1,7 @@
 export { httpServer } from './http-server.ts'
 export { eventLoopLoad } from './load.ts'
 export { expressInbound, fastifyInbound } from './frameworks.ts'
+export type { CertificateFiles } from '../certificate.ts'
 export type { HttpServer } from './http-server.ts'
 export type { InboundHook, InboundRequest } from './inbound.ts'
 export type { HttpServerOptions } from './options.ts'

@@ -1,4 +1,5 @@
 import { durationOption, functionOption, integerOption, knownOptions, safeLogger } from '@platform/kernel'
+import { type CertificateFiles, certificateFilesOption } from '../certificate.ts'
 import type { LoggerLike } from '../logger-like.ts'
 import { refuse } from '../options.ts'
 import type { InboundHook } from './inbound.ts'
@@ -31,10 +32,27 @@ export interface HttpServerOptions {
    * is answered with 421 and not handled: this process has the address of one that died. Default: all requests are handled.
    */
   serves?: readonly string[] | undefined
+  /**
+   * For a server that was made without a certificate, as `https.createServer(handler)` makes it: its certificate is in these files. They are looked
+   * at every 10 s, and a new certificate serves whoever connects from then on. Default: the server has what it was made with.
+   */
+  tls?: CertificateFiles | undefined
   logger?: LoggerLike | undefined
 }
 
-const known = ['port', 'host', 'inbound', 'minDrainMs', 'quietWindowMs', 'maxQuietWaitMs', 'keepAliveTimeoutMs', 'load', 'serves', 'logger']
+const known = [
+  'port',
+  'host',
+  'inbound',
+  'minDrainMs',
+  'quietWindowMs',
+  'maxQuietWaitMs',
+  'keepAliveTimeoutMs',
+  'load',
+  'serves',
+  'tls',
+  'logger',
+]
 
 export interface ResolvedHttpServerOptions {
   readonly port: number
@@ -46,6 +64,7 @@ export interface ResolvedHttpServerOptions {
   readonly keepAliveTimeoutMs: number
   readonly load: (() => number) | undefined
   readonly serves: ReadonlySet<string> | undefined
+  readonly tls: CertificateFiles | undefined
   readonly logger: LoggerLike
 }
 
@@ -69,6 +88,7 @@ export function resolveHttpServerOptions(options: HttpServerOptions): ResolvedHt
     keepAliveTimeoutMs: durationOption(refuse, 'keepAliveTimeoutMs', keepAliveTimeoutMs, 0),
     load: functionOption(refuse, 'load', options.load),
     serves: serves && new Set(serves),
+    tls: certificateFilesOption('tls', options.tls),
     logger: safeLogger(options.logger),
   }
 }
