@@ -27,7 +27,9 @@ interface Service {
 function memory({ file, mostMb }: (typeof budgets)[number]): string {
   const { services } = parse(read(file), { merge: true, maxAliasCount: -1 }) as { services: Record<string, Service> }
   // An override of what another file describes has no image.
-  const lasting = Object.entries(services).filter(([, { restart, image }]) => restart !== 'no' && image !== undefined)
+  const lasting = Object.entries(services).filter(
+    ([, { restart, image }]) => restart !== 'no' && restart !== 'on-failure' && image !== undefined,
+  )
   const megabytes = ({ mem_limit: limit = '' }: Service) => Number(/^(\d+)m$/.exec(limit)?.[1] ?? Number.NaN)
   for (const [name, service] of lasting)
     if (Number.isNaN(megabytes(service))) problems.push(`${file}: ${name} has no mem_limit in megabytes`)

@@ -12,20 +12,12 @@ const listen = `process.argv.slice(1).forEach((port) => require('node:net').crea
  */
 export async function gathererStandIns({ env }: ComposeProject): Promise<AsyncDisposable> {
   const folder = mkdtempSync(join(tmpdir(), 'film-store-gatherers-'))
-  const file = join(folder, 'compose.json')
-  const services = Object.fromEntries(
-    Object.entries(logPorts).map(([name, ports]) => [
-      name,
-      {
-        image: 'film-store/orders-api',
-        user: 'node',
-        entrypoint: ['node', '-e', listen, ...ports.map(String)],
-        command: [],
-        healthcheck: { disable: true },
-      },
-    ]),
-  )
-  writeFileSync(file, JSON.stringify({ services }))
+  const file = join(folder, 'compose.yml')
+  const services = Object.entries(logPorts).map(([name, ports]) => {
+    const entrypoint = JSON.stringify(['node', '-e', listen, ...ports.map(String)])
+    return `  ${name}: { image: film-store/orders-api, user: node, entrypoint: ${entrypoint}, command: [], healthcheck: { disable: true }, depends_on: !reset {}, ports: !reset [] }`
+  })
+  writeFileSync(file, ['services:', ...services, ''].join('\n'))
   const logs = filmStore(['logs'], env, [...allProfiles, 'logs'])
   const project = { ...logs, files: [...logs.files, file] }
   const names = Object.keys(logPorts)

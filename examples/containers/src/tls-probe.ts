@@ -30,7 +30,7 @@ all((target) => new Promise((resolve) => {
 
 /** What each says to somebody who speaks its protocol without TLS, in its first bytes. */
 const plain = `${head}
-const startup = Buffer.concat([Buffer.from('0000001a00030000', 'hex'), Buffer.from('user\\0orders\\0\\0\\0\\0\\0\\0')])
+const startup = Buffer.concat([Buffer.from('0000001500030000', 'hex'), Buffer.from('user\\0orders\\0\\0')])
 const words = { 5432: startup, 6379: 'PING\\r\\n', 5671: 'AMQP\\x00\\x00\\x09\\x01', 5672: 'AMQP\\x00\\x00\\x09\\x01' }
 all((target) => new Promise((resolve) => {
   const { host, port, timeout } = place(target)
