@@ -18,6 +18,7 @@ import { compose, composeContainers, isWell } from '../packages/stack/src/compos
 import { freePort } from '../packages/stack/src/index.ts'
 import { check, counts, leavesNothing, must, seconds } from './compose/check.ts'
 import { gathererStandIns } from './compose/gatherers.ts'
+import { logsChecks } from './compose/logs-checks.ts'
 import { rehearsalChecks } from './compose/rehearsal-checks.ts'
 import { rolloutChecks, served } from './compose/rollout-checks.ts'
 import { leaves, lockedDown, oneGracePeriod, passwords, publishedPorts, services } from './compose/store-checks.ts'
@@ -26,13 +27,23 @@ import { bin, requirePinnedNode, root } from './pinned-node.ts'
 import { run } from './step.ts'
 
 requirePinnedNode()
-/** Each brings up a store of its own and leaves nothing. `failover` and `stack` are long: `test:long` runs them. */
+/**
+ * Each brings up a store of its own and leaves nothing. `failover` and `stack` are long, `test:long` runs them as well; `logs` needs images that not
+ * every machine can have.
+ */
 const pieces: Readonly<Record<string, () => Promise<void>>> = {
   store,
   chaos: underLoad,
   drill: () => rehearsalChecks('drill', 'film-store-drill-'),
   tls: () => rehearsalChecks('rehearse-tls', 'film-store-demo-'),
   failover: () => rehearsalChecks('failover', 'film-store-demo-'),
+  stack: async () => {
+    await check('the stack is deployed, replaced and goes back', async () => {
+      const code = await run(process.execPath, ['scripts/infra.ts', 'rehearse-stack'])
+      return must(code === 0 ? [] : [`exit code ${code}`], 'exit code 0')
+    })
+  },
+  logs: logsChecks,
 }
 const usual = ['store', 'chaos', 'drill', 'tls']
 const asked = process.argv.slice(2)

@@ -1,40 +1,16 @@
-import { execFile } from 'node:child_process'
 import { appendFileSync, cpSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join, resolve } from 'node:path'
-import { promisify } from 'node:util'
+import { join } from 'node:path'
 import { filmStore, infra as runInfra } from '@film-store/containers'
 import { freePort } from '@platform/stack'
-import { compose, type ComposeProject, docker } from '@platform/stack/compose'
-import { type Question, type Report, row } from '../report.ts'
+import { compose, docker } from '@platform/stack/compose'
+import { measureOperations, memoryOf, type OperationsCost } from '../operations.ts'
+import { type Question, type Report, type Row, row } from '../report.ts'
 import { type DemoRun, runDemo } from '../run-demo.ts'
+import { root, runRoot } from '../run-root.ts'
 
-const root = resolve(import.meta.dirname, '../..')
 const images = ['catalog-api', 'orders-api', 'fulfilment-worker'].map((service) => `film-store/${service}`)
 const megabyte = 1e6
-
-async function run(command: string, args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<string> {
-  return (await promisify(execFile)(command, [...args], { cwd: root, env: { ...process.env, ...env }, maxBuffer: 256e6 })).stdout
-}
-
-/** `12.3MiB / 256MiB`, as `docker stats` writes it, in bytes. */
-function bytesOf(text: string): number {
-  const [, amount, unit] = /^([\d.]+)([KMG]?i?B)/.exec(text) ?? []
-  const units: Readonly<Record<string, number>> = { B: 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30 }
-  return Number(amount) * (units[unit ?? ''] ?? Number.NaN)
-}
-
-async function memoryOf(project: ComposeProject): Promise<Map<string, number>> {
-  const ids = (await compose(project, 'ps', '--quiet')).trim().split('\n')
-  const lines = (await docker(['stats', '--no-stream', '--format', '{{.Name}}\t{{.MemUsage}}', ...ids])).trim().split('\n')
-  const name = project.env['COMPOSE_PROJECT_NAME']!
-  return new Map(
-    lines.map((line) => {
-      const [container = '', usage = ''] = line.split('\t')
-      return [container.slice(name.length + 1).replace(/-1$/, ''), bytesOf(usage)] as const
-    }),
-  )
-}
 
 async function sizeOf(image: string): Promise<number> {
   return Number(await docker(['image', 'inspect', '--format', '{{.Size}}', image]))
@@ -44,7 +20,7 @@ async function sizeOf(image: string): Promise<number> {
 async function rebuild(times: number, onProgress: (line: string) => void): Promise<number[]> {
   const folder = mkdtempSync(join(tmpdir(), 'platform-bench-'))
   try {
-    const files = (await run('git', ['ls-files', '--cached', '--others', '--exclude-standard'])).split('\n')
+    const files = (await runRoot('git', ['ls-files', '--cached', '--others', '--exclude-standard'])).split('\n')
     for (const file of files.filter((each) => !/^(bench|docs)\//.test(each) && each !== '')) {
       try {
         cpSync(join(root, file), join(folder, file))
@@ -73,7 +49,8 @@ async function rebuild(times: number, onProgress: (line: string) => void): Promi
 }
 
 const question: Question = {
-  title: 'How long do the containers take to start and to rebuild, what do they weigh, and what do they cost in throughput?',
+  title:
+    'How long do the containers take to start and to rebuild, what do they weigh, what do they cost in throughput, and what does it take to run them?',
   async measure({ quick, onProgress }) {
     const rounds = quick ? 1 : 3
     const folder = mkdtempSync(join(tmpdir(), 'platform-bench-'))
@@ -120,7 +97,8 @@ const question: Question = {
         onProgress(`round ${round + 1} of ${rounds}, ${mode}: ${found.rush.ordersPerSecond.toFixed(0)} orders/s`)
       }
     }
-    return report({ cold, warm, memory, sizes, rebuilt, runs })
+    const operations = await measureOperations(quick, onProgress)
+    return report({ cold, warm, memory, sizes, rebuilt, runs, operations })
   },
 }
 
@@ -131,9 +109,18 @@ interface Measured {
   readonly sizes: readonly number[]
   readonly rebuilt: readonly number[]
   readonly runs: Readonly<Record<'compose' | 'native', readonly DemoRun[]>>
+  readonly operations: OperationsCost
 }
 
-async function report({ cold, warm, memory, sizes, rebuilt, runs }: Measured): Promise<Pick<Report, 'versions' | 'rows' | 'checks'>> {
+async function report({
+  cold,
+  warm,
+  memory,
+  sizes,
+  rebuilt,
+  runs,
+  operations,
+}: Measured): Promise<Pick<Report, 'versions' | 'rows' | 'checks'>> {
   const inSeconds = (values: readonly number[]) => values.map((ms) => ms / 1000)
   const total = memory.map((containers) => [...containers.values()].reduce((sum, bytes) => sum + bytes, 0) / megabyte)
   const names = [...memory[0]!.keys()].toSorted()
@@ -170,6 +157,7 @@ async function report({ cold, warm, memory, sizes, rebuilt, runs }: Measured): P
         ),
       ),
       row('core', 'memory', 'MB', total),
+      ...operationRows(operations),
       ...throughput.flatMap((mode) => [
         row(
           mode,
@@ -190,6 +178,7 @@ async function report({ cold, warm, memory, sizes, rebuilt, runs }: Measured): P
       limit('memory of core', worst.memory, 1_500, 'MB'),
       limit('largest image of a service', worst.size, 350, 'MB'),
       limit('rebuild after a one-line change', worst.rebuild, 30, 's'),
+      limit('memory of core and metrics', operations.profiles.find(({ name }) => name === 'core, metrics')!.memory / megabyte, 2_000, 'MB'),
       ...throughput.map((mode) => {
         const broken = runs[mode].flatMap(({ books }) => books.filter((entry) => !entry.holds))
         return {
@@ -201,6 +190,24 @@ async function report({ cold, warm, memory, sizes, rebuilt, runs }: Measured): P
       }),
     ],
   }
+}
+
+function operationRows({ profiles, rolloutMs, scrape, failovers, restoreMs }: OperationsCost): Row[] {
+  return [
+    ...profiles.flatMap(({ name, startMs, memory }) => [
+      row(name, 'healthy from nothing', 's', [startMs / 1000]),
+      row(name, 'memory', 'MB', [memory / megabyte]),
+    ]),
+    row('rollout of catalog-api', 'two instances, under load', 's', [rolloutMs / 1000]),
+    row('scrape', 'of a target', 'ms', [scrape.seconds * 1000]),
+    row('scrape', 'samples of all targets', '', [scrape.samples]),
+    row('prometheus', 'processor', '%', [scrape.processor * 100]),
+    ...failovers.flatMap(({ server, ledMs, flowsMs }) => [
+      row(`death of ${server}`, 'another leads', 's', [ledMs / 1000]),
+      row(`death of ${server}`, 'an order is settled', 's', [flowsMs / 1000]),
+    ]),
+    ...(restoreMs === undefined ? [] : [row('restore', 'everything settled again', 's', [restoreMs / 1000])]),
+  ]
 }
 
 export default question

@@ -38,7 +38,7 @@ export async function rolloutChecks({ project, shopUrl, prometheusUrl, check }: 
     const lines = (await compose(project, 'logs', '--no-log-prefix', 'backup'))
       .split('\n')
       .filter((line) => line.includes('"service.name":"deploy"'))
-    const told = lines.map((line) => (JSON.parse(line) as { data: { service: string; outcome: string } }).data)
+    const told = lines.map((line) => (JSON.parse(line.slice(line.indexOf('{'))) as { data: { service: string; outcome: string } }).data)
     const found = told.map(({ service, outcome }) => `${service} ${outcome}`)
     return must(
       wanted.filter((each) => !found.includes(each)).map((each) => `no line of ${each}`),

@@ -12,6 +12,13 @@ const instances: Readonly<Record<string, readonly string[]>> = {
   'fulfilment-worker': ['fulfilment-worker'],
 }
 export const rolledOut: readonly string[] = Object.keys(instances)
+/** Why not, of those that cannot have another beside them. */
+const refusals: Readonly<Record<string, string>> = {
+  gateway:
+    'the gateway holds the port of this host, so that no other can start beside it: `infra up` replaces it, which is some three seconds without a door. A change of its routes needs no new one: docs/operations/compose.md#the-door',
+  'identity-api':
+    'identity-api keeps its keys in memory, so that its tokens end with it: `infra up` replaces it, and customers sign in again',
+}
 /** By which Compose knows how to build the image. */
 export const firstOf = (service: string): string => instances[service]![0]!
 
@@ -39,7 +46,7 @@ export class RolledBack extends Error {}
  */
 export async function rollout(of: Rollout): Promise<void> {
   const { project, service, image = `film-store/${service}` } = of
-  if (instances[service] === undefined) throw new Error(`there is no service ${service}: ${rolledOut.join(', ')}`)
+  if (instances[service] === undefined) throw new Error(refusals[service] ?? `there is no service ${service}: ${rolledOut.join(', ')}`)
   const version = of.image ?? (await inspect(image, '{{.Id}}')).slice('sha256:'.length, 19)
   await recorded(
     project,
