@@ -74,7 +74,10 @@ const [command = '', ...rest] = positionals
 const folder = secretsFolder()
 const env = { FILM_STORE_SECRETS: folder, FILM_STORE_USER: ownUser() }
 /** Whatever of it runs; containers of `--ha` are found by their project. */
-const store = filmStore([...(values.ha ? (['ha'] as const) : []), ...(values.tls ? (['tls'] as const) : [])], env, allProfiles)
+const chosen: readonly Override[] = [...(values.ha ? (['ha'] as const) : []), ...(values.tls ? (['tls'] as const) : [])]
+const store = filmStore(chosen, env, allProfiles)
+/** What may have been started at some time: volumes of the gatherers are known by their file alone. */
+const everStarted = filmStore([...chosen, 'logs'], env, [...allProfiles, 'logs'])
 /** What is to run. */
 function wanted(...overrides: Override[]): ComposeProject {
   const watched: Profile[] = [
@@ -82,12 +85,7 @@ function wanted(...overrides: Override[]): ComposeProject {
     ...(values.grafana ? (['grafana'] as const) : []),
     ...(values.logs ? (['logs'] as const) : []),
   ]
-  const given: Override[] = [
-    ...(values.ha ? (['ha'] as const) : []),
-    ...(values.tls ? (['tls'] as const) : []),
-    ...(values.logs ? (['logs'] as const) : []),
-    ...(values.inspect ? (['inspect'] as const) : []),
-  ]
+  const given: Override[] = [...chosen, ...(values.logs ? (['logs'] as const) : []), ...(values.inspect ? (['inspect'] as const) : [])]
   return filmStore([...overrides, ...given], env, ['core', ...watched])
 }
 const seconds = (since: number) => `${((performance.now() - since) / 1000).toFixed(1)} s`
@@ -199,7 +197,13 @@ async function run(): Promise<boolean> {
     case 'build':
       return build(wanted())
     case 'down': {
-      const code = await composeInView(store, '--progress=quiet', 'down', '--remove-orphans', ...(values.volumes ? ['--volumes'] : []))
+      const code = await composeInView(
+        everStarted,
+        '--progress=quiet',
+        'down',
+        '--remove-orphans',
+        ...(values.volumes ? ['--volumes'] : []),
+      )
       if (code === 0 && values.volumes) removeSecrets(folder)
       return code === 0
     }
