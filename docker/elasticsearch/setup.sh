@@ -16,6 +16,12 @@ ask --request PUT "$server/_security/role/film-store-writer" --data '{
   "indices": [{ "names": ["logs-film_store.*"], "privileges": ["auto_configure", "create_doc", "view_index_metadata"] }]
 }'
 ask --request PUT "$server/_security/user/film-store-logstash" --data @- <<< "{ \"password\": \"$(secret logstash_password)\", \"roles\": [\"film-store-writer\"] }"
+# Grafana may read them.
+ask --request PUT "$server/_security/role/film-store-reader" --data '{
+  "cluster": ["monitor"],
+  "indices": [{ "names": ["logs-film_store.*"], "privileges": ["read", "view_index_metadata"] }]
+}'
+ask --request PUT "$server/_security/user/film-store-grafana" --data @- <<< "{ \"password\": \"$(secret grafana_elastic_password)\", \"roles\": [\"film-store-reader\"] }"
 ask --request POST "$server/_security/user/kibana_system/_password" --data @- <<< "{ \"password\": \"$(secret kibana_password)\" }"
 until curl --fail --silent --max-time 5 --output /dev/null http://kibana:5601/api/status; do sleep 2; done
 curl --config <(as_elastic) --fail-with-body --silent --show-error --max-time 60 --header 'kbn-xsrf: setup' \

@@ -86,6 +86,7 @@ export function writeSecrets(folder: string): boolean {
     ['elastic_password', draw()],
     ['kibana_password', draw()],
     ['logstash_password', draw()],
+    ['grafana_elastic_password', draw()],
     ['metrics_consul_token', randomUUID()],
     ['patroni_consul_token', randomUUID()],
     ['replication_password', draw()],

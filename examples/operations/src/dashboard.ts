@@ -4,6 +4,8 @@ import { PanelBuilder as StatBuilder } from '@grafana/grafana-foundation-sdk/sta
 import { PanelBuilder as TimeseriesBuilder } from '@grafana/grafana-foundation-sdk/timeseries'
 import { series } from '@platform/metrics'
 import { foreign } from './exporters.ts'
+import { pattern } from './logs.ts'
+import { logPanels, logSource, traceLink } from './log-panels.ts'
 import { type Panel, rows } from './panels.ts'
 
 const source = { type: 'prometheus', uid: 'prometheus' }
@@ -52,6 +54,8 @@ export function dashboard(): object {
     builder.withRow(new RowBuilder(title))
     for (const each of panels) builder.withPanel(panel(each))
   }
+  builder.withRow(new RowBuilder('Logs and errors (with --logs)'))
+  for (const each of logPanels) builder.withPanel(each())
   return builder.build()
 }
 
@@ -67,6 +71,21 @@ export const grafanaDatasources: object = {
       url: 'http://prometheus.obs:9090',
       isDefault: true,
       editable: false,
+      // A dot on a duration is a trace.
+      jsonData: { exemplarTraceIdDestinations: [{ name: 'trace_id', url: traceLink }] },
+    },
+    {
+      name: 'Elasticsearch',
+      uid: logSource.uid,
+      type: logSource.type,
+      access: 'proxy',
+      url: 'http://elasticsearch:9200',
+      editable: false,
+      basicAuth: true,
+      basicAuthUser: 'film-store-grafana',
+      // Of the environment that compose.logs.yml gives; empty without it.
+      secureJsonData: { basicAuthPassword: '$GRAFANA_ELASTIC_PASSWORD' },
+      jsonData: { index: pattern('logs'), timeField: '@timestamp', logMessageField: 'message', logLevelField: 'log.level' },
     },
   ],
 }
