@@ -28,7 +28,7 @@ export function withLogContext<T>(fields: object, run: () => T): T {
   } catch {
     merged = { ...outer } // a getter that throws costs the fields, not the work
   }
-  return storage.run(new Layer(merged, { isContext: true }), run)
+  return storage.run(new Layer(merged, undefined, true), run)
 }
 
 /** The same fields for the events of a request of node:http, which come from the connection. */
@@ -41,14 +41,24 @@ function withinEvents(headers: object): void {
 export const logContextHook: InboundHook = (request, run) => {
   const given = request.headers['x-request-id']
   const isGiven = typeof given === 'string' && requestId.test(given)
-  const end = request.url.search(/[?#]/)
-  const path = end < 0 ? request.url : request.url.slice(0, end)
-  const fields = { request_id: isGiven ? given : randomUUID(), method: request.method, path }
-  return withLogContext(fields, () => {
-    if (request.carriesContext === true) leaveRequestsAlone()
-    else withinEvents(request.headers)
+  const own = { request_id: isGiven ? given : randomUUID(), method: request.method, path: pathOf(request.url) }
+  const outer = storage.getStore()?.fields
+  const layer = new Layer(outer === undefined ? own : { ...outer, ...own }, undefined, true)
+  if (request.carriesContext === true) {
+    leaveRequestsAlone()
+    return storage.run(layer, run)
+  }
+  return storage.run(layer, () => {
+    withinEvents(request.headers)
     return run()
   })
+}
+
+function pathOf(url: string): string {
+  const query = url.indexOf('?')
+  const path = query < 0 ? url : url.slice(0, query)
+  const fragment = path.indexOf('#')
+  return fragment < 0 ? path : path.slice(0, fragment)
 }
 
 export function currentContext(): Layer | undefined {

@@ -165,7 +165,7 @@ function joined(parent: Layer | undefined, bindings: object, given: unknown): La
   } catch {
     fields = { ...parent?.fields, bindings: '[unreadable]' }
   }
-  return new Layer(fields, { serializers })
+  return new Layer(fields, serializers)
 }
 
 function formatOf({ format, name, destination }: ResolvedLoggerOptions): Format {

@@ -5,8 +5,8 @@ import { resolve } from 'node:path'
 export interface Destination {
   /** The same for all that write to one file, pipe, terminal or stream. */
   readonly identity: unknown
-  /** Bytes taken, `'full'` when none can be taken now, `'gone'` when none ever will. */
-  write(chunk: string | Buffer): number | 'full' | 'gone'
+  /** Bytes taken, or `'all'` of them; `'full'` when none can be taken now, `'gone'` when none ever will. */
+  write(chunk: string | Buffer): number | 'all' | 'full' | 'gone'
   /** Calls back when it may take more; absent when it has to be asked. */
   onWritable?(listener: () => void): void
   /** Opens the path again, for a file that was moved away; absent for what has no path of its own. */
@@ -156,7 +156,7 @@ function streamDestination(stream: NodeJS.WritableStream): Destination {
       if (isFull) return 'full'
       try {
         isFull = !stream.write(chunk)
-        return Buffer.byteLength(chunk)
+        return 'all'
       } catch {
         return 'gone'
       }

@@ -1,5 +1,5 @@
 import type { SpanIds } from './instrumentation.ts'
-import type { ErrorFacts, Renderer } from './render.ts'
+import type { ErrorFacts, Members, Renderer } from './render.ts'
 
 export interface LineParts {
   readonly level: string
@@ -27,8 +27,8 @@ export interface Format {
   readonly known: ReadonlyMap<string, string>
   /** Whether the error of a line is written by the format instead of as the field `err`. */
   readonly ownsError: boolean
-  /** How one field is written; both are JSON. */
-  member(this: void, name: string, json: string): string
+  /** One field, or nothing for what JSON has no word for. `beside` are the fields that it stands among. */
+  member(this: void, renderer: Renderer, key: string, value: unknown, beside: Members): string
   /** One line with its line break. */
   line(parts: LineParts): string
 }

@@ -1,7 +1,7 @@
 import type { Format } from './format.ts'
 import type { Limits } from './options.ts'
 import type { Redaction } from './redaction/redaction.ts'
-import { keysOf, readMember, Renderer } from './render.ts'
+import { readMember, Renderer } from './render.ts'
 
 export type Serializers = Readonly<Record<string, (value: never) => unknown>>
 export type Fields = Readonly<Record<string, unknown>>
@@ -30,7 +30,7 @@ export class Layer {
   #generation = -1
   #rendered: Rendered | undefined
 
-  constructor(fields: Fields, { serializers, isContext = false }: { serializers?: Serializers | undefined; isContext?: boolean } = {}) {
+  constructor(fields: Fields, serializers: Serializers | undefined, isContext = false) {
     this.fields = fields
     this.serializers = serializers
     this.#isContext = isContext
@@ -51,22 +51,19 @@ export class Layer {
     const keys: string[] = []
     let text = ''
     let known = ''
-    const all = keysOf(this.fields)
-    const hidden = renderer.hiddenMembers(this.fields, all)
-    const count = Math.min(all.length, limits.width)
+    const members = renderer.membersOf(this.fields)
+    const count = Math.min(members.keys.length, limits.width)
     for (let index = 0; index < count; index++) {
-      const key = all[index]!
+      const key = members.keys[index]!
       const value = serialized(this.fields, key, this.serializers)
       const topLevel = this.#isContext ? format.known.get(key) : undefined
-      if (topLevel !== undefined) known += renderer.member(topLevel, value, hidden)
+      if (topLevel !== undefined) known += renderer.member(topLevel, value, members)
       else if (isTaken === undefined || !isTaken(key)) {
         keys.push(key)
-        const name = format.reserved.has(key) ? free(key, [this.fields]) : key
-        const json = renderer.memberValue(name, value, hidden)
-        if (json !== undefined) text += format.member(renderer.name(name), json)
+        text += format.member(renderer, format.reserved.has(key) ? free(key, [this.fields]) : key, value, members)
       }
     }
-    return { keys, text, known, isTruncated: renderer.truncated || all.length > count }
+    return { keys, text, known, isTruncated: renderer.truncated || members.keys.length > count }
   }
 }
 

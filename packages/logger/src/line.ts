@@ -16,17 +16,20 @@ interface Call {
 /** Makes one line of what a call, its child logger and its context say. */
 export class LineComposer {
   readonly #style: Style
+  readonly #newRenderer: () => Renderer
 
   constructor(style: Style) {
+    const { redaction, limits } = style
     this.#style = style
+    // A quarter of the line each for the child, the context and the call; the last is for what the format adds.
+    this.#newRenderer = () => new Renderer(redaction, limits, limits.lineLength >> 2)
   }
 
   compose(level: string, levelValue: number, child: Layer | undefined, prefix: string | undefined, args: readonly unknown[]): string {
     const timeMs = Date.now()
     const { redaction, format } = this.#style
     redaction.refresh()
-    // A quarter of the line each for the child, the context and the call; the last is for what the format adds.
-    const renderer = this.#renderer()
+    const renderer = this.#newRenderer()
     const call = this.#arguments(args, prefix)
     const { fields } = call
     // Before the fields: a huge one must not push the message out.
@@ -35,7 +38,7 @@ export class LineComposer {
     const err = errorOf(fields)
     const thrown = format.ownsError ? err : undefined
     const error = thrown && { value: thrown, facts: renderer.errorFacts(thrown) }
-    const own = fields === nothing ? '' : this.#own(fields, child, context, renderer, thrown)
+    const own = fields === nothing ? '' : this.#own(fields, child, context, renderer, err)
     const around = context?.rendered(this.#style)
     const inner = child?.rendered(this.#style)
     renderer.truncated ||= around?.isTruncated === true || inner?.isTruncated === true
@@ -54,22 +57,16 @@ export class LineComposer {
     })
   }
 
-  #renderer(): Renderer {
-    const { redaction, limits } = this.#style
-    return new Renderer(redaction, limits, limits.lineLength >> 2)
-  }
-
   /** The fields and the message of a call, in pino's order: `(fields?, message?, ...params)`. An error that no placeholder takes is a field. */
   #arguments(args: readonly unknown[], prefix: string | undefined): Call {
-    const renderer = () => this.#renderer()
     const [first] = args
     const hasFields = typeof first === 'object'
     let fields: Fields = hasFields && first !== null ? asFields(first) : nothing
     const start = hasFields || first === undefined ? 1 : 0
     const text = args[start]
-    let message = text === undefined ? undefined : asText(text, renderer)
+    let message = text === undefined ? undefined : asText(text, this.#newRenderer)
     if (message !== undefined && args.length > start + 1) {
-      const formatted = formatMessage(message, args.slice(start + 1), renderer)
+      const formatted = formatMessage(message, args.slice(start + 1), this.#newRenderer)
       message = formatted.text
       const error = formatted.rest.find(isError)
       if (error && readMember(fields, 'err') === undefined) fields = { ...fields, err: error }
@@ -86,18 +83,16 @@ export class LineComposer {
     const { format, limits } = this.#style
     let out = ''
     let count = 0
+    const members = renderer.membersOf(fields)
     // An error first: what else is logged may take all the space.
-    const keys = errorFirst(keysOf(fields))
-    const hidden = renderer.hiddenMembers(fields, keys)
-    for (const key of keys) {
-      if (error !== undefined && key === 'err') continue
+    for (const key of error === undefined ? members.keys : errorFirst(members.keys)) {
+      if (error !== undefined && format.ownsError && key === 'err') continue
       if (count++ >= limits.width) {
         renderer.truncated = true
         break
       }
       const name = format.reserved.has(key) ? free(key, [fields, child?.fields ?? nothing, context?.fields ?? nothing]) : key
-      const json = renderer.memberValue(name, serialized(fields, key, child?.serializers), hidden)
-      if (json !== undefined) out += format.member(renderer.name(name), json)
+      out += format.member(renderer, name, serialized(fields, key, child?.serializers), members)
     }
     return out
   }
@@ -105,6 +100,7 @@ export class LineComposer {
   /** What the child adds and neither the context nor the call has. */
   #childText(child: Layer | undefined, rendered: Rendered | undefined, around: Rendered | undefined, fields: Fields): string {
     if (child === undefined || rendered === undefined) return ''
+    if (fields === nothing && around === undefined) return rendered.text
     const isTaken = (key: string) => Object.hasOwn(fields, key) || around?.keys.includes(key) === true
     return rendered.keys.some(isTaken) ? child.render(this.#style, isTaken).text : rendered.text
   }
@@ -116,13 +112,13 @@ export class LineComposer {
   }
 }
 
-function errorFirst(keys: string[]): string[] {
+function errorFirst(keys: readonly string[]): readonly string[] {
   return keys.includes('err') ? ['err', ...keys.filter((key) => key !== 'err')] : keys
 }
 
 function errorOf(fields: Fields): Error | undefined {
   const error = readMember(fields, 'err')
-  return isError(error) ? error : undefined
+  return error !== undefined && isError(error) ? error : undefined
 }
 
 /** What stands first in a call, as named fields. */

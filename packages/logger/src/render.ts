@@ -1,7 +1,7 @@
 import { types } from 'node:util'
 import type { Limits } from './options.ts'
 import { type Places, placesBelow } from './redaction/places.ts'
-import type { Redaction } from './redaction/redaction.ts'
+import type { Key, Redaction } from './redaction/redaction.ts'
 
 /** A key that stands for what was left out. */
 const more = '…'
@@ -63,47 +63,51 @@ export class Renderer {
   }
 
   text(text: string): string {
-    return this.#take(quote(this.cut(text)))
+    return this.#take(text.length <= this.#limits.stringLength ? this.#redaction.quoted(text) : quote(this.#cut(text)))
   }
 
-  /** Redacts and shortens a text without quoting it. */
-  cut(text: string): string {
+  #cut(text: string): string {
     const { stringLength } = this.#limits
-    if (text.length <= stringLength) return this.#redaction.text(text)
     // Searched beyond the cut: a secret across it would otherwise show its beginning.
     const clean = this.#redaction.text(text.slice(0, stringLength + this.#redaction.longest))
     return `${clean.slice(0, stringLength)}… [${text.length - stringLength} more characters]`
   }
 
-  /** Names of members that must not show because of what another one says: the `hidden` of the methods below. */
-  hiddenMembers(source: object, keys: readonly string[]): ReadonlySet<string> | undefined {
-    return this.#redaction.hiddenMembers(source, keys)
+  /** The members of an object, to be written one by one by the methods below. */
+  membersOf(source: object): Members {
+    return new Members(source, this.#redaction)
   }
 
-  /** The value of a member as JSON, or `undefined` for what JSON has no word for. */
-  memberValue(key: string, value: unknown, hidden?: ReadonlySet<string>): string | undefined {
+  /** The value of a member as JSON, or `undefined` for what JSON has no word for. Without `beside` no other member says anything of it. */
+  memberValue(key: string, value: unknown, beside?: Members): string | undefined {
+    return this.#memberValue(key, this.#redaction.key(key), value, beside)
+  }
+
+  /** `,"key":value`, or nothing. */
+  member(key: string, value: unknown, beside?: Members): string {
+    const known = this.#redaction.key(key)
+    const json = this.#memberValue(key, known, value, beside)
+    if (json === undefined) return ''
+    return known !== undefined && this.#hasRoomFor(known.json) ? known.prefix + json : `,${this.name(key)}:${json}`
+  }
+
+  #memberValue(key: string, known: Key | undefined, value: unknown, beside: Members | undefined): string | undefined {
     if (this.#left <= 0) {
       this.truncated = true
       return undefined
     }
     if (this.#places.length === 0) {
-      if (!this.#hides(key, value, hidden)) return this.value(value)
+      if (!this.#hides(key, known, value, beside)) return this.value(value)
       return value === undefined ? undefined : this.#take(this.#redaction.mark)
     }
     const outer = this.#places
     this.#places = placesBelow(outer, key)
     try {
-      if (this.#hides(key, value, hidden)) return value === undefined ? undefined : this.#take(this.#redaction.mark)
+      if (this.#hides(key, known, value, beside)) return value === undefined ? undefined : this.#take(this.#redaction.mark)
       return this.value(value)
     } finally {
       this.#places = outer
     }
-  }
-
-  /** `,"key":value`, or nothing. */
-  member(key: string, value: unknown, hidden?: ReadonlySet<string>): string {
-    const json = this.memberValue(key, value, hidden)
-    return json === undefined ? '' : `,${this.name(key)}:${json}`
   }
 
   /** A key as JSON. One that had to be changed gets a number, so that two of them stay apart. */
@@ -131,13 +135,12 @@ export class Renderer {
   /** `,"key":value` for what an error has beyond its facts: its own members, cause and gathered errors. */
   errorExtras(error: Error, except?: ReadonlySet<string>): string {
     let out = ''
-    const keys = keysOf(error)
-    const hidden = this.hiddenMembers(error, keys)
-    for (const key of keys) {
+    const members = this.membersOf(error)
+    for (const key of members.keys) {
       if (except?.has(key)) continue
       // Some libraries give their errors a `type` of their own.
       if (key === 'type') out += this.member('_type', readMember(error, key))
-      else if (!aboutErrors.has(key)) out += this.member(key, readMember(error, key), hidden)
+      else if (!aboutErrors.has(key)) out += this.member(key, readMember(error, key), members)
     }
     for (const key of ['cause', 'errors']) {
       if (hasMember(error, key) && !except?.has(key)) out += this.member(key, readMember(error, key))
@@ -150,10 +153,12 @@ export class Renderer {
     return `{${(facts.join('') + this.errorExtras(error)).slice(1)}}`
   }
 
-  #hides(key: string, value: unknown, hidden: ReadonlySet<string> | undefined): boolean {
+  #hides(key: string, known: Key | undefined, value: unknown, beside: Members | undefined): boolean {
     if (value === null) return false
-    if (typeof value !== 'boolean' && hidden?.has(key) === true) return true
-    if (typeof value !== 'boolean' && (this.#redaction.key(key)?.isSecret ?? this.#redaction.isSecretKey(key))) return true
+    if (typeof value !== 'boolean') {
+      if (known === undefined ? this.#redaction.isSecretKey(key) : known.isSecret) return true
+      if (beside !== undefined && known?.mayTakePart !== false && beside.hides(key)) return true
+    }
     return this.#places.length > 0 && this.#places.some(({ isHidden }) => isHidden)
   }
 
@@ -200,9 +205,9 @@ export class Renderer {
   }
 
   #entries(value: object): string {
-    const keys = keysOf(value)
+    const members = this.membersOf(value)
+    const { keys } = members
     const { width } = this.#limits
-    const hidden = this.hiddenMembers(value, keys)
     let out = ''
     for (let index = 0; index < keys.length; index++) {
       const key = keys[index] ?? ''
@@ -211,7 +216,7 @@ export class Renderer {
         if (!Object.hasOwn(value, more)) out += this.#take(`,"${more}":"${keys.length - index} more"`)
         break
       }
-      out += this.member(key, readMember(value, key), hidden)
+      out += this.member(key, readMember(value, key), members)
     }
     return `{${out.slice(1)}}`
   }
@@ -250,14 +255,38 @@ export class Renderer {
     return `[${out.slice(1)}]`
   }
 
+  #hasRoomFor(json: string): boolean {
+    const hasRoom = json.length <= this.#left || json.length < 16
+    if (hasRoom) this.#left -= json.length + 1
+    return hasRoom
+  }
+
   #take(json: string): string {
-    if (json.length <= this.#left || json.length < 16) {
-      this.#left -= json.length + 1
-      return json
-    }
+    if (this.#hasRoomFor(json)) return json
     this.truncated = true
     this.#left = 0
     return '"[truncated]"'
+  }
+}
+
+const none: ReadonlySet<string> = new Set()
+
+/** The members of one object, of which some must not show because of what others say: found out when there is one of a name that may. */
+export class Members {
+  readonly keys: readonly string[]
+  readonly #source: object
+  readonly #redaction: Redaction
+  #hidden: ReadonlySet<string> | undefined
+
+  constructor(source: object, redaction: Redaction) {
+    this.keys = keysOf(source)
+    this.#source = source
+    this.#redaction = redaction
+  }
+
+  hides(key: string): boolean {
+    this.#hidden ??= this.#redaction.hiddenMembers(this.#source, this.keys) ?? none
+    return this.#hidden.has(key)
   }
 }
 

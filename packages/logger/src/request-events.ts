@@ -13,10 +13,11 @@ const exchangeOf: unique symbol = Symbol('platform.logger.exchange') as never
 type Headers = object & { [exchangeOf]?: Exchange }
 const channel = 'http.server.request.start'
 /**
- * waiting: no logger yet. listening: it may be needed. left: the server carries the context itself, so no request pays for this. needed: it is, for
- * good.
+ * waiting: no logger yet. listening: it may be needed. left: servers carry the context themselves, so only the latest request is known, at next to no
+ * price; it is the one whose hook runs. needed: some do not, so all are remembered, for good.
  */
 let stage: 'waiting' | 'listening' | 'left' | 'needed' = 'waiting'
+let latest: Exchange | undefined
 
 /** From now on, requests that arrive can be found by their headers. */
 export function listenForRequests(): void {
@@ -29,6 +30,11 @@ export function leaveRequestsAlone(): void {
   if (stage !== 'listening') return
   stage = 'left'
   unsubscribe(channel, remember)
+  subscribe(channel, noticeLatest)
+}
+
+function noticeLatest(message: unknown): void {
+  latest = message as Exchange
 }
 
 function remember(message: unknown): void {
@@ -39,8 +45,10 @@ function remember(message: unknown): void {
 /** Runs the listeners of the request's and the response's events inside `within`. */
 export function carryInto(headers: Headers, within: <T>(run: () => T) => T): void {
   if (stage === 'left' || stage === 'waiting') subscribe(channel, remember)
+  if (stage === 'left') unsubscribe(channel, noticeLatest)
   stage = 'needed'
-  const { [exchangeOf]: exchange } = headers
+  const exchange = headers[exchangeOf] ?? (latest?.request.headers === headers ? latest : undefined)
+  latest = undefined
   if (exchange === undefined) return
   for (const emitter of [exchange.request, exchange.response]) {
     const emit = emitter.emit

@@ -101,8 +101,7 @@ export class Sink {
       this.#drop(outlet, 1)
       return this.#abandon()
     }
-    const bytes = Buffer.byteLength(line)
-    if (taken === bytes) outlet.written++
+    if (taken === 'all' || taken === Buffer.byteLength(line)) outlet.written++
     else if (taken === 'full') this.#enqueue({ outlet, chunk: Buffer.from(line), isImportant, isTorn: false })
     // Half a line is out: the rest must follow, whatever its level.
     else this.#enqueue({ outlet, chunk: Buffer.from(line).subarray(taken), isImportant: true, isTorn: true })
@@ -119,9 +118,10 @@ export class Sink {
         return this.#abandon()
       }
       if (taken === 'full') break
-      this.#bytes -= taken
-      if (taken < waiting.chunk.length) {
-        waiting.chunk = waiting.chunk.subarray(taken)
+      const bytes = taken === 'all' ? waiting.chunk.length : taken
+      this.#bytes -= bytes
+      if (bytes < waiting.chunk.length) {
+        waiting.chunk = waiting.chunk.subarray(bytes)
         waiting.isImportant = true
         waiting.isTorn = true
         break

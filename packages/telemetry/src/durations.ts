@@ -56,14 +56,17 @@ export class ExemplarMeter implements MetricProducer {
   }
 }
 
+/** The few values that tell series apart, in an order that is always the same. */
+export type SeriesKey = readonly [string | undefined, ...(string | number | undefined)[]]
+
 /**
- * A histogram of seconds. A series is found by a text that its caller makes of the few values that tell series apart, where an instrument of the SDK
- * sorts and writes all attributes at every call.
+ * A histogram of seconds. A series is found by what its caller knows, the first value by a look-up and the others one by one, where an instrument of
+ * the SDK sorts and writes all attributes at every call.
  */
 export class Durations {
   readonly #name: string
   readonly #options: DurationOptions
-  readonly #byKey = new Map<string, Series>()
+  readonly #byFirst = new Map<string | undefined, { readonly key: SeriesKey; readonly series: Series }[]>()
   readonly #byAttributes = new Map<Attributes, Series>()
   readonly #startTime = hrTimeOf(Date.now())
   #overflow: Series | undefined
@@ -73,8 +76,8 @@ export class Durations {
     this.#options = options
   }
 
-  record(key: string, attributesOf: () => Attributes, seconds: number, sampled: SpanContext | undefined): void {
-    const series = this.#byKey.get(key) ?? this.#add(key, attributesOf)
+  record(key: SeriesKey, attributesOf: () => Attributes, seconds: number, sampled: SpanContext | undefined): void {
+    const series = this.#find(key) ?? this.#add(key, attributesOf)
     const { boundaries } = this.#options
     let bucket = 0
     while (bucket < boundaries.length && seconds > boundaries[bucket]!) bucket++
@@ -86,10 +89,17 @@ export class Durations {
     series.exemplars[bucket] = { labels: { trace_id: traceId, span_id: spanId }, value: seconds, timestampMs: Date.now() }
   }
 
-  #add(key: string, attributesOf: () => Attributes): Series {
+  #find(key: SeriesKey): Series | undefined {
+    for (const known of this.#byFirst.get(key[0]) ?? none) if (isSame(known.key, key)) return known.series
+    return undefined
+  }
+
+  #add(key: SeriesKey, attributesOf: () => Attributes): Series {
     if (this.#byAttributes.size >= maxSeries - 1) return (this.#overflow ??= this.#seriesOf({ 'otel.metric.overflow': true }))
     const series = this.#seriesOf(attributesOf())
-    this.#byKey.set(key, series)
+    const first = this.#byFirst.get(key[0])
+    if (first === undefined) this.#byFirst.set(key[0], [{ key, series }])
+    else first.push({ key, series })
     return series
   }
 
@@ -119,6 +129,13 @@ export class Durations {
       })),
     }
   }
+}
+
+const none: readonly never[] = []
+
+function isSame(left: SeriesKey, right: SeriesKey): boolean {
+  for (let index = 1; index < left.length; index++) if (left[index] !== right[index]) return false
+  return true
 }
 
 function hrTimeOf(ms: number): [number, number] {

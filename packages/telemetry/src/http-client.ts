@@ -88,7 +88,7 @@ export function observeHttpClient(tracer: Tracer, durations: Durations): () => v
     }
     const isSampled = span !== undefined && (span.spanContext().traceFlags & TraceFlags.SAMPLED) !== 0
     durations.record(
-      `${call.method} ${call.address} ${call.port} ${status} ${error}`,
+      [call.address, call.port, call.method, status, error],
       () => ({ ...factsOf(call), ...outcome }),
       (performance.now() - call.startedAt) / 1_000,
       isSampled ? span.spanContext() : undefined,

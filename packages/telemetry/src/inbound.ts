@@ -24,6 +24,7 @@ import { guarded } from '@platform/kernel'
 import type { Durations } from './durations.ts'
 import { SCOPE } from './instrumentation.ts'
 import { RecordedSpan } from './recorded-span.ts'
+import { SpanContextOnly } from './span-context.ts'
 import type { Tracing } from './tracing.ts'
 
 /** What the hook reads of a request. `response` and `route` come from `@platform/service/http`; without them the status is unknown. */
@@ -69,7 +70,7 @@ export function inboundHook(tracing: Tracing, durations: Durations): InboundHook
     if (response === undefined && !httpMethods.has(method)) return context.with(withRemote(parent), run)
 
     const exchange = new Exchange(request, tracing, parent, durations)
-    const inside = trace.setSpan(parent, exchange.span)
+    const inside = isAlone ? new SpanContextOnly(exchange.span) : trace.setSpan(parent, exchange.span)
     if (response === undefined) return withoutResponse(inside, run, exchange)
     response.once('close', () => exchange.close(response))
     if (request.carriesContext !== true) {
@@ -120,7 +121,7 @@ class Exchange {
     if (error !== undefined) span.setStatus({ code: SpanStatusCode.ERROR })
     // Most spans are forgotten here, and nothing was written on them.
     const kept = span instanceof RecordedSpan && span.sink.keeps(span) ? span : undefined
-    this.#durations.record(`${this.#method} ${scheme} ${status} ${error} ${route}`, factsOf, seconds, kept?.spanContext())
+    this.#durations.record([route, this.#method, scheme, status, error], factsOf, seconds, kept?.spanContext())
     if (kept !== undefined) {
       if (route !== undefined) kept.updateName(`${this.#name} ${route}`)
       kept.describe({ ...factsOf(), ...targetOf(this.#request, this.#method) })

@@ -1,22 +1,23 @@
 import { randomFillSync } from 'node:crypto'
 import type { IdGenerator } from '@opentelemetry/sdk-trace'
 
-// One fill for some hundred ids.
-const pool = Buffer.allocUnsafeSlow(8_192)
-let used = pool.length
+// One fill and one text for some dozen ids, which are parts of it. A small one, since an id that is kept keeps it.
+const pool = Buffer.allocUnsafeSlow(1_024)
+let digits = ''
+let used = 0
 
-function hex(bytes: number): string {
-  if (used + bytes > pool.length) {
-    randomFillSync(pool)
+function hex(length: number): string {
+  if (used + length > digits.length) {
+    digits = randomFillSync(pool).toString('hex')
     used = 0
   }
   const from = used
-  used += bytes
-  return pool.toString('hex', from, used)
+  used += length
+  return digits.slice(from, used)
 }
 
 /** Ids of traces and spans. */
 export const randomIds: IdGenerator = {
-  generateTraceId: () => hex(16),
-  generateSpanId: () => hex(8),
+  generateTraceId: () => hex(32),
+  generateSpanId: () => hex(16),
 }

@@ -2,7 +2,7 @@ import { hostname } from 'node:os'
 import type { Format } from '../format.ts'
 import { quote } from '../render.ts'
 
-export const asJsonMember = (name: string, json: string): string => `,${name}:${json}`
+export const asJsonMember: Format['member'] = (renderer, key, value, beside) => renderer.member(key, value, beside)
 
 /** pino's own lines: `level` as a number, `time` in milliseconds, `msg` at the end. */
 export function jsonFormat(name: string): Format {

@@ -1,6 +1,6 @@
 import { isatty } from 'node:tty'
 import type { Format } from '../format.ts'
-import { type ErrorFacts, isError, keysOf, readMember, type Renderer } from '../render.ts'
+import { type ErrorFacts, isError, readMember, type Renderer } from '../render.ts'
 
 const colours: Readonly<Record<string, number>> = { trace: 90, debug: 36, info: 32, warn: 33, error: 31, fatal: 35 }
 /** What moves a cursor, starts a sequence or turns the direction of text; JSON has escaped the rest. */
@@ -17,7 +17,10 @@ export function prettyFormat(name: string, destination: unknown): Format {
     reserved: new Set(['level', 'time', 'pid', 'hostname', 'name', 'msg', 'truncated', 'error_id']),
     known: new Map(),
     ownsError: true,
-    member: (key, json) => ` ${paint(`${shown(key)}=`, 90)}${shown(json)}`,
+    member(renderer, key, value, beside) {
+      const json = renderer.memberValue(key, value, beside)
+      return json === undefined ? '' : ` ${paint(`${shown(renderer.name(key))}=`, 90)}${shown(json)}`
+    },
     line({ level, timeMs, span, fields, message, error, errorId, renderer }) {
       const time = new Date(timeMs).toISOString().slice(11, 23)
       const label = paint(level.toUpperCase().padEnd(5), colours[level] ?? 37)
@@ -47,10 +50,9 @@ function errorLines(error: Error, facts: ErrorFacts, renderer: Renderer, indent:
   const { type, message, code, stack } = facts
   const title = stack?.startsWith('"') ? text(stack) : `${text(type ?? '"Error"')}: ${message?.startsWith('"') ? text(message) : ''}`
   const lines = title.split('\n').map((line) => `${indent}${safe(line)}`)
-  const keys = keysOf(error)
-  const hidden = renderer.hiddenMembers(error, keys)
-  const extras = keys.filter((key) => !placedApart.has(key) && !['type', 'message', 'code', 'stack', 'name'].includes(key))
-  const others = extras.map((key) => [key, renderer.memberValue(key, readMember(error, key), hidden)] as const)
+  const members = renderer.membersOf(error)
+  const extras = members.keys.filter((key) => !placedApart.has(key) && !['type', 'message', 'code', 'stack', 'name'].includes(key))
+  const others = extras.map((key) => [key, renderer.memberValue(key, readMember(error, key), members)] as const)
   const told = [['code', code] as const, ...others].filter(([, json]) => json !== undefined)
   if (told.length > 0) lines.push(`${indent}  ${told.map(([key, json]) => `${safe(key)}=${shown(json!)}`).join(' ')}`)
   const cause = readMember(error, 'cause')

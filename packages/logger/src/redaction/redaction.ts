@@ -3,10 +3,10 @@ import { hideInEmbeddedJson, hideInJson } from './json-text.ts'
 import { hideInCommands } from './command-lines.ts'
 import { hideInEncoded } from './encoded-text.ts'
 import { hideInMarkup } from './markup.ts'
-import { mayHoldSecret } from './first-look.ts'
+import { firstLook } from './first-look.ts'
 import { hideInMultipart } from './multipart.ts'
 import { hideNamedValues } from './secrets-in-text.ts'
-import { hiddenByNeighbours } from './neighbours.ts'
+import { hiddenByNeighbours, mayTakePart } from './neighbours.ts'
 import { hideFailingRow, hideInsertedValues, hideParameters } from './sql-values.ts'
 import { SecretNames } from './secret-names.ts'
 import { SecretValues } from './secret-values.ts'
@@ -25,9 +25,14 @@ const userOptions: ReadonlySet<string> = new Set(['-u', '-U', '--user', '--proxy
 /** Rounds of JSON in JSON in a text. */
 const deepestText = 8
 
+/** What there is to know of a key. */
 export interface Key {
   readonly json: string
+  /** `,"key":` */
+  readonly prefix: string
   readonly isSecret: boolean
+  /** Whether it may say something of the members beside it, or they of it. */
+  readonly mayTakePart: boolean
 }
 
 /** Decides by name, by place, by value and by form what must not show. Never throws. */
@@ -102,9 +107,27 @@ export class Redaction {
   }
 
   text(text: string): string {
+    const clean = this.#withoutOwn(text)
+    return firstLook(clean) === 'to be searched' ? this.#searched(clean) : clean
+  }
+
+  /** The text as JSON. */
+  quoted(text: string): string {
+    const clean = this.#withoutOwn(text)
+    const look = firstLook(clean)
+    if (look === 'plain') return `"${clean}"`
+    return JSON.stringify(look === 'to be searched' ? this.#searched(clean) : clean)
+  }
+
+  /** Without what the user named: secret texts and patterns. */
+  #withoutOwn(text: string): string {
     let clean = this.#secrets === undefined ? text : this.#secrets.hide(text, this.replacement)
     for (const pattern of this.#patterns) clean = clean.replaceAll(pattern, this.replacement)
-    if (!mayHoldSecret(clean)) return clean
+    return clean
+  }
+
+  #searched(text: string): string {
+    let clean = text
     if (this.#depth < deepestText) {
       this.#depth++
       try {
@@ -125,12 +148,13 @@ export class Redaction {
     return hideNamedValues(clean, this.#isSecretName, this.replacement)
   }
 
-  /** What there is to know of a key of usual length, or undefined for one that has to be looked at: the same few keys stand on every line. */
+  /** Of a key of usual length, or undefined for one that has to be looked at: the same few keys stand on every line. */
   key(key: string): Key | undefined {
     if (key.length > 64) return undefined
     let known = this.#keys.get(key)
     if (known === undefined && this.text(key) === key) {
-      known = { json: JSON.stringify(key), isSecret: this.#names.has(key) }
+      const json = JSON.stringify(key)
+      known = { json, prefix: `,${json}:`, isSecret: this.#names.has(key), mayTakePart: mayTakePart(key) }
       if (this.#keys.size >= 1_000) this.#keys.clear()
       this.#keys.set(key, known)
     }

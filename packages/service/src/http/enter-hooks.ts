@@ -1,5 +1,5 @@
 import { AsyncResource } from 'node:async_hooks'
-import type { EventEmitter } from 'node:events'
+import { EventEmitter } from 'node:events'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { ServerHttp2Stream } from 'node:http2'
 import type { Duplex } from 'node:stream'
@@ -65,19 +65,23 @@ export function enterHooks(server: Server, hooks: readonly InboundHook[], incomi
   }
 }
 
-const kept: unique symbol = Symbol('platform.http.kept') as never
-type KeptEmitter = EventEmitter & { [kept]: { readonly context: AsyncResource; readonly emit: Emit } }
-
 /** `data`, `end`, `close` are emitted by the parser and the socket, outside of the request's context; their listeners belong inside. */
-function keepContext(emitter: EventEmitter, context: AsyncResource): void {
+function keepContext(emitter: Kept, context: AsyncResource): void {
   const { emit } = emitter as { emit: Emit }
   if (emit === emitInContext) return
-  Object.assign(emitter, { [kept]: { context, emit }, emit: emitInContext })
+  if (emit !== EventEmitter.prototype.emit) emitter[emitOf] = emit
+  emitter[contextOf] = context
+  emitter.emit = emitInContext as Kept['emit']
 }
 
-function emitInContext(this: KeptEmitter, event: string | symbol, ...args: unknown[]): boolean {
-  const { context, emit } = this[kept]
+const contextOf: unique symbol = Symbol('platform.http.context') as never
+/** One that is not everybody's. */
+const emitOf: unique symbol = Symbol('platform.http.emit') as never
+type Kept = EventEmitter & { [contextOf]?: AsyncResource; [emitOf]?: Emit }
+
+function emitInContext(this: Kept, event: string | symbol, ...args: unknown[]): boolean {
+  const emit = this[emitOf] ?? (EventEmitter.prototype.emit as Emit)
   // Most events have no listener.
   if (this.listenerCount(event) === 0) return emit.call(this, event, ...args)
-  return context.runInAsyncScope(emit, this, event, ...args)
+  return this[contextOf]!.runInAsyncScope(emit, this, event, ...args)
 }
