@@ -25,6 +25,7 @@ import { leaves, lockedDown, oneGracePeriod, passwords, publishedPorts, services
 import { watchChecks } from './compose/watch-checks.ts'
 import { bin, requirePinnedNode, root } from './pinned-node.ts'
 import { run } from './step.ts'
+import { suite } from './suites.ts'
 
 requirePinnedNode()
 /**
@@ -44,8 +45,9 @@ const pieces: Readonly<Record<string, () => Promise<void>>> = {
     })
   },
   logs: logsChecks,
+  packages: packageSuites,
 }
-const usual = ['store', 'chaos', 'drill', 'tls']
+const usual = ['store', 'chaos', 'drill', 'tls', 'packages']
 const asked = process.argv.slice(2)
 const unknown = asked.filter((name) => !(name in pieces))
 if (unknown.length > 0) {
@@ -167,6 +169,14 @@ async function underLoad(): Promise<void> {
     rmSync(folder, { recursive: true, force: true })
   }
   await check('the demo leaves nothing behind', () => leavesNothing(`film-store-demo-${child.pid}`))
+}
+
+/** What packages keep for containers: the generations of RabbitMQ that no machine has, and a cluster whose node is killed. */
+async function packageSuites(): Promise<void> {
+  const { passed, failed, reasons = [] } = await suite('container', {}, ['--concurrency=1'])()
+  for (const reason of reasons) console.log(`FAIL ${reason}`)
+  counts.passed += passed
+  counts.failed += failed
 }
 
 if (spawnSync('docker', ['info'], { stdio: 'ignore' }).status !== 0) {

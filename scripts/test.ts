@@ -10,7 +10,7 @@ import { chooseAreas, demo, runArea } from './long-areas.ts'
 import { bin, requirePinnedNode, root } from './pinned-node.ts'
 import { checkPublished } from './published/check.ts'
 import { type Counts, command, type StepResult, step } from './step.ts'
-import { suite, suiteWithSecondTry } from './suites.ts'
+import { suiteWithSecondTry } from './suites.ts'
 
 requirePinnedNode()
 allowInstalls()
@@ -74,7 +74,6 @@ if (areas) {
   steps.push(await step('demo native', demo('--orders', '200', '--mode', 'native')))
   if (process.argv.includes('--containers')) {
     if (spawnSync('docker', ['info'], { stdio: 'ignore' }).status === 0) {
-      steps.push(await step('servers in containers', suite('container', {}, ['--concurrency=1'])))
       steps.push(await step('film store in containers', testCompose))
     } else {
       console.log('\nNo container engine answers: the containers are not tested. `pnpm infra doctor` says what is missing.')

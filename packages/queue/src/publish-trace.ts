@@ -39,17 +39,19 @@ export class PublishTrace {
     return this.#inside === undefined ? work() : context.with(this.#inside, work)
   }
 
-  failed(error: unknown): void {
-    const failure = { [attribute.errorType]: QueueError.isInstance(error) ? error.code : 'aborted' }
-    this.#metrics = { ...this.#metrics, ...failure }
-    this.#span.setStatus({ code: SpanStatusCode.ERROR })
-    this.#span.setAttributes(failure)
-  }
-
-  end(): void {
+  /** With an error when it failed. */
+  end(error?: unknown): void {
+    if (error !== undefined) this.#failed(error)
     const { sent, operation } = this.#instruments
     this.#span.end()
     sent.add(1, this.#metrics)
     operation.record((performance.now() - this.#startedAt) / 1000, this.#metrics)
+  }
+
+  #failed(error: unknown): void {
+    const failure = { [attribute.errorType]: QueueError.isInstance(error) ? error.code : 'aborted' }
+    this.#metrics = { ...this.#metrics, ...failure }
+    this.#span.setStatus({ code: SpanStatusCode.ERROR })
+    this.#span.setAttributes(failure)
   }
 }

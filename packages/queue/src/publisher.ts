@@ -46,30 +46,16 @@ export class Publisher {
     return headers
   }
 
-  /** Publishes inside a span that is the parent of what consumers do: `create` is called within it. Resolves to the message's id. */
-  async publish(destination: string, create: Create, options: SendOptions): Promise<string> {
+  /** Publishes inside a span that is the parent of what consumers do: `create` is called within it. Resolves to the message's id; throws what is refused at once. */
+  publish(destination: string, create: Create, options: SendOptions): Promise<string> {
     const trace = this.#trace(destination, context.active())
-    try {
-      return await trace.within(() => this.#handCreated(create, options))
-    } catch (error) {
-      trace.failed(error)
-      throw error
-    } finally {
-      trace.end()
-    }
+    return this.#within(trace, () => this.#handCreated(create, options, trace))
   }
 
   /** Publishes what was created earlier, in the trace of its creation. */
-  async send(message: OutgoingMessage, options: SendOptions): Promise<void> {
+  send(message: OutgoingMessage, options: SendOptions): Promise<string> {
     const trace = this.#trace(message.destination, propagation.extract(context.active(), message.envelope.headers))
-    try {
-      await trace.within(() => this.#hand(message, options))
-    } catch (error) {
-      trace.failed(error)
-      throw error
-    } finally {
-      trace.end()
-    }
+    return this.#within(trace, () => this.#hand(message, options, trace))
   }
 
   /** Refuses new publishes and waits for those under way. */
@@ -83,16 +69,32 @@ export class Publisher {
     this.#deadlines.abort(new QueueError('ERR_QUEUE_CLOSED'))
   }
 
-  #handCreated(create: Create, options: SendOptions): Promise<string> {
+  #within(trace: PublishTrace, hand: () => Promise<string>): Promise<string> {
+    try {
+      return trace.within(hand)
+    } catch (error) {
+      trace.end(error)
+      throw error
+    }
+  }
+
+  #handCreated(create: Create, options: SendOptions, trace: PublishTrace): Promise<string> {
     const created = create()
-    return created instanceof Promise ? created.then((message) => this.#hand(message, options)) : this.#hand(created, options)
+    if (!(created instanceof Promise)) return this.#hand(created, options, trace)
+    return created.then(
+      (message) => this.#within(trace, () => this.#hand(message, options, trace)),
+      (error: unknown) => {
+        trace.end(error)
+        throw error
+      },
+    )
   }
 
   /**
-   * Throws at once what is refused at once; resolves to the message's id. What waits holds no body: the driver keeps it in its own form, and
+   * Throws at once what is refused at once; resolves to the message's id, when the trace has ended. What waits holds no body: the driver keeps it in its own form, and
    * hundreds that wait with both would be carried from one garbage collection to the next.
    */
-  #hand(message: OutgoingMessage, { signal, delayMs = 0 }: SendOptions): Promise<string> {
+  #hand(message: OutgoingMessage, { signal, delayMs = 0 }: SendOptions, trace: PublishTrace): Promise<string> {
     const { destination, mandatory } = message
     const messageId = message.envelope.id
     signal?.throwIfAborted()
@@ -114,12 +116,16 @@ export class Publisher {
       return true
     }
     const failed = (error: unknown): void => {
+      if (!end()) return
       // The limit is shared; whom it has hit is known here.
-      const late = error === deadline.signal.reason && QueueError.isInstance(error)
-      if (end()) reject(late ? refused(error.code) : (error as Error))
+      const told = error === deadline.signal.reason && QueueError.isInstance(error) ? refused(error.code) : error
+      trace.end(told)
+      reject(told as Error)
     }
     const stored = (): void => {
-      if (end()) resolve(messageId)
+      if (!end()) return
+      trace.end()
+      resolve(messageId)
     }
     const stopWaiting = onAbort(bound, () => failed(bound.reason))
     try {

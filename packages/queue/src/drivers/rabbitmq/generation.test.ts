@@ -1,6 +1,6 @@
 import { EventEmitter } from 'node:events'
 import type { Channel, ConsumeMessage } from 'amqplib'
-import { beforeEach, describe, expect, it } from 'vitest'
+import { beforeEach, describe, expect, it, vi } from 'vitest'
 import { Generation } from './generation.ts'
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
@@ -80,6 +80,25 @@ describe('acknowledgements of one turn', () => {
     expect(() => generation.ack(second)).toThrow(expect.objectContaining({ code: 'ERR_QUEUE_LEASE_LOST' }))
     await closing
     expect(channel.heard).toEqual(['ack 1', 'close'])
+  })
+
+  it('leave as few once the broker has ended the consumer: the channel may be closed right behind them', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    try {
+      const messages = delivered(6)
+      generation.gather()
+      for (const at of [1, 3, 5]) generation.ack(messages[at] as ConsumeMessage)
+      await turn()
+      expect(channel.heard).toEqual([])
+      for (const at of [0, 2]) generation.ack(messages[at] as ConsumeMessage)
+      vi.advanceTimersByTime(100)
+      expect(channel.heard).toEqual(['ack up to 4', 'ack 6'])
+      generation.ack(messages[4] as ConsumeMessage)
+      await generation.close()
+      expect(channel.heard.slice(2)).toEqual(['ack 5', 'close'])
+    } finally {
+      vi.useRealTimers()
+    }
   })
 
   it('are forgotten with a channel that ends', async () => {

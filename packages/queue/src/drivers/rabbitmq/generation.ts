@@ -1,8 +1,9 @@
-import { settlesWithin } from '@platform/kernel'
+import { backgroundTimeout, settlesWithin } from '@platform/kernel'
 import type { Channel, ConsumeMessage, GetMessage } from 'amqplib'
 import { QueueError } from '../../errors.ts'
 
 const closeTimeoutMs = 2_000
+const gatherMs = 100
 
 /**
  * One life of a channel that messages come from. Deliveries belong to it: on another channel their tags mean other messages.
@@ -17,10 +18,13 @@ export class Generation {
   readonly #open = new Set<number>()
   /** Those of them that are done and not yet said to be. */
   readonly #done = new Set<number>()
+  readonly #acknowledged: (message: ConsumeMessage) => void
+  #gathering: NodeJS.Timeout | 'not' | 'idle' = 'not'
   #closing = false
 
-  constructor(channel: Channel) {
+  constructor(channel: Channel, acknowledged: (message: ConsumeMessage) => void = () => {}) {
     this.channel = channel
+    this.#acknowledged = acknowledged
     channel.on('error', () => {})
     channel.once('close', () => this.end())
   }
@@ -57,8 +61,18 @@ export class Generation {
 
   ack(message: ConsumeMessage): void {
     this.#assertAlive()
-    if (this.#done.size === 0) process.nextTick(this.#sayDone)
+    if (this.#gathering === 'idle') this.#gathering = backgroundTimeout(this.#sayDone, gatherMs)
+    else if (this.#gathering === 'not' && this.#done.size === 0) process.nextTick(this.#sayDone)
     this.#done.add(message.fields.deliveryTag)
+    this.#acknowledged(message)
+  }
+
+  /**
+   * Called when the broker has ended the consumer, and with that has heard of all acknowledgements before. Those that follow may be the last before
+   * the channel is closed, and of more than a few at a time it keeps some back, to lose them with the channel: they leave as few.
+   */
+  gather(): void {
+    if (this.#gathering === 'not') this.#gathering = 'idle'
   }
 
   requeue(message: ConsumeMessage): void {
@@ -76,6 +90,10 @@ export class Generation {
   }
 
   readonly #sayDone = (): void => {
+    if (this.#gathering !== 'not') {
+      if (this.#gathering !== 'idle') clearTimeout(this.#gathering)
+      this.#gathering = 'idle'
+    }
     try {
       this.#acknowledge()
     } catch {

@@ -6,6 +6,8 @@ import type { Link } from './link.ts'
 
 export interface IntakeHandlers {
   message(message: ConsumeMessage, generation: Generation): void
+  /** It is about to be acknowledged. */
+  acknowledged?(message: ConsumeMessage): void
   /** The generation has ended: what it delivered is no longer ours. */
   ended(generation: Generation): void
 }
@@ -53,7 +55,7 @@ export class Intake {
     this.#stop.abort()
     const generation = this.#generation
     if (generation?.alive === true && this.#tag !== undefined) {
-      await settlesWithin(generation.channel.cancel(this.#tag), cancelTimeoutMs)
+      if (await settlesWithin(generation.channel.cancel(this.#tag), cancelTimeoutMs)) generation.gather()
     }
   }
 
@@ -88,7 +90,8 @@ export class Intake {
   async #begin(again: boolean): Promise<Generation> {
     await this.#link.connected(this.#stop.signal)
     if (again) await this.#prepare()
-    const generation = new Generation(await this.#link.open((connection) => connection.createChannel()))
+    const channel = await this.#link.open((connection) => connection.createChannel())
+    const generation = new Generation(channel, (message) => this.#handlers.acknowledged?.(message))
     this.#generation = generation
     if (this.#stop.signal.aborted) return this.#abandon(generation)
     await generation.channel.prefetch(this.#prefetch)

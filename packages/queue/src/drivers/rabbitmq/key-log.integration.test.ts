@@ -51,7 +51,7 @@ describe('the log of keys', { timeout: 60_000 }, () => {
     expect([...second.tries].map(([id, { counted, shown }]) => [id, { counted, shown }])).toEqual(tries)
     expect(second.clean).toBe(false)
     expect(sorted(await log.peek(signal))).toEqual(parked)
-    await log.left(signal)
+    await log.left([], signal)
     expect((await log.takeOver(signal)).clean).toBe(true)
   })
 

@@ -10,9 +10,9 @@ import type { Tries } from './tries.ts'
 type Entry =
   | { readonly op: 'park'; readonly key: string; readonly id: string }
   | { readonly op: 'unpark'; readonly key: string }
-  /** A member has begun to work, or has ended with nothing in hand. */
+  /** A member has begun to work, or has ended with nothing in hand; what it acknowledged last may come again. */
   | { readonly op: 'own'; readonly id: string }
-  | { readonly op: 'left' }
+  | { readonly op: 'left'; readonly settled: readonly string[] }
   | ({ readonly op: 'try'; readonly id: string } & Tries)
   | { readonly op: 'done'; readonly id: string }
   /** All that came before, told by a member at work. */
@@ -24,6 +24,8 @@ export interface KeyState {
   readonly tries: Map<string, Tries>
   /** Who worked before has left nothing half done. */
   clean: boolean
+  /** Ids of what he acknowledged last. */
+  settled: Set<string>
   entries: number
 }
 
@@ -65,8 +67,8 @@ export class KeyLog {
     return this.#append({ op: 'done', id }, signal)
   }
 
-  left(signal: AbortSignal): Promise<void> {
-    return this.#append({ op: 'left' }, signal)
+  left(settled: readonly string[], signal: AbortSignal): Promise<void> {
+    return this.#append({ op: 'left', settled }, signal)
   }
 
   /** Everything up to now, for the member that takes over. An entry of our own tells where now is. */
@@ -100,7 +102,7 @@ export class KeyLog {
   }
 
   #read(signal: AbortSignal, isEnd?: (entry: Entry | undefined) => boolean, lastChunk = 0): Promise<KeyState> {
-    const state: KeyState = { parked: new Map(), tries: new Map(), clean: true, entries: 0 }
+    const state: KeyState = { parked: new Map(), tries: new Map(), clean: true, settled: new Set(), entries: 0 }
     return this.#follow('first', signal, (arrived, done) => {
       let quiet: NodeJS.Timeout | undefined
       arrived((message) => {
@@ -197,13 +199,20 @@ function apply(state: KeyState, entry: Entry): void {
   else if (entry.op === 'unpark') state.parked.delete(entry.key)
   else if (entry.op === 'try') state.tries.set(entry.id, entry)
   else if (entry.op === 'done') state.tries.delete(entry.id)
-  else if (entry.op === 'own') state.clean = false
-  else if (entry.op === 'left') state.clean = true
-  else {
-    state.clean = false
+  else if (entry.op === 'own') begun(state)
+  else if (entry.op === 'left') {
+    state.clean = true
+    state.settled = new Set(entry.settled)
+  } else {
+    begun(state)
     for (const [key, id] of entry.parked) state.parked.set(key, id)
     for (const { id, counted, shown } of entry.tries) state.tries.set(id, { counted, shown })
   }
+}
+
+function begun(state: KeyState): void {
+  state.clean = false
+  state.settled = new Set()
 }
 
 function offsetOf(message: ConsumeMessage): number {
@@ -226,11 +235,11 @@ function parseEntry(content: Buffer): Entry | undefined {
   } catch {
     return undefined
   }
-  const { op, key, id, parked, tries } = (value ?? {}) as Record<string, unknown>
+  const { op, key, id, parked, tries, settled } = (value ?? {}) as Record<string, unknown>
   if (op === 'park' && isIdentifier(key) && isIdentifier(id)) return { op, key, id }
   if (op === 'unpark' && isIdentifier(key)) return { op, key }
   if ((op === 'own' || op === 'done') && isIdentifier(id)) return { op, id }
-  if (op === 'left') return { op }
+  if (op === 'left') return { op, settled: Array.isArray(settled) ? settled.filter(isIdentifier) : [] }
   if (op === 'try' && isTries(value)) return { op, id: value.id, counted: value.counted, shown: value.shown }
   if (op === 'snapshot' && Array.isArray(parked) && Array.isArray(tries)) {
     const pairs = parked.filter((pair): pair is [string, string] => Array.isArray(pair) && isIdentifier(pair[0]) && isIdentifier(pair[1]))

@@ -1,6 +1,7 @@
 import { settlesWithin } from '@platform/kernel'
 import type { ConsumeMessage } from 'amqplib'
 import type { DriverSubscription, Envelope, Lease, Receive, Subscription } from '../../driver.ts'
+import { Shelf } from '../../shelf.ts'
 import type { Generation } from './generation.ts'
 import { countsOf } from './group.ts'
 import { Intake } from './intake.ts'
@@ -9,6 +10,7 @@ import { Lane } from './lane.ts'
 import { deadQueue } from './names.ts'
 import { Parking } from './parking.ts'
 import { Settlement } from './settle.ts'
+import { Settled } from './settled.ts'
 import type { Slots } from './slots.ts'
 import type { SubscriptionParts } from './subscription.ts'
 import { Suspicion } from './suspicion.ts'
@@ -50,13 +52,14 @@ export class OrderedSubscription implements DriverSubscription {
   readonly #settlement: Settlement
   readonly #parking: Parking
   readonly #suspicion: Suspicion
+  readonly #settled: Settled
   readonly #intake: Intake
   readonly #lanes = new Map<string, Lane<Item>>()
   readonly #timers = new Map<NodeJS.Timeout, Item>()
   /** Tries of messages that stay unsettled at the end; the next member is to know of them. */
   readonly #owed = new Map<string, Tries>()
   /** What handlers have. */
-  readonly #inHand = new Set<Item>()
+  readonly #inHand = new Shelf<Item>()
   #loose: Item[] = []
   #runnable: Lane<Item>[] = []
   #state: KeyState | undefined
@@ -77,6 +80,7 @@ export class OrderedSubscription implements DriverSubscription {
     const restore = (): Promise<void> => declareSubscription(parts.link, subscription)
     this.#settlement = new Settlement(queue, deadQueue(subscription.destination, subscription.group), { ...parts, restore })
     this.#parking = new Parking(queue, { log: this.#log, settlement: this.#settlement, link: parts.link })
+    this.#settled = new Settled(subscription.prefetch)
     this.#suspicion = new Suspicion(queue, parts.givenBack)
     this.#intake = new Intake({
       link: parts.link,
@@ -84,7 +88,11 @@ export class OrderedSubscription implements DriverSubscription {
       prefetch: subscription.prefetch,
       logger: parts.logger,
       prepare: () => parts.declare(subscription),
-      handlers: { message: (message, generation) => this.#arrive(message, generation), ended: (generation) => this.#ended(generation) },
+      handlers: {
+        message: (message, generation) => this.#arrive(message, generation),
+        acknowledged: (message) => this.#settled.add(message),
+        ended: (generation) => this.#ended(generation),
+      },
     })
   }
 
@@ -135,10 +143,9 @@ export class OrderedSubscription implements DriverSubscription {
     const generation = this.#generation
     // Only who had taken over has something to say.
     if (generation?.alive === true && this.#state !== undefined) {
-      const saying = this.#sayGoodbye(generation).catch((error: unknown) => {
+      const silent = (error: unknown): void =>
         this.#parts.logger.debug({ err: error, queue: this.#queue }, 'the key log could not be told of the end')
-      })
-      await settlesWithin(saying, leaveTimeoutMs)
+      await settlesWithin(this.#sayGoodbye(generation).catch(silent), leaveTimeoutMs)
     }
     this.#parking.close()
     await this.#intake.close()
@@ -147,10 +154,12 @@ export class OrderedSubscription implements DriverSubscription {
 
   async #sayGoodbye({ signal }: Generation): Promise<void> {
     for (const [id, tries] of this.#owed) await this.#log.tried(id, tries, signal)
-    await this.#log.left(signal)
+    // What the member before may have left, in case it has not come yet.
+    await this.#log.left([...(this.#state?.settled ?? []), ...this.#settled.ids], signal)
   }
 
   #arrive(message: ConsumeMessage, generation: Generation): void {
+    this.#settled.arrived(message)
     // Left where it is: the broker takes it back, in its place, when the channel closes.
     if (this.#stopped) return
     if (this.#generation === generation && this.#state !== undefined) return this.#accept(message, generation, this.#state)
@@ -174,6 +183,7 @@ export class OrderedSubscription implements DriverSubscription {
   }
 
   #accept(message: ConsumeMessage, generation: Generation, state: KeyState): void {
+    if (this.#settled.isDone(message, state.settled)) return generation.ack(message)
     const control = controlFromWire(message)
     const envelope = control === 'invalid' ? undefined : fromWire(message)
     const id = envelope?.id ?? `${message.fields.deliveryTag}`
@@ -227,14 +237,14 @@ export class OrderedSubscription implements DriverSubscription {
 
   #hand(item: Item, lane: Lane<Item> | undefined): void {
     this.#running += 1
-    this.#inHand.add(item)
+    const place = this.#inHand.put(item)
     const run = (): Promise<void> => this.#receive(this.#lease(item, lane))
     const running = item.suspect ? this.#parts.alone(() => this.#tryAlone(item, run)) : run()
     void running
       .catch((error: unknown) => this.#restart(item.generation, error, 'a message whose earlier try did not end cannot be tried'))
       .finally(() => {
         this.#running -= 1
-        this.#inHand.delete(item)
+        this.#inHand.take(place, item)
         if (lane?.state.at === 'handling' && lane.state.item === item) lane.settled()
         if (lane !== undefined) this.#offer(lane)
         this.#slots.release()

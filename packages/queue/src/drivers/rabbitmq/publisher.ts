@@ -3,6 +3,7 @@ import { onAbort } from '../../abort-listeners.ts'
 import { QueueError } from '../../errors.ts'
 import { Shelf } from '../../shelf.ts'
 import { replyCode } from './faults.ts'
+import { FrameWriter } from './frame-writer.ts'
 import type { Link } from './link.ts'
 import type { Target, WireMessage } from './wire.ts'
 
@@ -12,16 +13,37 @@ export interface SendRequest {
   readonly signal: AbortSignal
 }
 
-interface Entry {
+class Entry {
   readonly target: Target
   readonly message: WireMessage
   readonly mandatory: boolean
   readonly signal: AbortSignal
-  /** Settles the caller's promise: with an error, or well. */
-  settle(error?: unknown): void
-  returned: boolean
+  returned = false
   /** Which of all sendings its last one was, while it is in flight. */
-  sending: number
+  sending = 0
+  readonly #resolve: () => void
+  readonly #reject: (error: unknown) => void
+  readonly #stopWaiting: () => void
+
+  constructor(
+    { target, message, request }: { target: Target; message: WireMessage; request: SendRequest },
+    caller: { resolve: () => void; reject: (error: unknown) => void; leave: (entry: Entry) => void },
+  ) {
+    this.target = target
+    this.message = message
+    this.mandatory = request.mandatory
+    this.signal = request.signal
+    this.#resolve = caller.resolve
+    this.#reject = caller.reject
+    this.#stopWaiting = onAbort(request.signal, () => caller.leave(this))
+  }
+
+  /** Settles the caller's promise: with an error, or well. */
+  settle(error?: unknown): void {
+    this.#stopWaiting()
+    if (error === undefined) this.#resolve()
+    else this.#reject(error)
+  }
 }
 
 /** With a full socket no more than this is handed to it. */
@@ -46,6 +68,7 @@ export class ConfirmPublisher {
   readonly #alone = new Set<Entry>()
   readonly #inFlight = new Shelf<Entry>()
   #channel: ConfirmChannel | undefined
+  #frames: FrameWriter | undefined
   #opening = false
   /** The socket's buffer is full: what goes on is bounded by bytes, not by the few kilobytes that the client holds before it says so. */
   #full = false
@@ -65,31 +88,12 @@ export class ConfirmPublisher {
     return this.#waiting.size + this.#alone.size + this.#inFlight.size
   }
 
-  send(target: Target, message: WireMessage, { mandatory, signal }: SendRequest): Promise<void> {
+  send(target: Target, message: WireMessage, request: SendRequest): Promise<void> {
     return new Promise((resolve, reject) => {
-      if (signal.aborted) return reject(signal.reason as Error)
+      if (request.signal.aborted) return reject(request.signal.reason as Error)
       const bytes = message.content.byteLength
       if (bytes > this.#maxMessageBytes) return reject(this.#tooLarge(bytes))
-      const entry: Entry = {
-        target,
-        message,
-        mandatory,
-        signal,
-        settle: (error) => {
-          stopWaiting()
-          if (error === undefined) resolve()
-          else reject(error as Error)
-        },
-        returned: false,
-        sending: 0,
-      }
-      const stopWaiting = onAbort(signal, () => {
-        // In flight it stays known by its tag, since the confirm will come, but without what it carries.
-        this.#waiting.delete(entry)
-        this.#alone.delete(entry)
-        entry.settle(signal.reason)
-        this.#settleIdle()
-      })
+      const entry = new Entry({ target, message, request }, { resolve, reject, leave: this.#leave })
       const channel = this.#channel
       if (channel !== undefined && this.#waiting.size === 0 && this.#alone.size === 0 && this.#mayTransmit()) {
         return this.#transmit(channel, entry)
@@ -97,6 +101,14 @@ export class ConfirmPublisher {
       this.#waiting.add(entry)
       this.#pump()
     })
+  }
+
+  /** In flight it stays known by its tag, since the confirm will come. */
+  readonly #leave = (entry: Entry): void => {
+    this.#waiting.delete(entry)
+    this.#alone.delete(entry)
+    entry.settle(entry.signal.reason)
+    this.#settleIdle()
   }
 
   #tooLarge(bytes: number): QueueError {
@@ -144,33 +156,37 @@ export class ConfirmPublisher {
     entry.sending = sending
     const place = this.#inFlight.put(entry)
     const { message } = entry
-    const bytes = message.content.byteLength
-    this.#bytes += bytes
+    this.#bytes += message.content.byteLength
     message.options.mandatory = entry.mandatory
     // Finds the entry of a returned message, which comes before its confirm.
     message.options.correlationId = String(place)
-    const landed = (): boolean => {
-      // After a loss the channel's owner has settled it, or sends it again.
-      if (entry.sending !== sending) return false
-      entry.sending = 0
-      this.#inFlight.take(place, entry)
-      this.#bytes -= bytes
-      return true
-    }
     const confirmed = (error: unknown): void => {
-      if (!landed()) return
+      if (!this.#landed(entry, sending, place)) return
       if (error !== null && error !== undefined) entry.settle(new QueueError('ERR_QUEUE_REFUSED', { cause: error }))
       else entry.settle(entry.returned ? new QueueError('ERR_QUEUE_UNROUTABLE') : undefined)
       this.#pump()
     }
     try {
-      this.#full = !channel.publish(entry.target.exchange, entry.target.routingKey, message.content, message.options, confirmed)
+      const { exchange, routingKey } = entry.target
+      this.#full =
+        this.#frames === undefined
+          ? !channel.publish(exchange, routingKey, message.content, message.options, confirmed)
+          : !this.#frames.publish(entry.target, message, confirmed)
     } catch (error) {
-      // The client has counted a confirm that will never come: on this channel every later one would be taken for another's.
-      landed()
+      this.#landed(entry, sending, place)
       entry.settle(new QueueError('ERR_QUEUE_REFUSED', { cause: error }))
-      this.#renew(channel)
+      // The client has counted a confirm that will never come: on this channel every later one would be taken for another's.
+      if (this.#frames === undefined) this.#renew(channel)
     }
+  }
+
+  /** False after a loss: the channel's owner has settled it, or sends it again. */
+  #landed(entry: Entry, sending: number, place: number): boolean {
+    if (entry.sending !== sending) return false
+    entry.sending = 0
+    this.#inFlight.take(place, entry)
+    this.#bytes -= entry.message.content.byteLength
+    return true
   }
 
   #renew(channel: ConfirmChannel): void {
@@ -192,14 +208,18 @@ export class ConfirmPublisher {
         const entry = this.#inFlight.get(Number(message.properties.correlationId))
         if (entry !== undefined) entry.returned = true
       })
-      channel.on('drain', () => {
+      const drained = (): void => {
         this.#full = false
         this.#pump()
-      })
+      }
+      const frames = FrameWriter.of(channel)
+      if (frames === undefined) channel.on('drain', drained)
+      else frames.onDrain(drained)
       // Before amqplib's own listener, which would report every unconfirmed message as refused.
       channel.prependOnceListener('close', () => this.#lost(channel))
       this.#full = false
       this.#channel = channel
+      this.#frames = frames
     } catch (error) {
       if (QueueError.isInstance(error)) for (const entry of [...this.#alone, ...this.#waiting]) entry.settle(error)
       if (QueueError.isInstance(error)) this.#forgetAll()
@@ -218,6 +238,8 @@ export class ConfirmPublisher {
   #lost(channel: ConfirmChannel): void {
     if (this.#channel !== channel) return
     this.#channel = undefined
+    this.#frames?.end()
+    this.#frames = undefined
     const inFlight = this.#inFlight.clear().toSorted((a, b) => a.sending - b.sending)
     for (const entry of inFlight) entry.sending = 0
     this.#bytes = 0

@@ -56,8 +56,8 @@ class RabbitmqSession implements DriverSession {
   readonly #expiry: Expiry
   readonly #upkeep: Upkeep
   readonly #exchanges = new Map<string, (signal: AbortSignal) => Promise<void>>()
-  /** Those of them that are there: the path of every publish. */
-  readonly #declared = new Set<string>()
+  /** Those of them that are there, and what they are called: the path of every publish. */
+  readonly #declared = new Map<string, string>()
   readonly #routable = new Set<string>()
 
   constructor(options: ResolvedRabbitmqOptions, context: DriverContext) {
@@ -117,26 +117,41 @@ class RabbitmqSession implements DriverSession {
   }
 
   publish(destination: string, envelope: Envelope, request: PublishRequest): Promise<void> {
-    return this.#publish({ destination, messageId: envelope.id }, slotName(envelope.key ?? envelope.id), toWire(envelope), request)
+    const slot = slotName(envelope.key ?? envelope.id)
+    const message = toWire(envelope)
+    const exchange = this.#declared.get(destination)
+    // Nearly all: no function of ours waits with it.
+    const known = exchange !== undefined && request.delayMs === 0
+    const sending = known
+      ? this.#publisher.send({ exchange, routingKey: slot }, message, request)
+      : this.#send(destination, slot, message, request)
+    const { id } = envelope
+    return sending.catch((error: unknown) => this.#sendAgain({ destination, messageId: id }, slot, message, request, error))
   }
 
-  async #publish(facts: Facts, slot: string, message: WireMessage, request: PublishRequest): Promise<void> {
+  async #send(destination: string, slot: string, message: WireMessage, request: PublishRequest): Promise<void> {
+    if (request.delayMs > 0) return this.#delay(destination, slot, message, request)
+    if (!this.#declared.has(destination)) await this.#exchange(destination, request.signal)
+    return this.#publisher.send({ exchange: exchangeName(destination), routingKey: slot }, message, request)
+  }
+
+  /** Somebody may have deleted the exchange, or what is bound to it: it is restored once. */
+  async #sendAgain(facts: Facts, slot: string, message: WireMessage, request: PublishRequest, error: unknown): Promise<void> {
     const { destination } = facts
     const { signal } = request
-    for (let again = true; ; again = false) {
-      try {
-        if (request.delayMs > 0) return await this.#delay(destination, slot, message, request)
-        if (!this.#declared.has(destination)) await this.#exchange(destination, signal)
-        return await this.#publisher.send({ exchange: exchangeName(destination), routingKey: slot }, message, request)
-      } catch (error) {
-        this.#exchanges.delete(destination)
-        this.#declared.delete(destination)
-        if (signal.aborted) throw signal.reason
-        // Somebody may have deleted the exchange, or what is bound to it: it is restored once.
-        const gone = (QueueError.isInstance(error) && error.code === 'ERR_QUEUE_UNROUTABLE') || replyCode((error as Error).cause) === 404
-        if (!again || !gone) throw typed(error, facts)
-        if (!(await this.#upkeep.restore(destination, signal)) && replyCode((error as Error).cause) !== 404) throw typed(error, facts)
-      }
+    this.#exchanges.delete(destination)
+    this.#declared.delete(destination)
+    if (signal.aborted) throw signal.reason
+    const refused = replyCode((error as Error).cause) === 404
+    const gone = refused || (QueueError.isInstance(error) && error.code === 'ERR_QUEUE_UNROUTABLE')
+    if (!gone || !((await this.#upkeep.restore(destination, signal)) || refused)) throw typed(error, facts)
+    try {
+      await this.#send(destination, slot, message, request)
+    } catch (failure) {
+      this.#exchanges.delete(destination)
+      this.#declared.delete(destination)
+      if (signal.aborted) throw signal.reason
+      throw typed(failure, facts)
     }
   }
 
@@ -215,7 +230,7 @@ class RabbitmqSession implements DriverSession {
     }
     // The declaration is everybody's; the wait is each caller's.
     await declared(signal)
-    this.#declared.add(destination)
+    this.#declared.set(destination, exchangeName(destination))
     this.#expiry.begin(this.#publishLink)
   }
 

@@ -14,7 +14,7 @@ import { declareSubscription } from './topology.ts'
 import { Trials } from './trials.ts'
 import type { GivenBack, Tries } from './tries.ts'
 import type { WaitQueues } from './wait-queues.ts'
-import { earlierDeliveries, factsOf, fromWire } from './wire.ts'
+import { earlierDeliveries, factsOf, fromWire, idOf } from './wire.ts'
 
 export interface SubscriptionParts {
   readonly link: Link
@@ -112,7 +112,7 @@ export class PlainSubscription implements DriverSubscription {
 
   #arrive(message: ConsumeMessage, generation: Generation): void {
     const { counted, shown } = factsOf(message)
-    const id = typeof message.properties.messageId === 'string' ? message.properties.messageId : ''
+    const id = idOf(message)
     const deliveries = earlierDeliveries(message)
     const known = deliveries === 0 || this.#trials === undefined ? { counted, shown } : undefined
     const recalled = deliveries === 0 ? undefined : this.#parts.givenBack.recall(`${this.#queue} ${id}`, deliveries)

@@ -16,7 +16,7 @@ function delivered(id: string, key: string | undefined, deliveries: number, coun
 }
 
 function stateAfter(clean: boolean, tries: Record<string, Tries> = {}): KeyState {
-  return { parked: new Map(), tries: new Map(Object.entries(tries)), clean, entries: 0 }
+  return { parked: new Map(), tries: new Map(Object.entries(tries)), clean, settled: new Set(), entries: 0 }
 }
 
 describe('whom an ordered group suspects of the end of the member before', () => {

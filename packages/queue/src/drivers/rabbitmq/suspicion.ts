@@ -4,6 +4,9 @@ import type { KeyState } from './key-log.ts'
 import type { GivenBack, Tries } from './tries.ts'
 import { earlierDeliveries, factsOf } from './wire.ts'
 
+/** The largest prefetch. */
+const mostSeen = 10_000
+
 /** What is known of the tries of an ordered group's messages, and of which of them somebody else may have died. */
 export class Suspicion {
   readonly #queue: string
@@ -24,7 +27,7 @@ export class Suspicion {
   judge(message: ConsumeMessage, envelope: Envelope | undefined, { tries, clean }: KeyState): { tries: Tries; suspect: boolean } {
     const { counted, shown } = factsOf(message)
     const first = envelope?.key === undefined || !this.#seen.has(envelope.key)
-    if (envelope?.key !== undefined) this.#seen.add(envelope.key)
+    if (envelope?.key !== undefined) this.#see(envelope.key)
     const deliveries = earlierDeliveries(message)
     const plain = { tries: { counted, shown }, suspect: false }
     if (deliveries === 0 || envelope === undefined) return plain
@@ -34,6 +37,12 @@ export class Suspicion {
     if (clean) return logged === undefined ? plain : { tries: logged, suspect: false }
     if (!first) return plain
     return { tries: logged ?? { counted, shown: shown + 1 }, suspect: true }
+  }
+
+  /** More keys than anybody holds: what comes of them now was held by nobody. */
+  #see(key: string): void {
+    if (this.#seen.size >= mostSeen) this.#seen.clear()
+    this.#seen.add(key)
   }
 
   gaveBack(id: string, message: ConsumeMessage, tries: Tries, begun: boolean): void {

@@ -113,6 +113,12 @@ function countOf(value: unknown): number {
   return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 ? value : 0
 }
 
+/** Empty when it has none. */
+export function idOf({ properties }: Message): string {
+  const id: unknown = properties.messageId
+  return typeof id === 'string' ? id : ''
+}
+
 /** How often the broker has handed this copy out before. Classic queues only know whether. */
 export function earlierDeliveries(message: Message): number {
   const count: unknown = headersOf(message)['x-delivery-count']
