@@ -1,4 +1,3 @@
-import { createSocket, type Socket } from 'node:dgram'
 import { context, ROOT_CONTEXT, trace } from '@opentelemetry/api'
 import { logFields } from './compile/access-log.ts'
 import { instruments } from './instrumentation.ts'
@@ -7,7 +6,8 @@ import type { LoggerLike } from './logger-like.ts'
 type Line = Record<keyof typeof logFields, string>
 
 const fields = Object.keys(logFields)
-const roomBytes = 4_194_304
+/** A client may invent any number of others. */
+const knownMethods = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'CONNECT', 'TRACE'])
 
 /** What the answers of one configuration were. */
 export interface Tally {
@@ -15,14 +15,10 @@ export interface Tally {
   readonly failed: number
 }
 
-/**
- * nginx tells of each request in a datagram, which never holds it up: what comes while nobody listens, or too fast, is lost. Becomes a line of
- * the log, a line of the audit where somebody was asked for, and a sample of the duration.
- */
+/** What nginx tells of each request becomes a line of the log, a line of the audit where somebody was asked for, and a sample of the duration. */
 export class AccessLog {
   readonly #logger: LoggerLike
   readonly #audit: LoggerLike
-  #socket: Socket | undefined
   #tallies = new Map<string, { all: number; failed: number }>()
 
   constructor(logger: LoggerLike, audit: LoggerLike) {
@@ -30,19 +26,31 @@ export class AccessLog {
     this.#audit = audit
   }
 
-  /** Resolves with the port. */
-  async listen(): Promise<number> {
-    const socket = createSocket('udp4')
-    await new Promise<void>((resolve, reject) => void socket.once('error', reject).bind(0, '127.0.0.1', resolve))
-    try {
-      socket.setRecvBufferSize(roomBytes)
-    } catch {
-      // The system grants less.
+  /** Whole lines. What is counted is counted once for all of them. */
+  take(text: string): void {
+    const lines = text.split('\n')
+    const verdicts = new Map<string, { route: string; outcome: string; count: number }>()
+    const traces = { true: 0, false: 0 }
+    let unread = 0
+    for (let place = 0; place < lines.length - 1; place++) {
+      const line = parse(lines[place]!)
+      if (line === undefined) {
+        unread++
+        continue
+      }
+      const status = Number(line.status)
+      this.#count(line.generation, status)
+      traces[line.sampled === '01' ? 'true' : 'false']++
+      if (line.verdict !== '') addTo(verdicts, line.route, line.code)
+      // As if it were said in the request's span: the logger then adds the ids of the trace.
+      const spanContext = { traceId: line.id, spanId: line.span, traceFlags: Number(line.sampled), isRemote: true }
+      context.with(trace.setSpanContext(ROOT_CONTEXT, spanContext), () => this.#tell(line, status))
     }
-    socket.on('error', (error) => this.#logger.error({ reason: error.message }, 'the access log cannot be received'))
-    socket.on('message', (message) => this.#take(message))
-    this.#socket = socket
-    return socket.address().port
+    const { traces: begun, verdicts: given, unreadLines } = instruments()
+    if (traces.true > 0) begun.add(traces.true, { sampled: 'true' })
+    if (traces.false > 0) begun.add(traces.false, { sampled: 'false' })
+    for (const { route, outcome, count } of verdicts.values()) given.add(count, { route, outcome })
+    if (unread > 0) unreadLines.add(unread)
   }
 
   tally(generation: string): Tally {
@@ -54,32 +62,12 @@ export class AccessLog {
     for (const name of this.#tallies.keys()) if (!generations.includes(name)) this.#tallies.delete(name)
   }
 
-  async close(): Promise<void> {
-    const socket = this.#socket
-    this.#socket = undefined
-    if (socket !== undefined) await new Promise<void>((resolve) => void socket.close(() => resolve()))
-  }
-
-  #take(message: Buffer): void {
-    const line = parse(message)
-    if (line === undefined) {
-      instruments().unreadLines.add(1)
-      return
-    }
-    const status = Number(line.status)
-    this.#count(line.generation, status)
-    // As if it were said in the request's span: the logger then adds the ids of the trace.
-    const spanContext = { traceId: line.id, spanId: line.span, traceFlags: Number(line.sampled), isRemote: true }
-    context.with(trace.setSpanContext(ROOT_CONTEXT, spanContext), () => this.#tell(line, status))
-  }
-
   #tell(line: Line, status: number): void {
     instruments().duration.record(Number(line.seconds), {
-      'http.request.method': line.method,
+      'http.request.method': knownMethods.has(line.method) ? line.method : '_OTHER',
       'http.route': line.route || 'none',
       'http.response.status_code': status,
     })
-    instruments().traces.add(1, { sampled: line.sampled === '01' ? 'true' : 'false' })
     this.#logger.info(fieldsOf(line, status), 'request')
     if (line.verdict !== '') this.#audit.info(auditOf(line, status), 'access')
   }
@@ -92,16 +80,26 @@ export class AccessLog {
   }
 }
 
-/** `<190>Nov 26 00:00:00 gateway: {…}` */
-function parse(message: Buffer): Line | undefined {
-  const start = message.indexOf('{')
-  if (start === -1) return undefined
+function addTo(verdicts: Map<string, { route: string; outcome: string; count: number }>, route: string, outcome: string): void {
+  const key = `${route} ${outcome}`
+  const known = verdicts.get(key)
+  if (known === undefined) verdicts.set(key, { route, outcome, count: 1 })
+  else known.count++
+}
+
+function parse(text: string): Line | undefined {
+  const values = text.split('\t')
+  if (values.length !== fields.length) return undefined
+  const line: Record<string, string> = {}
   try {
-    const value = JSON.parse(message.toString('utf8', start)) as Record<string, unknown>
-    return fields.every((field) => typeof value[field] === 'string') ? (value as Line) : undefined
+    for (let place = 0; place < fields.length; place++) {
+      const value = values[place]!
+      line[fields[place]!] = value.includes('\\') ? (JSON.parse(`"${value}"`) as string) : value
+    }
   } catch {
     return undefined
   }
+  return line as Line
 }
 
 function fieldsOf(line: Line, status: number): object {
@@ -117,10 +115,22 @@ function fieldsOf(line: Line, status: number): object {
     durationMs: milliseconds(line.seconds),
     client: line.client,
     agent: line.agent,
-    upstream: line.upstream,
-    upstreamStatus: line.upstreamStatus,
-    upstreamMs: milliseconds(line.upstreamSeconds),
+    ...triesOf(line),
     ...(line.verdict === '' ? {} : { verdict: line.code, authMs: Number(line.authMs) }),
+  }
+}
+
+/** Of the last try; all of them where there were several. An address by itself has nothing that a redactor must look at twice. */
+function triesOf({ upstream, upstreamStatus, upstreamSeconds }: Line): object {
+  if (upstream === '') return {}
+  const last = upstream.slice(upstream.lastIndexOf(' ') + 1)
+  const colon = last.lastIndexOf(':')
+  const port = Number(last.slice(colon + 1))
+  return {
+    ...(colon === -1 || Number.isNaN(port) ? { upstream: last } : { upstream: last.slice(0, colon), upstreamPort: port }),
+    upstreamStatus,
+    upstreamMs: milliseconds(upstreamSeconds),
+    ...(last === upstream ? {} : { tries: upstream }),
   }
 }
 
@@ -131,6 +141,8 @@ function auditOf(line: Line, status: number): object {
 
 /** Of several tries the sum. */
 function milliseconds(seconds: string): number | undefined {
+  const simple = Number(seconds)
+  if (seconds !== '' && Number.isFinite(simple)) return Math.round(simple * 1000)
   const tries = seconds.split(/[,:]/).map(Number).filter(Number.isFinite)
   return tries.length === 0 || seconds === '' ? undefined : Math.round(tries.reduce((sum, each) => sum + each, 0) * 1000)
 }

@@ -10,7 +10,9 @@ import { echoService, identityIssuer, nginxPrograms } from './gateway-run.fixtur
 
 const cli = fileURLToPath(new URL('./cli.ts', import.meta.url))
 
-it('may be killed: nginx goes on, and the next control plane takes it over', { timeout: 90_000 }, async () => {
+it('may be killed: nginx goes on, and the next control plane takes it over and tells what happened meanwhile', {
+  timeout: 90_000,
+}, async () => {
   await using catalog = await echoService('catalog')
   await using issuer = await identityIssuer()
   const place = mkdtempSync(join(tmpdir(), 'platform-gateway-'))
@@ -28,8 +30,9 @@ routes:
   - { name: orders, matches: [{ path: { value: /orders } }], auth: { jwt: customers }, backendRefs: [{ name: catalog }] }
 `,
   )
-  const start = (): ChildProcess =>
-    spawn(
+  let said = ''
+  const start = (): ChildProcess => {
+    const control = spawn(
       process.execPath,
       [
         '--conditions=@platform/source',
@@ -43,8 +46,11 @@ routes:
         '--nginx',
         nginxPrograms.newest,
       ],
-      { stdio: 'ignore' },
+      { stdio: ['ignore', 'pipe', 'ignore'] },
     )
+    control.stdout.on('data', (text: Buffer) => (said += text.toString()))
+    return control
+  }
   const statusOf = async (path: string, headers: Record<string, string> = {}) =>
     (await fetch(`http://127.0.0.1:${port}${path}`, { headers: { connection: 'close', ...headers } }).catch(() => ({ status: 0 }))).status
   const token = { authorization: `Bearer ${await issuer.sign()}` }
@@ -62,15 +68,20 @@ routes:
 
   child.kill('SIGKILL')
   await once(child, 'exit')
-  expect(await statusOf('/films')).toBe(200)
+  expect(await statusOf('/films/unattended')).toBe(200)
   expect(await statusOf('/orders', token)).toBe(503)
 
   child = start()
   await expect.poll(() => statusOf('/orders', token), { timeout: 40_000 }).toBe(200)
   expect(pid()).toBe(master)
+  await expect.poll(() => said, { timeout: 20_000 }).toContain('/films/unattended')
 
+  expect(await statusOf('/films/last')).toBe(200)
   child.kill('SIGTERM')
-  const [code] = (await once(child, 'exit')) as [number]
+  const [code] = (await once(child, 'close')) as [number]
   expect(code).toBe(0)
   expect(await statusOf('/films')).toBe(0)
+  // The lines that nginx wrote at its end, and each but once.
+  expect(said.split('/films/last')).toHaveLength(2)
+  expect(said.split('/films/unattended')).toHaveLength(2)
 })

@@ -111,7 +111,6 @@ describe(`texts of all kinds (PLATFORM_FUZZ_SEED=${seed})`, () => {
             connections: 100,
             user: undefined,
             endpoints,
-            logPort: 9,
             nginxVersion: '1.30.0',
           }),
         )

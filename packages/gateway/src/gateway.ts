@@ -10,6 +10,7 @@ import { type EndpointSource, dnsEndpoints, firstSets, textEndpoints } from './e
 import { GatewayError, refuseOption } from './errors.ts'
 import type { GatewayFile } from './gateway-file.ts'
 import { instruments } from './instrumentation.ts'
+import { LogFile } from './log-file.ts'
 import { NginxProcess } from './nginx-process.ts'
 import { type GatewayOptions, type ResolvedGatewayOptions, resolveOptions, workerConnections, workerUser } from './options.ts'
 import { readGatewayFile } from './read-file.ts'
@@ -61,6 +62,7 @@ class NginxGateway implements Gateway {
   readonly #verifier: Verifier
   readonly #server: VerifierServer
   readonly #log: AccessLog
+  readonly #logFile: LogFile
   readonly #control: Control
   readonly #upkeep: NodeJS.Timeout[] = []
   #endpoints: EndpointSource | undefined
@@ -70,7 +72,6 @@ class NginxGateway implements Gateway {
   #turn: Promise<unknown> = Promise.resolve()
   #inForce: InForce | undefined
   #version = ''
-  #logPort = 0
   #pending: NodeJS.Timeout | undefined
   #tookAt = Number.NEGATIVE_INFINITY
 
@@ -81,6 +82,7 @@ class NginxGateway implements Gateway {
     this.#verifier = new Verifier({ redis, logger })
     this.#server = new VerifierServer((question) => this.#verifier.decide(question), logger)
     this.#log = new AccessLog(logger, audit)
+    this.#logFile = new LogFile({ folder, onLines: (text) => this.#log.take(text), reopen: () => this.#nginx.reopenLogs(), logger })
     this.#control = new Control((applying) => this.apply(applying))
   }
 
@@ -126,7 +128,7 @@ class NginxGateway implements Gateway {
     this.#version = await this.#nginx.version()
     const byDns = this.#usesDns()
     this.#endpoints = byDns ? dnsEndpoints(discovery, logger) : textEndpoints(discovery, logger, () => this.#schedule())
-    this.#logPort = await this.#log.listen()
+    this.#logFile.open()
     await this.#endpoints.ready()
     await this.#server.listen(socketsOf(folder).verifier)
     const { file, contents } = this.#firstFile()
@@ -226,7 +228,6 @@ class NginxGateway implements Gateway {
       connections: workerConnections(),
       user: workerUser(),
       endpoints: endpoints.current(),
-      logPort: this.#logPort,
       nginxVersion: this.#version,
     })
     const [draft, live] = [join(folder, 'draft.conf'), join(folder, 'nginx.conf')]
@@ -313,7 +314,7 @@ class NginxGateway implements Gateway {
     await this.#control.close()
     await this.#server.close()
     await this.#endpoints?.close()
-    await this.#log.close()
+    this.#logFile.close()
   }
 }
 

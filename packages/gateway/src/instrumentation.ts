@@ -31,13 +31,16 @@ export function instruments(): Instruments {
     current = {
       provider,
       duration: meter.createHistogram(METRIC_REQUEST_DURATION, { unit: 's', advice: { explicitBucketBoundaries: durationBuckets } }),
-      verdicts: meter.createCounter(METRIC_VERDICTS, { unit: '{request}', description: 'Answers of the verifier by their outcome' }),
+      verdicts: meter.createCounter(METRIC_VERDICTS, {
+        unit: '{request}',
+        description: 'Requests that the verifier was asked about, by its answer',
+      }),
       keyFetches: meter.createCounter(METRIC_KEY_FETCHES, { unit: '{fetch}', description: 'Key sets asked of identity providers' }),
       reloads: meter.createCounter(METRIC_RELOADS, { unit: '{reload}', description: 'Configurations given to nginx by their outcome' }),
       traces: meter.createCounter(METRIC_TRACES, { unit: '{trace}', description: 'Traces begun, and whether they are sampled' }),
       unreadLines: meter.createCounter(METRIC_LOG_LINES_UNREAD, {
         unit: '{line}',
-        description: 'Datagrams that are no line of the access log',
+        description: 'Lines of the access log that cannot be read',
       }),
     }
   }

@@ -89,6 +89,12 @@ export class NginxProcess {
     })
   }
 
+  /** It and all its workers, the leaving ones too, begin new files under the old names. */
+  reopenLogs(): void {
+    const pid = this.#pid()
+    if (pid !== undefined) signalTo(pid, 'SIGUSR1')
+  }
+
   /** Lets answers under way end, for so long. */
   async stop(timeoutMs: number): Promise<void> {
     const pid = this.#pid()

@@ -70,10 +70,10 @@ function quoted(text: string): string {
   return `"${escaped(text)}"`
 }
 
-/** nginx takes a backslash away before quotes and backslashes, and reads `\n`, `\r` and `\t`: each backslash is doubled. */
+/** nginx takes a backslash away before quotes and backslashes, and reads `\n`, `\r` and `\t`: each backslash is doubled, and a tab is written so. */
 function escaped(text: string): string {
-  if (/[\p{Cc}\u2028\u2029]/u.test(text) || !text.isWellFormed()) throw unprintable(text)
-  return text.replaceAll(/[\\"]/g, '\\$&')
+  if (/(?!\t)[\p{Cc}\u2028\u2029]/u.test(text) || !text.isWellFormed()) throw unprintable(text)
+  return text.replaceAll(/[\\"]/g, '\\$&').replaceAll('\t', '\\t')
 }
 
 /** The schema refuses such texts; this holds if it ever does not. */

@@ -3,6 +3,7 @@ import { byHost, ownPrefix } from '../check-routes.ts'
 import { verdictHeaders } from '../headers.ts'
 import { block, type Directive, directive, dollarDirective, printDirectives, raw, variable, word } from '../nginx-text.ts'
 import type { GatewayFile, Listener, Match, Route } from '../gateway-file.ts'
+import { logName } from '../log-file.ts'
 import { accessLog } from './access-log.ts'
 import { corsOf, originMap, preflightLocation } from './cors.ts'
 import { allowed, type Candidate, dispatch } from './dispatch.ts'
@@ -26,8 +27,6 @@ export interface Surroundings {
   /** As whom workers run when the master is root. */
   readonly user: { readonly name: string; readonly group: string } | undefined
   readonly endpoints: Endpoints
-  /** UDP port of 127.0.0.1 that takes the access log. */
-  readonly logPort: number
   readonly nginxVersion: string
 }
 
@@ -54,6 +53,8 @@ export function compileGateway(file: GatewayFile, surroundings: Surroundings): s
     directive('worker_processes', workers),
     directive('worker_shutdown_timeout', word(`${shutdownTimeoutMs}ms`)),
     directive('pid', raw(`${folder}/nginx.pid`)),
+    // Maps are looked up for every request.
+    directive('pcre_jit', word('on')),
     directive('error_log', word('stderr'), word('warn')),
     ...certificates(file, surroundings.nginxVersion),
     block('events', [], [directive('worker_connections', surroundings.connections)]),
@@ -68,7 +69,7 @@ function certificates({ listeners }: GatewayFile, version: string): Directive[] 
 }
 
 function http(file: GatewayFile, surroundings: Surroundings): Directive[] {
-  const { folder, logPort, generation } = surroundings
+  const { folder, generation } = surroundings
   const sockets = socketsOf(folder)
   const name = countedNames()
   const maps: Directive[] = []
@@ -89,7 +90,7 @@ function http(file: GatewayFile, surroundings: Surroundings): Directive[] {
   })
   return [
     ...settings(file, surroundings, sockets.verifier),
-    ...accessLog(logPort, generation),
+    ...accessLog(`${folder}/${logName}`, generation),
     dollarDirective,
     ...tracing(file.traceSampleRatio),
     ...refusedPathMaps(),
@@ -247,9 +248,9 @@ function verifyLocation(): Directive {
       directive('proxy_set_header', word('Content-Length'), raw('')),
       directive('proxy_set_header', word('Connection'), raw('')),
       directive('proxy_set_header', word('Host'), word('verifier')),
-      directive('proxy_set_header', word('Authorization'), [variable('http_authorization')]),
       directive('proxy_set_header', word(verdictHeaders.route), [variable(routeVariable)]),
       directive('proxy_set_header', word(verdictHeaders.clientAddress), [variable('remote_addr')]),
+      directive('proxy_set_header', word('Authorization'), [variable('http_authorization')]),
       directive('proxy_buffer_size', word('32k')),
       directive('proxy_buffers', 4, word('32k')),
       directive('proxy_connect_timeout', word('500ms')),

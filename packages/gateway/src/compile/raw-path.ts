@@ -22,6 +22,9 @@ export const refusedPaths: readonly { pattern: string; what: string }[] = [
   { pattern: '[\\x00-\\x20\\x7f#]', what: 'a character that no path has' },
 ]
 
+/** Most paths hold nothing of all that, and one look tells: whole segments of usual characters, none of them `.` or `..`. */
+export const usualPath = "^(?=/)(?:/(?![.]{1,2}(?:[/?]|$))[A-Za-z0-9._~!$&'()*+,=:@-]+)*/?(?:[?]|$)"
+
 /** The answer to a refused request is itself found by a path: that one is let through. */
 function refusedMap(): Directive {
   return block(
@@ -42,6 +45,7 @@ function pathMap(): Directive {
     [word('$request_uri'), word(`$${pathVariable}`)],
     [
       { name: 'default', args: [raw('')] },
+      { name: `~${usualPath}`, args: [raw('')] },
       // OPTIONS * and what is no path at all.
       { name: '~^(?!/)', args: [word('1')] },
       ...entries,

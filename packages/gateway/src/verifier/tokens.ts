@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { errors, type JWTPayload, jwtVerify } from 'jose'
 import { singleFlight } from '@platform/resilience'
 import type { IdentityProvider } from '../gateway-file.ts'
@@ -52,12 +52,13 @@ export class Tokens {
     return this.#keys.warm()
   }
 
-  async verify(authorization: string | undefined): Promise<TokenVerdict> {
+  /** A promise only for a token that is not known. */
+  verify(authorization: string | undefined): TokenVerdict | Promise<TokenVerdict> {
     if (authorization === undefined || authorization === '') return { refused: 'missing', detail: 'a bearer token is needed' }
     const token = /^bearer +([\w~+/.-]+=*)$/i.exec(authorization)?.[1]
     if (token === undefined || token.length > longestToken)
       return { refused: 'malformed', detail: 'the Authorization header holds no bearer token' }
-    const key = createHash('sha256').update(token).digest('base64')
+    const key = hash('sha256', token, 'base64')
     const cached = this.#cache.get(key)
     if (cached !== undefined) {
       if (Date.now() < cached.untilMs) return cached

@@ -1,88 +1,104 @@
 import { chmodSync, rmSync } from 'node:fs'
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import { withDeadline } from '@platform/kernel'
-import { verdictHeaders } from '../headers.ts'
-import { instruments } from '../instrumentation.ts'
+import { createServer, type Server, type Socket } from 'node:net'
+import { equalDeadlines } from '@platform/kernel'
 import type { LoggerLike } from '../logger-like.ts'
+import { readQuestion } from './question-text.ts'
 import type { Verdict } from './verdict.ts'
+import { verdictText } from './verdict-text.ts'
 import type { Question } from './verifier.ts'
 
 /** Below nginx's own limit, so that what the client hears says why. */
 const answerTimeoutMs = 4_000
+const failed: Verdict = { code: 'verifier_failed', status: 503, detail: 'the request could not be verified' }
 
-/** Answers nginx's questions on a socket of the gateway's folder. */
+/**
+ * Answers nginx's questions on a socket of the gateway's folder. It speaks just the HTTP that our nginx speaks there: what is anything else gets no
+ * answer, and nginx lets nobody in without one.
+ */
 export class VerifierServer {
   readonly #server: Server
-  readonly #decide: (question: Question) => Promise<Verdict>
+  readonly #decide: (question: Question) => Verdict | Promise<Verdict>
   readonly #logger: LoggerLike
+  readonly #sockets = new Set<Socket>()
+  readonly #deadline = equalDeadlines(answerTimeoutMs)
 
-  constructor(decide: (question: Question) => Promise<Verdict>, logger: LoggerLike) {
+  constructor(decide: (question: Question) => Verdict | Promise<Verdict>, logger: LoggerLike) {
     this.#decide = decide
     this.#logger = logger
-    this.#server = createServer(
-      { keepAliveTimeout: 120_000, requestTimeout: 0 },
-      (request, response) => void this.#answer(request, response),
-    )
-    this.#server.on('clientError', (_error, socket) => void socket.destroy())
+    this.#server = createServer((socket) => this.#listenTo(socket))
   }
 
-  async listen(socket: string): Promise<void> {
-    rmSync(socket, { force: true })
-    await new Promise<void>((resolve, reject) => void this.#server.once('error', reject).listen(socket, resolve))
+  async listen(path: string): Promise<void> {
+    rmSync(path, { force: true })
+    await new Promise<void>((resolve, reject) => void this.#server.once('error', reject).listen(path, resolve))
     // Workers run as another user when the gateway is root's.
-    chmodSync(socket, 0o666)
+    chmodSync(path, 0o666)
   }
 
   async close(): Promise<void> {
     if (!this.#server.listening) return
     const closed = new Promise((resolve) => void this.#server.close(resolve))
-    this.#server.closeAllConnections()
+    for (const socket of this.#sockets) socket.destroy()
     await closed
   }
 
-  async #answer({ headers }: IncomingMessage, response: ServerResponse): Promise<void> {
-    const startedAt = performance.now()
-    const question: Question = {
-      route: String(headers[verdictHeaders.route] ?? ''),
-      address: String(headers[verdictHeaders.clientAddress] ?? ''),
-      authorization: headers.authorization,
-    }
-    let verdict: Verdict
-    try {
-      const late = (): Error => new Error(`no verdict within ${answerTimeoutMs} ms`)
-      verdict = await withDeadline(answerTimeoutMs, late, () => this.#decide(question))
-    } catch (error) {
-      this.#logger.error({ route: question.route, reason: (error as Error).message }, 'no verdict on a request')
-      verdict = { code: 'verifier_failed', status: 503, detail: 'the request could not be verified' }
-    }
-    instruments().verdicts.add(1, { route: question.route, outcome: verdict.code })
-    write(response, verdict, performance.now() - startedAt)
+  #listenTo(socket: Socket): void {
+    this.#sockets.add(socket)
+    let begun = ''
+    socket.once('close', () => this.#sockets.delete(socket))
+    socket.on('error', () => socket.destroy())
+    socket.on('data', (piece: Buffer) => {
+      begun += piece.toString('latin1')
+      try {
+        const question = readQuestion(begun)
+        if (question === undefined) return
+        begun = ''
+        this.#answer(question, socket)
+      } catch (error) {
+        this.#logger.error({ reason: (error as Error).message }, 'the verifier was asked by something that is not its nginx')
+        socket.destroy()
+      }
+    })
   }
-}
 
-function write(response: ServerResponse, verdict: Verdict, durationMs: number): void {
-  const { code, status, limit, identity } = verdict
-  const headers: string[] = [
-    verdictHeaders.status,
-    String(status),
-    verdictHeaders.code,
-    code,
-    verdictHeaders.durationMs,
-    durationMs.toFixed(1),
-  ]
-  if (limit !== undefined) headers.push(verdictHeaders.rateLimit, limit.rateLimit, verdictHeaders.rateLimitPolicy, limit.policy)
-  if (identity !== undefined) {
-    headers.push(verdictHeaders.subject, identity.subject, verdictHeaders.scopes, [...identity.scopes].join(' '))
-    for (const [name, value] of identity.claims) headers.push(verdictHeaders.claims + name, value)
+  #answer(question: Question, socket: Socket): void {
+    const startedAt = performance.now()
+    const say = (verdict: Verdict): void => {
+      if (!socket.destroyed) socket.write(verdictText(verdict, performance.now() - startedAt), 'latin1')
+    }
+    const fail = (reason: string): void => {
+      this.#logger.error({ route: question.route, reason }, 'no verdict on a request')
+      say(failed)
+    }
+    const write = (verdict: Verdict): void => {
+      try {
+        say(verdict)
+      } catch (error) {
+        fail((error as Error).message)
+      }
+    }
+    let verdict: Verdict | Promise<Verdict>
+    try {
+      verdict = this.#decide(question)
+    } catch (error) {
+      return fail((error as Error).message)
+    }
+    if (verdict instanceof Promise) this.#whenDecided(verdict, write, fail)
+    else write(verdict)
   }
-  if (verdict.code !== 'allowed') {
-    headers.push(verdictHeaders.detail, verdict.detail)
-    if (status === 401) headers.push(verdictHeaders.challenge, code === 'token_missing' ? 'Bearer' : 'Bearer error="invalid_token"')
-    if (status === 403) headers.push(verdictHeaders.challenge, 'Bearer error="insufficient_scope"')
-    if (status === 429) headers.push(verdictHeaders.retryAfter, String(limit?.retryAfterSeconds ?? 1))
-    if (status === 503) headers.push(verdictHeaders.retryAfter, '1')
+
+  #whenDecided(verdict: Promise<Verdict>, write: (verdict: Verdict) => void, fail: (reason: string) => void): void {
+    let isAnswered = false
+    const once = (answer: () => void): void => {
+      if (isAnswered) return
+      isAnswered = true
+      inTime()
+      answer()
+    }
+    const inTime = this.#deadline(() => once(() => fail(`no verdict within ${answerTimeoutMs} ms`)))
+    verdict.then(
+      (decided) => once(() => write(decided)),
+      (error: Error) => once(() => fail(error.message)),
+    )
   }
-  response.sendDate = false
-  // nginx knows two denials; the variable tells which one the client hears of.
-  response.writeHead(verdict.code === 'allowed' ? 204 : status === 401 ? 401 : 403, headers).end()
 }

@@ -3,6 +3,7 @@ import { isVerified } from '../compile/names.ts'
 import type { GatewayFile, Route } from '../gateway-file.ts'
 import type { RedisLike } from '../options.ts'
 import type { LoggerLike } from '../logger-like.ts'
+import { andThen } from './and-then.ts'
 import { addressKey, consumerKey, Limit, type LimitVerdict } from './limits.ts'
 import { type Identity, Tokens, type TokenVerdict } from './tokens.ts'
 import type { DenialCode, Verdict } from './verdict.ts'
@@ -72,25 +73,17 @@ export class Verifier {
     return [...this.#tokens].filter(([, { tokens }]) => !tokens.hasKeys).map(([name]) => name)
   }
 
-  async decide({ route: name, address, authorization }: Question): Promise<Verdict> {
+  /** A promise only where somebody has to be asked: for a new token, or for a turn in Redis. */
+  decide({ route: name, address, authorization }: Question): Verdict | Promise<Verdict> {
     const rule = this.#rules.get(name)
     if (rule === undefined) return { code: 'unknown_route', status: 503, detail: 'this route is not known here' }
-    const { route, tokens, limit } = rule
+    const { tokens, limit } = rule
+    if (limit?.by !== 'ip') return andThen(tokens?.verify(authorization), (verdict) => decideOn(rule, verdict, undefined))
     // An address pays before its token is looked at; others only for requests that may come, so that nobody spends their share.
-    const early = limit?.by === 'ip' ? await limit.take(addressKey(address)) : undefined
-    if (early?.allowed === false) return limited(early)
-    const verdict = await tokens?.verify(authorization)
-    if (verdict !== undefined && 'refused' in verdict) {
-      const [code, status] = refusals[verdict.refused]
-      return { code, status, detail: verdict.detail, limit: early }
-    }
-    const identity = verdict?.identity
-    if (identity !== undefined && route.auth !== 'public' && !route.auth.scopes.every((scope) => identity.scopes.has(scope))) {
-      return { code: 'scope_missing', status: 403, detail: 'the token lacks a scope that this route asks for', identity, limit: early }
-    }
-    const late = limit === undefined || limit.by === 'ip' ? early : await limit.take(keyOf(limit, route, identity))
-    if (late?.allowed === false) return limited(late, identity)
-    return { code: 'allowed', status: 200, identity, limit: late }
+    return andThen(limit.take(addressKey(address)), (early) => {
+      if (!early.allowed) return limited(early)
+      return andThen(tokens?.verify(authorization), (verdict) => decideOn(rule, verdict, early))
+    })
   }
 
   #limitOf(route: Route): Limit | undefined {
@@ -104,9 +97,33 @@ export class Verifier {
   }
 }
 
+/** What is left to decide once the token was looked at; `early` is what an address has paid. */
+function decideOn({ route, limit }: Rule, verdict: TokenVerdict | undefined, early: LimitVerdict | undefined): Verdict | Promise<Verdict> {
+  if (verdict !== undefined && 'refused' in verdict) {
+    const [code, status] = refusals[verdict.refused]
+    return { code, status, detail: verdict.detail, limit: early }
+  }
+  const identity = verdict?.identity
+  if (identity !== undefined && route.auth !== 'public' && !route.auth.scopes.every((scope) => identity.scopes.has(scope))) {
+    return { code: 'scope_missing', status: 403, detail: 'the token lacks a scope that this route asks for', identity, limit: early }
+  }
+  if (limit === undefined || early !== undefined) return { code: 'allowed', status: 200, identity, limit: early }
+  return andThen(
+    limit.take(keyOf(limit, route, identity)),
+    (late): Verdict => (late.allowed ? { code: 'allowed', status: 200, identity, limit: late } : limited(late, identity)),
+  )
+}
+
+/** An identity is of one provider. */
+const consumerKeys = new WeakMap<Identity, string>()
+
 function keyOf(limit: Limit, route: Route, identity: Identity | undefined): string {
   if (limit.by === 'route' || identity === undefined) return 'all'
-  return consumerKey(route.auth === 'public' ? '' : route.auth.jwt, identity.subject)
+  const known = consumerKeys.get(identity)
+  if (known !== undefined) return known
+  const key = consumerKey(route.auth === 'public' ? '' : route.auth.jwt, identity.subject)
+  consumerKeys.set(identity, key)
+  return key
 }
 
 function limited(limit: LimitVerdict, identity?: Identity): Verdict {

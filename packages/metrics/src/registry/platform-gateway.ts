@@ -11,7 +11,7 @@ export const platformGateway = {
   'platform.gateway.log_lines.unread': {
     kind: 'counter',
     unit: '{line}',
-    description: 'Datagrams that are no line of the access log',
+    description: 'Lines of the access log that cannot be read',
     owners: ['gateway'],
     prometheus: 'platform_gateway_log_lines_unread',
     labels: {},
@@ -35,7 +35,7 @@ export const platformGateway = {
   'platform.gateway.verdicts': {
     kind: 'counter',
     unit: '{request}',
-    description: 'Answers of the verifier by their outcome',
+    description: 'Requests that the verifier was asked about, by its answer',
     owners: ['gateway'],
     prometheus: 'platform_gateway_verdicts',
     labels: { route: 'route', outcome: 'outcome' },
