@@ -139,7 +139,7 @@ describe.each([
     expect(headers['traceparent']).toMatch(new RegExp(`^00-${headers['x-request-id'] as string}-[0-9a-f]{16}-0[01]$`))
   })
 
-  it('splits by weight, answers for hosts, limits bodies, and says 503 for a service without instances', async () => {
+  it('splits by weight, answers for hosts, limits bodies, and says 503 for a service without instances', { timeout: 60_000 }, async () => {
     const services = await Promise.all(Array.from({ length: 400 }, async () => (await ask('/split')).body.service))
     const canaries = services.filter((service) => service === 'canary').length
     expect(canaries).toBeGreaterThan(50) // 100 expected; more than five standard deviations
@@ -194,10 +194,9 @@ describe.each([
     '/films/a\tb',
     '/films#a',
   ])('refuses the raw path %s', async (path) => {
-    const before = catalog.seen.length + canary.seen.length
-    const { status } = await rawRequest(run.port, `GET ${path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`)
+    const { status } = await rawRequest(run.port, `GET ${path} HTTP/1.1\r\nHost: a\r\nX-Refused: yes\r\nConnection: close\r\n\r\n`)
     expect(status).toBe(400)
-    expect(catalog.seen.length + canary.seen.length).toBe(before)
+    expect([...catalog.seen, ...canary.seen].filter(({ headers }) => headers['x-refused'] !== undefined)).toEqual([])
   })
 
   it('lets through what only looks like that', async () => {
@@ -219,7 +218,7 @@ describe.each([
   it('writes a line for each request, without its query', async () => {
     await ask('/films/line?token=secret')
     await expect
-      .poll(() => run.lines.find(({ fields }) => fields['path'] === '/films/line')?.fields)
+      .poll(() => run.lines.find(({ fields }) => fields['path'] === '/films/line')?.fields, { timeout: 20_000 })
       .toMatchObject({ route: 'films', status: 200, method: 'GET' })
     expect(JSON.stringify(run.lines)).not.toContain('secret')
   })
