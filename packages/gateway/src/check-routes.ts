@@ -87,8 +87,23 @@ function checkRoute(file: GatewayFile, route: Route, at: Path, refuse: Refuse): 
   if (route.rateLimit?.by === 'consumer' && route.auth === 'public') {
     refuse([...at, 'rateLimit', 'by'], 'a public route has no consumers; limit it by ip')
   }
+  if (route.grpc) checkGrpc(route, at, refuse)
   checkFilters(file, route, at, refuse)
   for (const [place, match] of route.matches.entries()) checkMatch(match, [...at, 'matches', place], refuse)
+}
+
+/** What has no meaning for gRPC, or for which it has its own way. */
+function checkGrpc({ webSocket, streaming, filters, matches }: Route, at: Path, refuse: Refuse): void {
+  if (webSocket) refuse([...at, 'webSocket'], 'a gRPC route has no WebSockets')
+  if (streaming) refuse([...at, 'streaming'], 'a gRPC route streams anyway')
+  for (const [place, filter] of filters.entries()) {
+    const [kind] = Object.keys(filter)
+    if (kind !== 'requestHeaderModifier' && kind !== 'responseHeaderModifier')
+      refuse([...at, 'filters', place], `a gRPC route has no ${kind}`)
+  }
+  for (const [place, { method }] of matches.entries()) {
+    if (method !== undefined && method !== 'POST') refuse([...at, 'matches', place, 'method'], 'gRPC asks by POST')
+  }
 }
 
 function checkFilters(file: GatewayFile, { filters, matches }: Route, at: Path, refuse: Refuse): void {

@@ -68,14 +68,24 @@ function casesOf(candidates: readonly Candidate[], headers: Record<string, strin
 function routeCases({ route, match }: Candidate, path: string, hostHeaders: Record<string, string>): ContractCase[] {
   if (match.headers.some(({ type }) => type === 'RegularExpression')) return []
   const headers = { ...hostHeaders, ...Object.fromEntries(match.headers.map(({ name, value }) => [name, value])) }
-  const method = methodsOf(match)[0]!
+  const method = route.grpc ? 'POST' : methodsOf(match)[0]!
   const redirect = route.filters.find((filter) => 'requestRedirect' in filter)?.requestRedirect
   const at = { method, path, headers }
   const name = `${route.name}: ${method} ${path}`
   const cases: ContractCase[] = []
   if (redirect !== undefined) return [{ ...at, name: `${name} is redirected`, expected: redirect.statusCode, answers: { location: '://' } }]
   if (route.auth === 'public') cases.push({ ...at, name: `${name} is public`, expected: 'service' })
-  else {
+  else if (route.grpc) {
+    const answers = { 'grpc-status': '16' }
+    cases.push({ ...at, name: `${name} needs a token`, expected: 200, answers })
+    cases.push({
+      ...at,
+      headers: { ...headers, authorization: 'Bearer a.b.c' },
+      name: `${name} needs a good token`,
+      expected: 200,
+      answers,
+    })
+  } else {
     cases.push({ ...at, name: `${name} needs a token`, expected: 401, answers: { 'www-authenticate': 'Bearer' } })
     cases.push({ ...at, headers: { ...headers, authorization: 'Bearer a.b.c' }, name: `${name} needs a good token`, expected: 401 })
   }
@@ -110,8 +120,8 @@ function routeCases({ route, match }: Candidate, path: string, hostHeaders: Reco
       ...at,
       name: `${route.name}: more than ${burst} at once are too many`,
       times: burst + 1,
-      expected: 429,
-      answers: { 'retry-after': '', ratelimit: 'r=0' },
+      expected: route.grpc ? 200 : 429,
+      answers: { 'retry-after': '', ratelimit: 'r=0', ...(route.grpc ? { 'grpc-status': '8' } : {}) },
     })
   }
   return cases

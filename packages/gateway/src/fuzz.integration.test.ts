@@ -85,7 +85,12 @@ describe(`texts of all kinds (PLATFORM_FUZZ_SEED=${seed})`, () => {
       const samples = fc.sample(fc.record({ matches: fc.array(match, { minLength: 1, maxLength: 2 }), filters }), { seed, numRuns: 1500 })
       for (const [number, sample] of samples.entries()) {
         const redirect = (sample.filters as object[]).some((filter) => 'requestRedirect' in filter)
-        const one = route(`r${number}`, { ...sample, hostnames: [`h${number}.example`], ...(redirect ? { backendRefs: [] } : {}) })
+        const one = route(`r${number}`, {
+          ...sample,
+          grpc: number % 5 === 0,
+          hostnames: [`h${number}.example`],
+          ...(redirect ? { backendRefs: [] } : {}),
+        })
         try {
           readGatewayFile(file([one]))
           wellFormed.push(one)

@@ -87,5 +87,6 @@ export interface Route {
   maxBodyBytes?: number | undefined
   rateLimit?: RateLimit | undefined
   webSocket: boolean
+  grpc: boolean
   streaming: boolean
 }

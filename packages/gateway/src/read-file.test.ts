@@ -105,6 +105,14 @@ describe('readGatewayFile', () => {
       'a',
       /a redirect is public/,
     ],
+    ['gRPC with what it does not have', route('a', `${at('/a')}\n    grpc: true\n    webSocket: true`), 'a', /no WebSockets/],
+    ['gRPC by another method than POST', route('a', `${at('/a', ', method: GET')}\n    grpc: true`), 'a', /asks by POST/],
+    [
+      'gRPC on another path',
+      route('a', `${at('/a')}\n    grpc: true\n    filters: [{ urlRewrite: { path: { replaceFullPath: /b } } }]`),
+      'a',
+      /has no urlRewrite/,
+    ],
     ['HS256', '', undefined, /algorithms/],
   ])('refuses %s, with its line and route', (_what, routes, name, problem) => {
     const text = routes === '' ? file(route('a', at('/a'))).replace('ES256', 'HS256') : file(routes)

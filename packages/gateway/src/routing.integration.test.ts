@@ -53,6 +53,7 @@ routes:
     auth: public
     backendRefs: [{ name: catalog }]
     maxBodyBytes: 1000
+  - { name: large, matches: [{ path: { value: /large } }], auth: public, backendRefs: [{ name: catalog }], maxBodyBytes: 3000000 }
   - name: host
     hostnames: [a.example, '*.b.example']
     matches: [{ path: { value: / } }]
@@ -150,6 +151,11 @@ describe.each([
     }
     expect((await ask('/small', { method: 'POST', body: 'x'.repeat(999) })).status).toBe(200)
     expect((await ask('/small', { method: 'POST', body: 'x'.repeat(1001) })).status).toBe(413)
+    // A length that nobody announced is counted.
+    const unannounced = (bytes: number) => ({ method: 'POST', body: new Blob(['x'.repeat(bytes)]).stream(), duplex: 'half' as const })
+    expect((await ask('/small', unannounced(999))).status).toBe(200)
+    expect((await ask('/small', unannounced(1001))).status).toBe(413)
+    expect((await ask('/large', unannounced(2_000_000))).status).toBe(200)
     const empty = await ask('/empty')
     expect(empty.status).toBe(503)
     expect(empty.headers.get('retry-after')).toBe('1')

@@ -124,6 +124,10 @@ const route = z.strictObject({
   maxBodyBytes: z.int().min(0).max(Number.MAX_SAFE_INTEGER).optional().describe('Default 1 MiB. One path has one limit.'),
   rateLimit: rateLimit.optional(),
   webSocket: z.boolean().default(false).describe('Upgrades pass; such a connection may be silent for an hour.'),
+  grpc: z
+    .boolean()
+    .default(false)
+    .describe("HTTP/2 to the service, bodies and trailers as they come; the gateway's own answers are gRPC statuses."),
   streaming: z.boolean().default(false).describe('Bodies are passed on as they come, both ways: uploads, server-sent events.'),
 })
 

@@ -72,7 +72,7 @@ export function dispatch(candidates: readonly Candidate[], name: (kind: string) 
   return {
     maps,
     body: [
-      ...bodyLimit(ordered),
+      bodyLimit(ordered),
       directive('recursive_error_pages', word('on')),
       ...errorPages(),
       ...ordered.map(({ route }, place) => directive('error_page', firstCode + place, word('='), word(locationOf(route)))),
@@ -102,8 +102,10 @@ export function allowed(candidates: readonly Candidate[]): string[] {
 const methods: readonly Method[] = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']
 const usualBodyBytes = 1_048_576
 
-function bodyLimit(candidates: readonly Candidate[]): Directive[] {
-  const limit = candidates.find(({ route }) => route.maxBodyBytes !== undefined)?.route.maxBodyBytes ?? usualBodyBytes
-  // 0 would be no limit for nginx.
-  return [directive('client_max_body_size', raw(limit === 0 ? '1' : String(limit)))]
+/** One for all routes of a path. nginx compares what is announced in the path's location and what comes unannounced in the route's: both say it. */
+export function bodyLimit(candidates: readonly Candidate[]): Directive {
+  const said = candidates.find(({ route }) => route.maxBodyBytes !== undefined)?.route.maxBodyBytes
+  // 0 would be no limit for nginx: a stream of gRPC has none unless its route says so.
+  const usual = candidates.some(({ route }) => route.grpc) ? 0 : usualBodyBytes
+  return directive('client_max_body_size', raw(said === 0 ? '1' : String(said ?? usual)))
 }

@@ -6,7 +6,9 @@ import type { GatewayFile, Listener, Match, Route } from '../gateway-file.ts'
 import { logName } from '../log-file.ts'
 import { accessLog } from './access-log.ts'
 import { corsOf, originMap, preflightLocation } from './cors.ts'
-import { allowed, type Candidate, dispatch } from './dispatch.ts'
+import { deniedExtras } from './denied.ts'
+import { allowed, bodyLimit, type Candidate, dispatch } from './dispatch.ts'
+import { grpcLocations, grpcMaps } from './grpc.ts'
 import { corsVariable, countedNames, isVerified, pathKey, routeVariable, verifierUpstream, verifyPath } from './names.ts'
 import { errorPages, problemHeaders, problemLocations, returnProblem, sentinelServer } from './problems.ts'
 import { refusedPathMaps, refusedVariable } from './raw-path.ts'
@@ -82,7 +84,7 @@ function http(file: GatewayFile, surroundings: Surroundings): Directive[] {
       return pathLocations(candidates[0]!.match, body, regexes.has(key))
     })
     const routes = [...new Set(placed.map(({ route }) => route))].flatMap((route) => {
-      const { maps: more, location } = routeLocation(file, route, name)
+      const { maps: more, location } = routeLocation(file, route, name, bodyLimit(onPathsOf(route, placed)))
       maps.push(...more)
       return [location, ...preflight(route, placed)]
     })
@@ -113,6 +115,7 @@ function http(file: GatewayFile, surroundings: Surroundings): Directive[] {
       ],
     ),
     ...file.routes.flatMap((route) => originMaps(route)),
+    ...(hasGrpc(file) ? grpcMaps(file) : []),
     ...maps,
     ...upstreams(file, surroundings.endpoints, sockets.sentinel),
     stateServer(sockets.state, surroundings),
@@ -120,6 +123,8 @@ function http(file: GatewayFile, surroundings: Surroundings): Directive[] {
     ...servers,
   ]
 }
+
+const hasGrpc = ({ routes }: GatewayFile): boolean => routes.some(({ grpc }) => grpc)
 
 function originMaps(route: Route): Directive[] {
   const cors = corsOf(route)
@@ -129,8 +134,12 @@ function originMaps(route: Route): Directive[] {
 function preflight(route: Route, placed: readonly Candidate[]): Directive[] {
   const cors = corsOf(route)
   if (cors === undefined) return []
+  return [preflightLocation(route, cors, allowed(onPathsOf(route, placed)))]
+}
+
+function onPathsOf(route: Route, placed: readonly Candidate[]): Candidate[] {
   const paths = new Set(route.matches.map(pathKey))
-  return [preflightLocation(route, cors, allowed(placed.filter(({ match }) => paths.has(pathKey(match)))))]
+  return placed.filter(({ match }) => paths.has(pathKey(match)))
 }
 
 function settings(file: GatewayFile, { folder, nginxVersion }: Surroundings, verifier: string): Directive[] {
@@ -195,15 +204,16 @@ function server(file: GatewayFile, version: string, listener: Listener, host: st
   const { port, tls, redirectToPort } = listener
   const address = listener.address.includes(':') ? `[${listener.address}]` : listener.address
   const oldHttp2 = !isAtLeast(version, '1.25.1')
-  const http2 = tls?.http2 === true
+  // A plain port takes HTTP/1.1 and HTTP/2 alike from then on; before, only TLS could.
+  const http2 = tls === undefined ? hasGrpc(file) && !oldHttp2 : tls.http2
   const flags = [...(host === '' ? ['default_server'] : []), ...(tls === undefined ? [] : ['ssl']), ...(http2 && oldHttp2 ? ['http2'] : [])]
   const head = [
     directive('listen', word(`${address}:${port}`), ...flags.map(word)),
     directive('server_name', raw(host === '' ? '_' : host)),
+    ...(http2 && !oldHttp2 ? [directive('http2', word('on'))] : []),
     ...(tls === undefined
       ? []
       : [
-          ...(http2 && !oldHttp2 ? [directive('http2', word('on'))] : []),
           directive('ssl_certificate', raw(tls.certificateFile)),
           directive('ssl_certificate_key', raw(tls.keyFile)),
           directive('ssl_protocols', word('TLSv1.2'), word('TLSv1.3')),
@@ -230,6 +240,7 @@ function server(file: GatewayFile, version: string, listener: Listener, host: st
         : [block('location', [word('/')], [directive('return', 404)])]),
       block('location', [word('^~'), word(ownPrefix)], [...known, directive('return', 404)]),
       ...(file.routes.some(isVerified) ? [verifyLocation(), deniedLocation()] : []),
+      ...grpcLocations(file, file.routes.some(isVerified)),
       ...problemLocations(),
     ],
   )
@@ -265,18 +276,11 @@ function deniedLocation(): Directive {
   const detail = { variable: 'platform_detail' }
   const says = (status: string, then: Directive): Directive =>
     block('if', [word('($platform_status'), word('='), word(`${status})`)], [then])
-  const extra = (header: string, from: string): Directive => directive('add_header', word(header), [variable(from)], word('always'))
   return block(
     'location',
     [word('@denied')],
     [
-      ...problemHeaders([
-        extra('Retry-After', 'platform_retry_after'),
-        extra('RateLimit', 'platform_ratelimit'),
-        extra('RateLimit-Policy', 'platform_ratelimit_policy'),
-        extra('WWW-Authenticate', 'platform_challenge'),
-        directive('add_header', word('Server-Timing'), ['auth;dur=', variable('platform_auth_ms')], word('always')),
-      ]),
+      ...problemHeaders(deniedExtras()),
       ...errorPages(),
       says('401', returnProblem(401, 'Unauthorized', detail)),
       says('403', returnProblem(403, 'Forbidden', detail)),

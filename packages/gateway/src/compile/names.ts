@@ -2,6 +2,8 @@ import type { Match, RateLimit, Route } from '../gateway-file.ts'
 
 /** Names in the generated text. They follow from the file alone, so that zones keep their contents over a reload. */
 export const upstreamOf = (service: string): string => `svc_${service}`
+/** A group of its own: nginx keeps connections by address, and one of HTTP/1.1 is none for gRPC. */
+export const grpcUpstreamOf = (service: string): string => `grpc_${service}`
 /** Before the name of a route. */
 export const locationPrefix = '@route_'
 export const locationOf = (route: Route): string => `${locationPrefix}${route.name}`

@@ -3,7 +3,8 @@ import { attemptHeader, deadlineHeader, requestIdHeader, scopesHeader, subjectHe
 import { type Argument, block, type Directive, directive, type Piece, raw, variable, word } from '../nginx-text.ts'
 import type { GatewayFile, IdentityProvider, Redirect, Route } from '../gateway-file.ts'
 import { corsHeaders, corsOf, setOrigin } from './cors.ts'
-import { isVerified, locationOf, regexOf, routeVariable, upstreamOf, verifyPath } from './names.ts'
+import { grpcDenied, grpcPages, grpcTimeoutPiece } from './grpc.ts'
+import { grpcUpstreamOf, isVerified, locationOf, regexOf, routeVariable, upstreamOf, verifyPath } from './names.ts'
 import { errorPages } from './problems.ts'
 import { after502 } from './second-start.ts'
 import { traceParent } from './tracing.ts'
@@ -15,7 +16,7 @@ interface Compiled {
 
 const webSocketSilence = '3600s'
 
-export function routeLocation(file: GatewayFile, route: Route, name: (kind: string) => string): Compiled {
+export function routeLocation(file: GatewayFile, route: Route, name: (kind: string) => string, bodyLimit: Directive): Compiled {
   const redirect = route.filters.find((filter) => 'requestRedirect' in filter)?.requestRedirect
   const cors = corsOf(route)
   const head = [
@@ -35,10 +36,11 @@ export function routeLocation(file: GatewayFile, route: Route, name: (kind: stri
       ...(rewritten === undefined ? [] : [refuseUnrewritten(rewritten.variable)]),
       ...(isVerified(route) ? verified(file, route) : pagesOf(route)),
       ...requestHeaders(file, route),
+      bodyLimit,
       ...transport(route),
       ...secured(file, route, backend.name),
-      directive('proxy_pass', [
-        caFileOf(file, route) === undefined ? 'http://' : 'https://',
+      directive(of(route, 'pass'), [
+        schemeOf(file, route),
         backend.piece,
         ...(rewritten === undefined ? [] : [variable(rewritten.variable)]),
       ]),
@@ -81,6 +83,13 @@ function prefixEntries(route: Route, replacement: string): Directive[] {
   })
 }
 
+/** Both of nginx's modules have the same directives, each under its own name. */
+const of = ({ grpc }: Route, what: string): string => `${grpc ? 'grpc' : 'proxy'}_${what}`
+
+function schemeOf(file: GatewayFile, route: Route): Piece {
+  return `${route.grpc ? 'grpc' : 'http'}${caFileOf(file, route) === undefined ? '' : 's'}://`
+}
+
 interface Backend {
   /** Of nginx. */
   readonly piece: Piece
@@ -89,9 +98,10 @@ interface Backend {
   readonly maps: readonly Directive[]
 }
 
-function backendOf({ backendRefs }: Route, name: (kind: string) => string): Backend {
+function backendOf({ backendRefs, grpc }: Route, name: (kind: string) => string): Backend {
+  const groupOf = grpc ? grpcUpstreamOf : upstreamOf
   const used = backendRefs.filter(({ weight }) => weight > 0)
-  if (used.length === 1) return { piece: upstreamOf(used[0]!.name), name: used[0]!.name, maps: [] }
+  if (used.length === 1) return { piece: groupOf(used[0]!.name), name: used[0]!.name, maps: [] }
   const [chosen, named] = [name('backend'), name('service')]
   const total = used.reduce((sum, { weight }) => sum + weight, 0)
   // Hundredths of a percent are the finest that nginx tells apart; the last one takes what is left.
@@ -104,14 +114,14 @@ function backendOf({ backendRefs }: Route, name: (kind: string) => string): Back
         'split_clients',
         [[variable('request_id')], word(`$${chosen}`)],
         [
-          ...shares.map(({ each, percent }) => ({ name: `${percent}%`, args: [word(upstreamOf(each.name))] })),
-          { name: '*', args: [word(upstreamOf(used.at(-1)!.name))] },
+          ...shares.map(({ each, percent }) => ({ name: `${percent}%`, args: [word(groupOf(each.name))] })),
+          { name: '*', args: [word(groupOf(used.at(-1)!.name))] },
         ],
       ),
       block(
         'map',
         [[variable(chosen)], word(`$${named}`)],
-        used.map((each) => ({ name: upstreamOf(each.name), args: [word(each.name)] })),
+        used.map((each) => ({ name: groupOf(each.name), args: [word(each.name)] })),
       ),
     ],
   }
@@ -124,17 +134,18 @@ function secured(file: GatewayFile, route: Route, service: Piece): Directive[] {
   const caFile = caFileOf(file, route)
   if (caFile === undefined) return []
   return [
-    directive('proxy_ssl_verify', word('on')),
-    directive('proxy_ssl_verify_depth', 3),
-    directive('proxy_ssl_trusted_certificate', raw(caFile)),
-    directive('proxy_ssl_server_name', word('on')),
-    directive('proxy_ssl_name', [service]),
-    directive('proxy_ssl_protocols', word('TLSv1.2'), word('TLSv1.3')),
+    directive(of(route, 'ssl_verify'), word('on')),
+    directive(of(route, 'ssl_verify_depth'), 3),
+    directive(of(route, 'ssl_trusted_certificate'), raw(caFile)),
+    directive(of(route, 'ssl_server_name'), word('on')),
+    directive(of(route, 'ssl_name'), [service]),
+    directive(of(route, 'ssl_protocols'), word('TLSv1.2'), word('TLSv1.3')),
   ]
 }
 
 /** A body that was passed on as it came cannot be sent once more. */
-function pagesOf({ streaming }: Route): Directive[] {
+function pagesOf({ streaming, grpc }: Route): Directive[] {
+  if (grpc) return grpcPages()
   return streaming ? errorPages() : errorPages([after502])
 }
 
@@ -145,7 +156,7 @@ function verified(file: GatewayFile, route: Route): Directive[] {
     directive('auth_request_set', word(`$${target}`), [variable(`upstream_http_${header.replaceAll('-', '_')}`)])
   return [
     ...pagesOf(route).filter((page) => page.args[0] !== undefined && !('word' in page.args[0] && page.args[0].word === '500')),
-    directive('error_page', 401, 403, 500, word('='), word('@denied')),
+    directive('error_page', 401, 403, 500, word('='), word(route.grpc ? grpcDenied : '@denied')),
     directive('auth_request', word(verifyPath)),
     ...verdictVariables.map(([target, header]) => keep(target, header)),
     ...(provider?.identityHeaders ?? []).map(({ name: header }, place) =>
@@ -201,9 +212,10 @@ function requestHeaders(file: GatewayFile, route: Route): Directive[] {
     say('upgrade', variable('http_upgrade'))
     say('connection', variable('platform_connection'))
   }
+  if (route.grpc) say('grpc-timeout', grpcTimeoutPiece(route))
   for (const { name, value } of modifier?.set ?? []) say(name, value)
   for (const name of modifier?.remove ?? []) strip(name)
-  return [...headers].map(([header, value]) => directive('proxy_set_header', word(header), value))
+  return [...headers].map(([header, value]) => directive(of(route, 'set_header'), word(header), value))
 }
 
 /** The whole set again. */
@@ -219,7 +231,7 @@ function responseHeaders(route: Route): Directive[] {
     directive('add_header', word('RateLimit'), [variable('platform_ratelimit')], word('always')),
     directive('add_header', word('RateLimit-Policy'), [variable('platform_ratelimit_policy')], word('always')),
     ...(cors === undefined ? [] : corsHeaders(cors)),
-    ...replaced.map((header) => directive('proxy_hide_header', word(header))),
+    ...replaced.map((header) => directive(of(route, 'hide_header'), word(header))),
     ...(modifier?.set ?? []).map(({ name, value }) => directive('add_header', word(name), [value], word('always'))),
   ]
 }
@@ -230,11 +242,13 @@ function transport(route: Route): Directive[] {
   if (retry.maxAttempts > 1 && retry.nonIdempotent) conditions.push('non_idempotent')
   const silence = route.webSocket ? webSocketSilence : `${timeouts.backendRequestMs}ms`
   return [
-    directive('proxy_read_timeout', word(silence)),
-    directive('proxy_send_timeout', word(silence)),
-    directive('proxy_next_upstream', ...conditions.map(word)),
-    directive('proxy_next_upstream_tries', retry.maxAttempts),
-    directive('proxy_next_upstream_timeout', word(`${timeouts.requestMs}ms`)),
+    directive(of(route, 'read_timeout'), word(silence)),
+    directive(of(route, 'send_timeout'), word(silence)),
+    directive(of(route, 'next_upstream'), ...conditions.map(word)),
+    directive(of(route, 'next_upstream_tries'), retry.maxAttempts),
+    directive(of(route, 'next_upstream_timeout'), word(`${timeouts.requestMs}ms`)),
+    // What a service or a sentinel says without gRPC becomes a status too.
+    ...(route.grpc ? [directive('grpc_connect_timeout', word('1s')), directive('grpc_intercept_errors', word('on'))] : []),
     ...(route.streaming ? [directive('proxy_buffering', word('off')), directive('proxy_request_buffering', word('off'))] : []),
   ]
 }

@@ -1,6 +1,6 @@
 import { block, type Directive, directive, raw, word } from '../nginx-text.ts'
 import type { GatewayFile } from '../gateway-file.ts'
-import { upstreamOf, zoneSize } from './names.ts'
+import { grpcUpstreamOf, upstreamOf, zoneSize } from './names.ts'
 
 export interface Endpoint {
   readonly address: string
@@ -17,14 +17,19 @@ export type Endpoints =
 export const dnsSince = '1.27.3'
 
 export function upstreams(file: GatewayFile, endpoints: Endpoints, sentinel: string): Directive[] {
-  const groups = Object.entries(file.services).map(([service, { maxInstances }]) => {
-    const zone = directive('zone', word(upstreamOf(service)), word(zoneSize(maxInstances)))
+  const ofGrpc = new Set(file.routes.filter(({ grpc }) => grpc).flatMap(({ backendRefs }) => backendRefs.map(({ name }) => name)))
+  const named = Object.entries(file.services).flatMap(([service, { maxInstances }]) => [
+    { service, maxInstances, name: upstreamOf(service) },
+    ...(ofGrpc.has(service) ? [{ service, maxInstances, name: grpcUpstreamOf(service) }] : []),
+  ])
+  const groups = named.map(({ service, maxInstances, name }) => {
+    const zone = directive('zone', word(name), word(zoneSize(maxInstances)))
     const servers = endpoints.by === 'dns' ? [resolved(service, endpoints.domain)] : (endpoints.of.get(service) ?? []).map(listed)
     // All are down: its answer. None is there at all: it stands alone.
     const last = directive('server', raw(`unix:${sentinel}`), word('max_fails=0'), ...(servers.length === 0 ? [] : [word('backup')]))
     return block(
       'upstream',
-      [word(upstreamOf(service))],
+      [word(name)],
       [zone, directive('least_conn'), ...servers, last, directive('keepalive', 64), directive('keepalive_timeout', word('30s'))],
     )
   })
