@@ -2,7 +2,7 @@ import { type Check, median, type Question, type Row, row } from '../report.ts'
 import { instances, openStage, type Part, parts, type Stage } from '../variants/gateway-stage.ts'
 import type { Told } from '../variants/gateway-load.ts'
 
-/** Each adds one thing to the one before. */
+/** Each adds one thing to the one before; then a proxy in Node and HAProxy that do what `and a limit` does, HAProxy without a shared count. */
 const ways = {
   direct: { at: 'service', path: '/films', tokens: 'none' },
   'plain nginx': { at: 'plain', path: '/films', tokens: 'none' },
@@ -10,9 +10,11 @@ const ways = {
   'cached verdict': { at: 'gateway', path: '/own', tokens: 'known' },
   'and a limit': { at: 'gateway', path: '/limited', tokens: 'known' },
   uncached: { at: 'gateway', path: '/own', tokens: 'new' },
+  fastify: { at: 'fastify', path: '/limited', tokens: 'known' },
+  haproxy: { at: 'haproxy', path: '/limited', tokens: 'known' },
 } as const
 type Way = keyof typeof ways
-const names = Object.keys(ways) as Way[]
+const allNames = Object.keys(ways) as Way[]
 /** Whose log lines are written, whose trace begins, whose token and limit are looked at. */
 const everything: Way = 'and a limit'
 /** About a fifth of what two cores can do. */
@@ -34,6 +36,7 @@ const question: Question = {
   title: 'What does the gateway cost a request beside a plain nginx, what is lost when instances change, and how soon is a change there?',
   async measure({ quick, onProgress }) {
     await using stage = await openStage()
+    const names = allNames.filter((way) => stage.urls[ways[way].at] !== undefined)
     const rounds = Object.fromEntries(names.map((way) => [way, [] as Round[]])) as Record<Way, Round[]>
     const known = await stage.sign(50)
     for (const way of names) await oneRound(stage, way, known, 1_000)
@@ -52,7 +55,7 @@ const question: Question = {
       await stage.apply(1_000 + turn)
       many.push(performance.now() - startedAt)
     }
-    return { versions: stage.versions, rows: rowsOf(rounds, effects, many), checks: checksOf(rounds, lost) }
+    return { versions: stage.versions, rows: rowsOf(names, rounds, effects, many), checks: checksOf(names, rounds, lost) }
   },
 }
 
@@ -60,7 +63,7 @@ async function oneRound(stage: Stage, way: Way, known: readonly string[], forMs:
   const { at, path, tokens: kind } = ways[way]
   const tokens = kind === 'none' ? [] : kind === 'known' ? known : await stage.sign((perSecond * forMs) / 1000)
   const before = await stage.cpuUs()
-  const { durationsMs, failed } = await stage.load({ url: `${stage.urls[at]}${path}`, perSecond, forMs, tokens })
+  const { durationsMs, failed } = await stage.load({ url: `${stage.urls[at]!}${path}`, perSecond, forMs, tokens })
   const after = await stage.cpuUs()
   const cpuUs = Object.fromEntries(parts.map((part) => [part, (after[part] - before[part]) / durationsMs.length])) as Record<Part, number>
   const sorted = durationsMs.toSorted((a, b) => a - b)
@@ -97,7 +100,12 @@ async function changesToEffect(stage: Stage, times: number): Promise<number[]> {
   return effects
 }
 
-function rowsOf(rounds: Readonly<Record<Way, readonly Round[]>>, effects: readonly number[], many: readonly number[]): Row[] {
+function rowsOf(
+  names: readonly Way[],
+  rounds: Readonly<Record<Way, readonly Round[]>>,
+  effects: readonly number[],
+  many: readonly number[],
+): Row[] {
   const over = (way: Way, pick: (round: Round) => number) => rounds[way].map((round, place) => pick(round) - pick(rounds.direct[place]!))
   const figure = (way: Way, metric: string, unit: string, pick: (round: Round) => number) => row(way, metric, unit, rounds[way].map(pick))
   return [
@@ -127,7 +135,11 @@ function rowsOf(rounds: Readonly<Record<Way, readonly Round[]>>, effects: readon
   ]
 }
 
-function checksOf(rounds: Readonly<Record<Way, readonly Round[]>>, lost: { asked: number; failed: Told['failed'] }): Check[] {
+function checksOf(
+  names: readonly Way[],
+  rounds: Readonly<Record<Way, readonly Round[]>>,
+  lost: { asked: number; failed: Told['failed'] },
+): Check[] {
   const cpu = ({ cpuUs }: Round) => parts.reduce((sum, part) => sum + cpuUs[part], 0)
   const cost = median(rounds[everything].map((round, place) => cpu(round) - cpu(rounds['plain nginx'][place]!)))
   const p95 = median(rounds[everything].map((round, place) => round.p95 - rounds.direct[place]!.p95))

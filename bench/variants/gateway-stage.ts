@@ -8,15 +8,17 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { findNginx, freePort, startRedis } from '@platform/stack'
 import { Redis } from 'ioredis'
-import { exportJWK, generateKeyPair, SignJWT } from 'jose'
+import { exportJWK, exportSPKI, generateKeyPair, SignJWT } from 'jose'
 import type { Load, Told } from './gateway-load.ts'
+import { startHaproxy } from './gateway-peer-haproxy.ts'
 
-export const parts = ['nginx', 'control plane', 'Redis'] as const
+export const parts = ['nginx', 'control plane', 'Redis', 'peer'] as const
 export type Part = (typeof parts)[number]
 
 export interface Stage extends AsyncDisposable {
   readonly versions: Readonly<Record<string, string>>
-  readonly urls: Readonly<Record<'service' | 'plain' | 'gateway', string>>
+  /** Of a peer that is not here: none. */
+  readonly urls: Readonly<Record<'service' | 'plain' | 'gateway' | 'fastify', string> & { haproxy: string | undefined }>
   /** Tokens that no verifier has seen. */
   sign(count: number): Promise<string[]>
   load(each: Load): Promise<Told>
@@ -56,6 +58,14 @@ export async function openStage(): Promise<Stage> {
     services.push({ port: service.port, pid: child.pid! })
   }
   const { child: customers } = await start('gateway-load.ts')
+  const { child: fastify, told: fastifyTold } = await start<{ port: number }>('gateway-peer-fastify.ts', [
+    `http://127.0.0.1:${services[0]!.port}`,
+    issuer.url,
+    redis.url,
+  ])
+  const haproxy = await startHaproxy(folder, services[0]!.port, issuer.publicKey)
+  if (haproxy !== undefined) opened.use(haproxy)
+  const peers = [fastify.pid!, ...(haproxy === undefined ? [] : [haproxy.pid])]
   const plain = opened.use(await startPlainNginx(nginx.program, folder, services[0]!.port))
   const door = { port: await freePort(), file: join(folder, 'gateway.yaml'), folder: join(folder, 'run') }
   writeFileSync(door.file, routes(door.port, issuer.url))
@@ -68,6 +78,8 @@ export async function openStage(): Promise<Stage> {
     service: `http://127.0.0.1:${services[0]!.port}`,
     plain: `http://127.0.0.1:${plain.port}`,
     gateway: `http://127.0.0.1:${door.port}`,
+    fastify: `http://127.0.0.1:${fastifyTold.port}`,
+    haproxy: haproxy === undefined ? undefined : `http://127.0.0.1:${haproxy.port}`,
   }
 
   const owned = opened.move()
@@ -87,6 +99,7 @@ export async function openStage(): Promise<Stage> {
         nginx: [...childrenOf(plain.pid), ...childrenOf(master)].reduce((sum, pid) => sum + cpuUsOf(pid), 0),
         'control plane': cpuUsOf(control.pid!),
         Redis: ofRedis * 1e6,
+        peer: peers.reduce((sum, pid) => sum + cpuUsOf(pid), 0),
       }
     },
     say: (numbers) => send({ say: numbers.map((number) => services[number]!.port) }),
@@ -138,6 +151,7 @@ async function openIssuer() {
       .sign(privateKey)
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    publicKey: await exportSPKI(publicKey),
     sign: (count: number) => Promise.all(Array.from({ length: count }, signed)),
     async [Symbol.asyncDispose]() {
       server.closeAllConnections()

@@ -2,10 +2,12 @@ import type { KeyedRateLimiter, RateDecision } from '@platform/resilience'
 
 /** Of what a key has left, so much at most is taken ahead: two gateways together stay within two percent of a limit. */
 const share = 0.01
-/** As much as was used in so long is taken ahead. */
-const aheadMs = 500
-/** What was taken ahead and not used by then is given up; what was refused is asked again. */
-const longestMs = 1_000
+/** As much as is used in so long is taken ahead. */
+const aheadMs = 2_000
+/** What was taken ahead and not used by then is given up. */
+const longestMs = 5_000
+/** Whoever was refused is asked for again by then: Redis may have been away, or emptied. */
+const longestRefusalMs = 1_000
 const mostKeys = 20_000
 
 interface Lease {
@@ -94,5 +96,5 @@ function leaseOf({ remaining }: RateDecision, now: number, cost: number): Lease 
 /** From the moment of the question: Redis decided later than that. */
 function refusedOf({ retryAfterMs }: RateDecision, now: number): Refused {
   const refusedUntilMs = now + retryAfterMs
-  return { refusedUntilMs, asksAtMs: Math.min(refusedUntilMs, now + longestMs) }
+  return { refusedUntilMs, asksAtMs: Math.min(refusedUntilMs, now + longestRefusalMs) }
 }
