@@ -115,6 +115,9 @@ describe('tokens', () => {
       ['without the scope', await issuer.sign({ scope: 'orders:writer' }), 403],
       ['scopes of another type', await issuer.sign({ scope: { 'orders:write': true } }), 401],
       ['without a subject', await issuer.sign({ sub: undefined }), 401],
+      ['a subject that is no text', await issuer.sign({ sub: 1 }), 401],
+      ['an empty subject', await issuer.sign({ sub: '' }), 401],
+      ['a subject too long for a header', await issuer.sign({ sub: 'x'.repeat(2_000) }), 401],
     ]
     for (const [what, token, status] of cases) {
       const answer = await asking(run, '/orders', token)
@@ -129,6 +132,28 @@ describe('tokens', () => {
     expect((await raw(`Authorization: Basic ${good}`)).status).toBe(401)
     expect((await raw(`Authorization: Bearer ${good} ${good}`)).status).toBe(401)
     expect(orders.seen.length).toBe(before)
+  })
+
+  it('tells the audit who asked for what and what came of it, and draws by itself which traces are kept', { timeout: 60_000 }, async () => {
+    await using issuer = await identityIssuer()
+    const records: Record<string, unknown>[] = []
+    const note = (fields: object) => void records.push({ ...fields })
+    const audit = { debug: note, info: note, warn: note, error: note }
+    const discovery = settableDiscovery({ orders: [orders.port] })
+    await using run = await runGateway(`${routes(issuer.url)}traceSampleRatio: 0\n`, { discovery, audit })
+    await expect.poll(async () => (await fetch(`${run.url}/open`)).status, { timeout: 20_000 }).toBe(200)
+    const sampled = { traceparent: `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01` }
+    const { body } = await asking(run, '/orders/7?card=4111', await issuer.sign({ sub: 'me' }), sampled)
+    expect(body.headers['traceparent']).toMatch(/-00$/)
+    expect((await asking(run, '/orders/8', await issuer.sign({ sub: 'me', scope: '' }))).status).toBe(403)
+    expect((await asking(run, '/orders/9', undefined)).status).toBe(401)
+    await expect.poll(() => records.length, { timeout: 20_000 }).toBe(3)
+    const about = { client: '127.0.0.1', method: 'GET', route: 'orders', request_id: expect.stringMatching(/^[0-9a-f]{32}$/) }
+    expect(records).toEqual([
+      { ...about, subject: 'me', path: '/orders/7', outcome: 'allowed', status: 200 },
+      { ...about, subject: 'me', path: '/orders/8', outcome: 'scope_missing', status: 403 },
+      { ...about, subject: '', path: '/orders/9', outcome: 'token_missing', status: 401 },
+    ])
   })
 
   it('outlives its identity provider, takes new keys, and is not made to ask for them', { timeout: 60_000 }, async () => {

@@ -3,7 +3,7 @@ import { mostCandidates } from './compile/dispatch.ts'
 import { pathKey } from './compile/names.ts'
 import type { Finding, Path } from './read-file.ts'
 import { isPcre, regexTouches } from './regex.ts'
-import { platformHeaders } from './headers.ts'
+import { answerHeaders, platformHeaders } from './headers.ts'
 import type { GatewayFile, Match, Route } from './gateway-file.ts'
 
 /** Paths of the gateway itself. */
@@ -59,6 +59,10 @@ function checkListeners({ listeners, identityProviders }: GatewayFile, refuse: R
       if (isOurs(header.name))
         refuse(['identityProviders', name, 'identityHeaders', place, 'name'], 'this header is set by the gateway itself')
     }
+    checkUnique(
+      identityHeaders.map((header) => header.name.toLowerCase()),
+      (place) => refuse(['identityProviders', name, 'identityHeaders', place, 'name'], 'another claim is told by this header'),
+    )
   }
 }
 
@@ -124,6 +128,15 @@ function checkFilters(file: GatewayFile, { filters, matches }: Route, at: Path, 
         [...set.map((each) => each.name), ...remove].map((name) => name.toLowerCase()),
         () => refuse([...path, 'requestHeaderModifier'], 'names a header twice'),
       )
+    }
+    if ('responseHeaderModifier' in filter) {
+      const names = [...filter.responseHeaderModifier.set.map((each) => each.name), ...filter.responseHeaderModifier.remove].map((name) =>
+        name.toLowerCase(),
+      )
+      for (const name of names.filter((each) => answerHeaders.has(each))) {
+        refuse([...path, 'responseHeaderModifier'], `${name} is set by the gateway itself`)
+      }
+      checkUnique(names, () => refuse([...path, 'responseHeaderModifier'], 'names a header twice'))
     }
     if ('urlRewrite' in filter && 'replacePrefixMatch' in filter.urlRewrite.path) {
       if (matches.some((match) => match.path.type !== 'PathPrefix')) {

@@ -8,6 +8,7 @@ identityProviders:
 ${more}routes:
 ${routes}`
 const route = (name: string, rest: string) => `  - name: ${name}\n    auth: public\n    backendRefs: [{ name: catalog }]\n    ${rest}\n`
+const replacing = (from: string, to: string) => (text: string) => text.replace(from, to)
 const at = (path: string, more = '') => `matches: [{ path: { value: '${path}' }${more} }]`
 
 function faultsOf(text: string): { line: number; route: string | undefined; problem: string }[] {
@@ -43,7 +44,7 @@ describe('readGatewayFile', () => {
     expect(faultsOf(file(routes.join('')))).toEqual([])
   })
 
-  it.each<[string, string, string | undefined, RegExp]>([
+  it.each<[what: string, routes: string, name: string | undefined, problem: RegExp, change?: (text: string) => string]>([
     ['an unknown service', route('a', 'matches: [{}]').replace('catalog', 'nobody'), 'a', /no service is called nobody/],
     ['an unknown key', route('a', `${at('/a')}\n    retries: 3`), 'a', /unknown key "retries"/],
     ['a missing auth', route('a', at('/a')).replace('auth: public', 'streaming: true'), 'a', /auth is needed/],
@@ -105,6 +106,40 @@ describe('readGatewayFile', () => {
       'a',
       /a redirect is public/,
     ],
+    [
+      'one header for two claims',
+      route('a', at('/a')),
+      undefined,
+      /another claim is told by this header/,
+      (text: string) =>
+        text.replace('[ES256] }', '[ES256], identityHeaders: [{ name: x-tenant, claim: tenant }, { name: X-Tenant, claim: org }] }'),
+    ],
+    [
+      'an address that is none',
+      route('a', at('/a')),
+      undefined,
+      /must be an IP address/,
+      replacing('port: 8080', 'port: 8080, address: 999.1.1.1'),
+    ],
+    [
+      'a network that is none',
+      route('a', at('/a')),
+      undefined,
+      /an address or a network/,
+      replacing('routes:', 'trustedProxies: [10.0.0.0/33]\nroutes:'),
+    ],
+    [
+      "a header of nginx's own in an answer",
+      route('a', `${at('/a')}\n    filters: [{ responseHeaderModifier: { set: [{ name: Content-Length, value: "0" }] } }]`),
+      'a',
+      /content-length is set by the gateway itself/,
+    ],
+    [
+      'a header of an answer twice',
+      route('a', `${at('/a')}\n    filters: [{ responseHeaderModifier: { set: [{ name: x-a, value: b }], remove: [X-A] } }]`),
+      'a',
+      /names a header twice/,
+    ],
     ['gRPC with what it does not have', route('a', `${at('/a')}\n    grpc: true\n    webSocket: true`), 'a', /no WebSockets/],
     ['gRPC by another method than POST', route('a', `${at('/a', ', method: GET')}\n    grpc: true`), 'a', /asks by POST/],
     [
@@ -113,13 +148,13 @@ describe('readGatewayFile', () => {
       'a',
       /has no urlRewrite/,
     ],
-    ['HS256', '', undefined, /algorithms/],
-  ])('refuses %s, with its line and route', (_what, routes, name, problem) => {
-    const text = routes === '' ? file(route('a', at('/a'))).replace('ES256', 'HS256') : file(routes)
+    ['HS256', route('a', at('/a')), undefined, /algorithms/, replacing('ES256', 'HS256')],
+  ])('refuses %s, with its line and route', (_what, routes, name, problem, change = (text) => text) => {
+    const text = change(file(routes))
     const faults = faultsOf(text)
     expect(faults).toContainEqual({ line: expect.any(Number), route: name, problem: expect.stringMatching(problem) })
     const line = faults.find((fault) => problem.test(fault.problem))!.line
-    expect(line).toBeGreaterThan(1)
+    expect(line).toBeGreaterThan(0)
     expect(line).toBeLessThanOrEqual(text.split('\n').length)
   })
 

@@ -9,6 +9,7 @@ import {
   type Seen,
   settableDiscovery,
 } from './gateway-run.fixture.ts'
+import { believedHeaders } from './headers.ts'
 import { refusedPaths } from './compile/raw-path.ts'
 
 const routes = `
@@ -133,10 +134,12 @@ describe.each([
       baggage: 'a=b',
       authorization: 'Bearer x',
       'x-request-id': 'mine',
+      ...Object.fromEntries(believedHeaders.map((name) => [name, 'root'])),
     }
     const { headers } = (await ask('/films', { headers: forged })).body
     expect(JSON.stringify(headers)).not.toMatch(/6\.6\.6\.6|root|999999|aaaaaaaa|a=b|Bearer|mine/)
     expect(headers).toMatchObject({ 'x-forwarded-for': '127.0.0.1', 'x-platform-deadline-ms': '10000', 'x-platform-attempt': '1' })
+    expect(believedHeaders.filter((name) => name in headers)).toEqual([])
     expect(headers['traceparent']).toMatch(new RegExp(`^00-${headers['x-request-id'] as string}-[0-9a-f]{16}-0[01]$`))
   })
 
@@ -203,6 +206,35 @@ describe.each([
     const { status } = await rawRequest(run.port, `GET ${path} HTTP/1.1\r\nHost: a\r\nX-Refused: yes\r\nConnection: close\r\n\r\n`)
     expect(status).toBe(400)
     expect([...catalog.seen, ...canary.seen].filter(({ headers }) => headers['x-refused'] !== undefined)).toEqual([])
+  })
+
+  it.each([
+    ['an absolute target with a refused path', 'GET http://a/films/%2e%2e/x HTTP/1.1\r\nHost: a\r\n', 400],
+    ['two lengths', 'POST /films HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n', 400],
+    ['a length and chunks', 'POST /films HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n', 400],
+    ['chunks under another name', 'POST /films HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n', 501],
+    ['two hosts', 'GET /films HTTP/1.1\r\nHost: a\r\nHost: b\r\n', 400],
+    ['no host', 'GET /films HTTP/1.1\r\n', 400],
+    ['a header that names nothing', 'GET /films HTTP/1.1\r\nHost: a\r\n: x\r\n', 400],
+    ['a line that goes on', 'GET /films HTTP/1.1\r\nHost: a\r\nX-A: b\r\n X-Platform-Subject: root\r\n', 400],
+    ['no path at all', 'GET films HTTP/1.1\r\nHost: a\r\n', 400],
+    ['another protocol', 'GET /films HTTP/3.0\r\nHost: a\r\n', 505],
+    ['a tunnel', 'CONNECT a:443 HTTP/1.1\r\nHost: a\r\n', 400],
+  ])('lets no request through with %s', async (_what, text, expected) => {
+    const before = [...catalog.seen, ...canary.seen].filter(({ headers }) => headers['x-refused'] !== undefined).length
+    const { status, text: answer } = await rawRequest(run.port, `${text}X-Refused: yes\r\nConnection: close\r\n\r\n`)
+    expect([status, answer.split('\r\n')[0]]).toEqual([expected, answer.split('\r\n')[0]])
+    expect([...catalog.seen, ...canary.seen].filter(({ headers }) => headers['x-refused'] !== undefined)).toHaveLength(before)
+  })
+
+  it('hides nothing of its own behind what a client calls its connection', async () => {
+    const { text } = await rawRequest(
+      run.port,
+      'GET /films HTTP/1.1\r\nHost: a\r\nConnection: close, X-Forwarded-For, X-Request-Id\r\nX-Platform-Subject : root\r\n\r\n',
+    )
+    expect(text).not.toContain('root')
+    const named = await rawRequest(run.port, 'GET /films HTTP/1.1\r\nHost: a\r\nConnection: close, X-Forwarded-For, X-Request-Id\r\n\r\n')
+    expect(oneOf(named.text).headers).toMatchObject({ 'x-forwarded-for': '127.0.0.1', 'x-request-id': expect.any(String) })
   })
 
   it('lets through what only looks like that', async () => {

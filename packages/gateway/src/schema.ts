@@ -1,4 +1,5 @@
 /** The file of routes, in the names of the Gateway API's HTTPRoute without its envelope. */
+import { isIP } from 'node:net'
 import { z } from 'zod'
 import type { GatewayFile } from './gateway-file.ts'
 
@@ -14,6 +15,13 @@ const text = (longest: number): z.ZodString =>
 const id = z.string().regex(/^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/, 'must be lower-case letters, digits and hyphens, 63 at most')
 const headerName = z.string().regex(/^[A-Za-z0-9-]{1,80}$/, 'must be a header name of letters, digits and hyphens')
 const scope = z.string().regex(/^[\x21\x23-\x5b\x5d-\x7e]{1,200}$/, 'must be one word without quotes and backslashes')
+/** As nginx reads it: an address, or one and the length of its prefix. */
+function isNetwork(text: string): boolean {
+  const [, address = '', length] = /^([^/%]+)(?:\/(\d{1,3}))?$/.exec(text) ?? []
+  const version = isIP(address)
+  return version !== 0 && Number(length ?? 0) <= (version === 4 ? 32 : 128)
+}
+
 const durationMs = z.int().min(1).max(longestMs)
 const path = text(1000).refine((value) => value.startsWith('/'), 'must begin with /')
 const hostname = z
@@ -151,7 +159,7 @@ export const gatewaySchema: z.ZodType<GatewayFile> = z.strictObject({
         port: z.int().min(1).max(65_535),
         address: z
           .string()
-          .regex(/^[0-9a-fA-F.:]+$/, 'must be an IP address')
+          .refine((value) => isIP(value) !== 0 && !value.includes('%'), 'must be an IP address')
           .default('0.0.0.0'),
         tls: z.strictObject({ certificateFile: path, keyFile: path, http2: z.boolean().default(true) }).optional(),
         redirectToPort: z.int().min(1).max(65_535).optional().describe('Answers all with a redirect to https on that port.'),
@@ -160,7 +168,7 @@ export const gatewaySchema: z.ZodType<GatewayFile> = z.strictObject({
     .min(1)
     .max(16),
   trustedProxies: z
-    .array(z.string().regex(/^[0-9a-fA-F.:]+(?:\/\d{1,3})?$/, 'must be an address or a network'))
+    .array(z.string().refine(isNetwork, 'must be an address or a network'))
     .default([])
     .describe("Whose X-Forwarded-For tells the client's address. Default: nobody's."),
   traceSampleRatio: z.number().min(0).max(1).default(0.1),

@@ -1,5 +1,5 @@
 /** One route: who may come, what the service is told, where the request goes. */
-import { attemptHeader, deadlineHeader, requestIdHeader, scopesHeader, subjectHeader, verdictHeaders } from '../headers.ts'
+import { attemptHeader, believedHeaders, deadlineHeader, requestIdHeader, scopesHeader, subjectHeader, verdictHeaders } from '../headers.ts'
 import { type Argument, block, type Directive, directive, type Piece, raw, variable, word } from '../nginx-text.ts'
 import type { GatewayFile, IdentityProvider, Redirect, Route } from '../gateway-file.ts'
 import { corsHeaders, corsOf, setOrigin } from './cors.ts'
@@ -192,7 +192,7 @@ function requestHeaders(file: GatewayFile, route: Route): Directive[] {
   const say = (header: string, ...value: Piece[]): void => void headers.set(header.toLowerCase(), value)
   const strip = (header: string): void => void headers.set(header.toLowerCase(), [])
   for (const each of Object.values(file.identityProviders)) for (const { name } of each.identityHeaders) strip(name)
-  for (const header of ['forwarded', 'tracestate', 'baggage', 'upgrade']) strip(header)
+  for (const header of ['forwarded', 'tracestate', 'baggage', 'upgrade', ...believedHeaders]) strip(header)
   say('host', variable('host'))
   say('connection')
   say(requestIdHeader, variable('request_id'))

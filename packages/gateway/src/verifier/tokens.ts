@@ -93,7 +93,8 @@ export class Tokens {
   }
 
   #identityOf(payload: JWTPayload): Identity | undefined {
-    const subject = headerText(payload.sub)
+    // A number and its text would be one subject.
+    const subject = typeof payload.sub === 'string' ? headerText(payload.sub) : undefined
     const scopes = scopesOf(payload)
     if (subject === undefined || subject === '' || scopes === undefined) return undefined
     const claims = new Map<string, string>()
