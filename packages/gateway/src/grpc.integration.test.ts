@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import {
@@ -39,18 +39,20 @@ const talk: handleBidiStreamingCall<unknown, unknown> = (call) => {
   call.on('end', () => call.end())
 }
 
-async function filmsService(): Promise<{ port: number; close: () => void }> {
+async function filmsService(
+  identity: ServerCredentials = ServerCredentials.createInsecure(),
+): Promise<{ port: number; close: () => void }> {
   const server = new Server()
   server.addService(definition, { Echo: echo, Talk: talk })
   const port = await new Promise<number>((resolve, reject) => {
-    server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (error, bound) => (error ? reject(error) : resolve(bound)))
+    server.bindAsync('127.0.0.1:0', identity, (error, bound) => (error ? reject(error) : resolve(bound)))
   })
   return { port, close: () => server.forceShutdown() }
 }
 
-const routes = (issuer: string, more: string) => `
+const routes = (issuer: string, more: string, caFile: string) => `
 listeners: [{{listen}}${more}]
-services: { films: {}, nobody: {} }
+services: { films: {}, nobody: {}, localhost: { tls: { caFile: ${caFile} } } }
 identityProviders:
   customers: { issuer: '${issuer}', audience: film-store, jwksUri: '${issuer}/keys', algorithms: [ES256] }
 routes:
@@ -76,6 +78,11 @@ routes:
     auth: public
     backendRefs: [{ name: nobody }]
     grpc: true
+  - name: secure
+    matches: [{ path: { value: /films.Films }, headers: [{ name: x-way, value: secure }] }]
+    auth: public
+    backendRefs: [{ name: localhost }]
+    grpc: true
   - name: plain
     matches: [{ path: { value: /plain } }]
     auth: public
@@ -87,6 +94,7 @@ describe.each([
   ['an older nginx, over TLS', { nginx: nginxPrograms.older, endpoints: 'reload' as const }, true],
 ])('gRPC on %s', (_name, options, secure) => {
   let films: Awaited<ReturnType<typeof filmsService>>
+  let secured: Awaited<ReturnType<typeof filmsService>>
   let issuer: Issuer
   let run: Run
   let client: Client
@@ -125,10 +133,12 @@ describe.each([
     issuer = await identityIssuer()
     const files = { certificateFile: join(place, 'cert.pem'), keyFile: join(place, 'key.pem') }
     writeCertificate('films', files)
+    const pair = { private_key: readFileSync(files.keyFile), cert_chain: readFileSync(files.certificateFile) }
+    secured = await filmsService(ServerCredentials.createSsl(null, [pair]))
     const port = await freePort()
     const more = secure ? `, { port: ${port}, address: 127.0.0.1, tls: ${JSON.stringify(files)} }` : ''
-    const discovery = settableDiscovery({ films: [films.port], nobody: [] })
-    run = await runGateway(routes(issuer.url, more), { discovery, ...options })
+    const discovery = settableDiscovery({ films: [films.port], nobody: [], localhost: [secured.port] })
+    run = await runGateway(routes(issuer.url, more, files.certificateFile), { discovery, ...options })
     const lax = { rejectUnauthorized: false, checkServerIdentity: () => undefined }
     client = new Client(
       `127.0.0.1:${secure ? port : run.port}`,
@@ -140,6 +150,7 @@ describe.each([
     client?.close()
     await run?.[Symbol.asyncDispose]()
     films?.close()
+    secured?.close()
     await issuer?.[Symbol.asyncDispose]()
     rmSync(place, { recursive: true })
   })
@@ -153,6 +164,10 @@ describe.each([
     expect(body?.metadata['traceparent']).toMatch(/^00-/)
     const failed = await call({}, { fail: true })
     expect([failed.code, failed.details, failed.trailers?.get('x-trailer')]).toEqual([status.FAILED_PRECONDITION, 'not now', ['last']])
+  })
+
+  it('asks a service by TLS where the file says so', { timeout: 20_000 }, async () => {
+    await vi.waitUntil(async () => (await call({ 'x-way': 'secure' })).code === 0, { timeout: 15_000, interval: 100 })
   })
 
   it('streams both ways, each message by itself', { timeout: 20_000 }, async () => {

@@ -208,7 +208,7 @@ describe.each([
     expect([...catalog.seen, ...canary.seen].filter(({ headers }) => headers['x-refused'] !== undefined)).toEqual([])
   })
 
-  it.each([
+  it.each<[string, string, number | readonly number[]]>([
     ['an absolute target with a refused path', 'GET http://a/films/%2e%2e/x HTTP/1.1\r\nHost: a\r\n', 400],
     ['two lengths', 'POST /films HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n', 400],
     ['a length and chunks', 'POST /films HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n', 400],
@@ -219,11 +219,11 @@ describe.each([
     ['a line that goes on', 'GET /films HTTP/1.1\r\nHost: a\r\nX-A: b\r\n X-Platform-Subject: root\r\n', 400],
     ['no path at all', 'GET films HTTP/1.1\r\nHost: a\r\n', 400],
     ['another protocol', 'GET /films HTTP/3.0\r\nHost: a\r\n', 505],
-    ['a tunnel', 'CONNECT a:443 HTTP/1.1\r\nHost: a\r\n', 400],
+    ['a tunnel', 'CONNECT a:443 HTTP/1.1\r\nHost: a\r\n', [400, 405]],
   ])('lets no request through with %s', async (_what, text, expected) => {
     const before = [...catalog.seen, ...canary.seen].filter(({ headers }) => headers['x-refused'] !== undefined).length
-    const { status, text: answer } = await rawRequest(run.port, `${text}X-Refused: yes\r\nConnection: close\r\n\r\n`)
-    expect([status, answer.split('\r\n')[0]]).toEqual([expected, answer.split('\r\n')[0]])
+    const { status } = await rawRequest(run.port, `${text}X-Refused: yes\r\nConnection: close\r\n\r\n`)
+    expect([expected].flat()).toContain(status)
     expect([...catalog.seen, ...canary.seen].filter(({ headers }) => headers['x-refused'] !== undefined)).toHaveLength(before)
   })
 
