@@ -167,7 +167,7 @@ describe.each([
   })
 
   it('asks a service by TLS where the file says so', { timeout: 20_000 }, async () => {
-    await vi.waitUntil(async () => (await call({ 'x-way': 'secure' })).code === 0, { timeout: 15_000, interval: 100 })
+    await expect.poll(async () => (await call({ 'x-way': 'secure' })).code, { timeout: 15_000, interval: 100 }).toBe(status.OK)
   })
 
   it('streams both ways, each message by itself', { timeout: 20_000 }, async () => {
