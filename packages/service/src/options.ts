@@ -1,5 +1,5 @@
 import type { Health } from '@platform/health'
-import { durationOption, functionOption, integerOption, knownOptions, safeLogger } from '@platform/kernel'
+import { durationOption, functionOption, guarded, integerOption, knownOptions, safeLogger } from '@platform/kernel'
 import { type CertificateFiles, certificateFilesOption } from './certificate.ts'
 import type { Component } from './component.ts'
 import { ServiceError } from './errors.ts'
@@ -153,5 +153,5 @@ function metricsOf(components: Readonly<Record<string, Component>>): MetricsPage
 }
 
 function hasLevel(logger: unknown): logger is Leveled {
-  return typeof (logger as { level?: unknown } | undefined)?.level === 'string'
+  return typeof guarded(() => (logger as { level?: unknown } | undefined)?.level) === 'string'
 }

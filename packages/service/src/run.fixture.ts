@@ -5,7 +5,9 @@ import { httpServer } from './http/index.ts'
 import { type Component, component, createService } from './index.ts'
 
 const [mode = 'plain', port = '0'] = process.argv.slice(2)
-const say = (event: string, fields: object = {}) => void process.stdout.write(`${JSON.stringify({ event, ...fields })}\n`)
+// Where there is no room for it, it is told at the other one.
+const output = mode === 'no-room' ? process.stderr : process.stdout
+const say = (event: string, fields: object = {}) => void output.write(`${JSON.stringify({ event, ...fields })}\n`)
 const line = (fields: object, message?: string) => say('log', { message, ...fields, err: String((fields as { err?: unknown }).err) })
 
 const http = httpServer(
@@ -37,7 +39,7 @@ const db: Component & { reload(): Promise<void> } = {
     say('db closed')
   },
 }
-if (mode === 'early') {
+if (mode.startsWith('early')) {
   say('loading')
   await delay(500)
 }
@@ -48,12 +50,13 @@ const service = createService({
   logger: { debug() {}, info: line, warn: line, error: line },
 })
 // What a service has in flight goes on writing while nobody reads.
-const beat = mode === 'talks' ? setInterval(() => say('beat'), 20) : undefined
+const beat = mode === 'talks' || mode === 'no-room' ? setInterval(() => process.stdout.write('{"event":"beat"}\n'), 20) : undefined
 if (mode === 'held') setInterval(() => {}, 1_000)
 const running = service.run()
 void service.start().then(
   () => {
     say('ready', { port: http.port })
+    if (mode === 'stopped-by-code') void service.stop('by code')
     if (mode === 'throws')
       setTimeout(() => {
         throw new Error('bug')

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { existsSync, openSync } from 'node:fs'
 import { Agent, request } from 'node:http'
 import { type AddressInfo, connect, createServer } from 'node:net'
 import { join } from 'node:path'
@@ -13,12 +14,12 @@ afterEach(() => {
   children.clear()
 })
 
-function service(mode: string, port = 0, env: Record<string, string | undefined> = {}) {
+function service(mode: string, port = 0, env: Record<string, string | undefined> = {}, stdout: 'pipe' | number = 'pipe') {
   const child = spawn(
     process.execPath,
     ['--conditions=@platform/source', join(import.meta.dirname, 'run.fixture.ts'), mode, String(port)],
     {
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: ['ignore', stdout, 'pipe'],
       env: { ...process.env, ...env },
     },
   )
@@ -26,8 +27,8 @@ function service(mode: string, port = 0, env: Record<string, string | undefined>
   const events: Event[] = []
   let stderr = ''
   let rest = ''
-  child.stderr.on('data', (chunk) => (stderr += chunk))
-  child.stdout.on('data', (chunk) => {
+  child.stderr!.on('data', (chunk) => (stderr += chunk))
+  child.stdout?.on('data', (chunk) => {
     const lines = (rest + String(chunk)).split('\n')
     rest = lines.pop() ?? ''
     events.push(...lines.map((text) => JSON.parse(text) as Event))
@@ -111,6 +112,22 @@ describe('run', { timeout: 300_000 }, () => {
     expect(await two.exited).toMatchObject({ code: null })
   })
 
+  it('SIGHUP from before run() is kept too: it reloads, and the service goes on', async () => {
+    const one = service('early')
+    await one.saw('loading')
+    one.child.kill('SIGHUP')
+    await one.saw('reloaded')
+    expect(one.events.map(({ event }) => event)).toContain('ready')
+    one.child.kill('SIGTERM')
+    expect(await one.exited).toEqual({ code: 0, signal: null })
+  })
+
+  it('a stop that the program asks for resolves it as a signal does', async () => {
+    const one = service('stopped-by-code')
+    expect(await one.exited).toEqual({ code: 0, signal: null })
+    expect(one.events.map(({ event }) => event)).toEqual(expect.arrayContaining(['db closed', 'run resolved']))
+  })
+
   it('a signal at any of 20 points of the start ends the process with 0, everything closed', async () => {
     const signalAt = async (point: number): Promise<void> => {
       const one = service('steps')
@@ -141,11 +158,20 @@ describe('run', { timeout: 300_000 }, () => {
   it.each(['talks', 'plain'])('ends by itself when nobody reads its output any more (%s)', async (mode) => {
     const one = service(mode)
     await one.saw('ready')
-    one.child.stdout.destroy()
+    one.child.stdout?.destroy()
     // A service that says nothing notices at its next line.
     if (mode === 'plain') one.child.kill('SIGTERM')
     const [code, signal] = await once(one.child, 'exit')
     expect([code, signal]).toEqual([1, null])
+  })
+
+  it.skipIf(!existsSync('/dev/full'))('goes on when there is no room for its output', async () => {
+    const one = service('no-room', 0, {}, openSync('/dev/full', 'w'))
+    await until(() => expect(one.stderr()).toContain('output is lost: there is no room for it'))
+    await until(() => expect(one.stderr()).toContain('"event":"ready"'))
+    one.child.kill('SIGTERM')
+    expect(await one.exited).toEqual({ code: 0, signal: null })
+    expect(one.stderr()).toContain('"event":"run resolved"')
   })
 
   it('names what holds the process at the end of the grace period', async () => {

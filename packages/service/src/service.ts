@@ -13,7 +13,7 @@ import { type StopReport, stopComponents } from './stop.ts'
 import { createWatchdog, type Watchdog } from './watchdog/watchdog.ts'
 
 export interface Service {
-  /** Starts, takes over SIGTERM, SIGINT and SIGHUP, resolves after a clean stop; the process then ends by itself. */
+  /** Starts, takes over SIGTERM, SIGINT and SIGHUP, resolves after a stop, whoever asked for it; the process then ends by itself. */
   run(): Promise<void>
   /** Resolves when every component is ready. A failure has stopped everything again before it rejects. Rejects once the service was stopped. */
   start(options?: { signal?: AbortSignal }): Promise<void>
@@ -43,6 +43,8 @@ class LifecycleService implements Service {
   readonly #abortStart = new AbortController()
   readonly #fast = new AbortController()
   readonly #unfollow: (() => void)[] = []
+  readonly #stopBegan = Promise.withResolvers<void>()
+  #stopBeganAt: number | undefined
   #starting: Promise<void> | undefined
   #stopping: Promise<StopReport> | undefined
 
@@ -63,19 +65,26 @@ class LifecycleService implements Service {
     return this.#watchdog?.port
   }
 
+  get stopBegan(): Promise<void> {
+    return this.#stopBegan.promise
+  }
+
+  get stopBeganAt(): number | undefined {
+    return this.#stopBeganAt
+  }
+
+  reload(): void {
+    reloadAll(this.#nodes, this.#options.logger)
+  }
+
   run(): Promise<void> {
+    if (this.#stopping) return this.#afterStop()
     const between = launcherInBetween()
     if (between !== undefined) {
       const text = `${between} is between the platform and this process and may keep SIGTERM to itself: start it with node in exec form`
       this.#options.logger.warn({ service: this.#options.name }, text)
     }
-    const service = {
-      start: () => this.start(),
-      stop: (reason: string) => this.stop(reason),
-      stopFast: (reason: string) => this.stopFast(reason),
-      reload: () => reloadAll(this.#nodes, this.#options.logger),
-    }
-    return runUntilSignal(service, this.#options)
+    return runUntilSignal(this, this.#options)
   }
 
   start({ signal }: { signal?: AbortSignal } = {}): Promise<void> {
@@ -149,6 +158,8 @@ class LifecycleService implements Service {
 
   stop(reason: string): Promise<StopReport> {
     if (this.#stopping) return this.#stopping
+    this.#stopBeganAt = performance.now()
+    this.#stopBegan.resolve()
     const letGo = this.#starting?.catch(() => {}) ?? Promise.resolve()
     const stopping = this.#stopOnce(reason, letGo)
     this.#abortStart.abort(new ServiceError('ERR_SERVICE_STOPPED', 'the service was stopped while it started'))

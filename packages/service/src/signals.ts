@@ -7,6 +7,10 @@ import type { StopReport } from './stop.ts'
 
 interface Stoppable {
   start(): Promise<void>
+  /** Resolves when a stop begins, whoever asked for it: a signal, or the program. */
+  readonly stopBegan: Promise<void>
+  /** When it did, on the clock of performance.now(); undefined before. */
+  readonly stopBeganAt: number | undefined
   stop(reason: string): Promise<StopReport>
   stopFast(reason: string): Promise<StopReport>
   /** Asks the components that can to read their settings again. */
@@ -17,10 +21,10 @@ interface Stoppable {
 const loggedCrashes = 10
 
 /**
- * First SIGTERM or SIGINT, also one from before `run()`: graceful stop. Second: fast. Third: the process ends at once with 1. SIGHUP reloads
- * and never ends anything. An uncaught exception or an unhandled rejection is logged and stops fast, a lost output stops gracefully; the exit
- * code is then 1. After a stop the process is left to end by itself; if something still holds it when the grace period is over, what holds
- * it is logged and the process is ended with 1.
+ * First SIGTERM or SIGINT, also one from before `run()`: graceful stop. Second: fast. Third: the process ends at once with 1. SIGHUP reloads,
+ * once the start is over, and never ends anything. An uncaught exception or an unhandled rejection is logged and stops fast, an output that
+ * nobody reads stops gracefully; the exit code is then 1. After a stop the process is left to end by itself; if something still holds it when
+ * the grace period is over, what holds it is logged and the process is ended with 1.
  */
 export async function runUntilSignal(
   service: Stoppable,
@@ -29,29 +33,26 @@ export async function runUntilSignal(
   let signals = 0
   let crashes = 0
   let crash: { error: unknown } | undefined
-  let askedAt: number | undefined
-  const asked = Promise.withResolvers<void>()
-  const stop = (how: 'stop' | 'stopFast', reason: string): void => {
-    askedAt ??= performance.now()
-    void service[how](reason)
-    asked.resolve()
-  }
 
   const onSignal = (signal: NodeJS.Signals): void => {
     signals += 1
     if (signals === 1) {
       logger.info({ signal }, 'signal: stopping gracefully')
-      stop('stop', signal)
+      void service.stop(signal)
     } else if (signals === 2) {
       logger.warn({ signal }, 'second signal: stopping fast')
-      stop('stopFast', signal)
+      void service.stopFast(signal)
     } else {
       logger.error({ signal }, 'third signal: exit now')
       process.exit(1)
     }
   }
   const onHangup = (): void => {
-    if (askedAt === undefined) service.reload()
+    if (service.stopBeganAt === undefined)
+      void service.start().then(
+        () => service.reload(),
+        () => {},
+      )
     else logger.info({ signal: 'SIGHUP' }, 'signal ignored: the service stops')
   }
   const onCrash = (error: unknown): void => {
@@ -63,26 +64,29 @@ export async function runUntilSignal(
     }
     crash = { error }
     logger.error({ err: error }, 'uncaught error: stopping fast')
-    stop('stopFast', 'uncaught error')
+    void service.stopFast('uncaught error')
   }
   const handlers = { SIGTERM: onSignal, SIGINT: onSignal, SIGHUP: onHangup, uncaughtException: onCrash, unhandledRejection: onCrash }
   for (const [event, handler] of Object.entries(handlers)) process.on(event, handler)
-  const outputIsBack = onOutputLoss((stream, error) => {
-    process.exitCode = 1
-    logger.error({ err: error, stream }, 'nobody reads the output any more: stopping gracefully')
-    stop('stop', `${stream} closed`)
+  onOutputLoss({
+    gone(stream, error) {
+      process.exitCode = 1
+      logger.error({ err: error, stream }, 'nobody reads the output any more: stopping gracefully')
+      void service.stop(`${stream} closed`)
+    },
+    full: (stream, error) => logger.error({ err: error, stream }, 'output is lost: there is no room for it'),
   })
   const early = takeEarlySignal()
-  if (early) onSignal(early)
+  if (early) handlers[early](early)
   // Without this a service whose components hold nothing would end before its signal.
   const hold = setInterval(() => {}, longestTimerMs)
 
   try {
     try {
       await service.start()
-      await asked.promise
+      await service.stopBegan
     } catch (error) {
-      if (askedAt === undefined) throw error
+      if (service.stopBeganAt === undefined) throw error
     }
     const report = await service.stop('stopped')
     if (crash) throw new ServiceError('ERR_SERVICE_CRASHED', 'an uncaught error ended the service', { cause: crash.error })
@@ -91,8 +95,7 @@ export async function runUntilSignal(
     clearInterval(hold)
     // SIGHUP alone stays: it must not kill what is left to do.
     for (const [event, handler] of Object.entries(handlers)) if (event !== 'SIGHUP') process.removeListener(event, handler)
-    outputIsBack()
-    const spentMs = askedAt === undefined ? 0 : performance.now() - askedAt
+    const spentMs = performance.now() - (service.stopBeganAt ?? performance.now())
     backgroundTimeout(
       () => {
         logger.error({ holds: process.getActiveResourcesInfo() }, 'the service has stopped, but something holds the process')

@@ -104,5 +104,5 @@ export async function stopComponents({ reason, levels, gracePeriodMs, fast, logg
 function requestsAfterQuiesce(component: object): number {
   const stats = guarded(() => (component as { stats?: () => unknown }).stats?.())
   const count = guarded(() => (stats as { requestsAfterQuiesce?: unknown } | undefined)?.requestsAfterQuiesce)
-  return typeof count === 'number' ? count : 0
+  return Number.isFinite(count) ? (count as number) : 0
 }

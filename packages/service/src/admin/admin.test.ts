@@ -127,13 +127,21 @@ describe('the admin listener', () => {
       explain: (path: string) => ({ location: `file:${path}`, value: path === 'db.password' ? '[secret]' : path === 'big' ? 7n : 'x' }),
     }
     const pool = { close: async () => {}, check: async () => {}, stats: () => ({ idle: 1 }) }
-    const components = { config, pool: component(pool, { needs: ['config'], check: 'shared' }) }
+    const hostile = {
+      close: async () => {},
+      stats: () => ({
+        get size() {
+          throw new Error('gone')
+        },
+      }),
+    }
+    const components = { config, hostile, pool: component(pool, { needs: ['config'], check: 'shared' }) }
     const { ask } = await up({ version: '1.2.3', admin: { port: 0 }, components })
     expect(JSON.parse((await ask('/status')).text)).toMatchObject({
       service: 's',
       version: '1.2.3',
       state: 'ready',
-      components: { pool: { needs: ['config'], check: 'shared', stats: { idle: 1 } } },
+      components: { pool: { needs: ['config'], check: 'shared', stats: { idle: 1 } }, hostile: { needs: [] } },
     })
     expect(JSON.parse((await ask('/config')).text)).toEqual({
       revision: 3,

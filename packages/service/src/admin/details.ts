@@ -2,6 +2,7 @@ import { guarded } from '@platform/kernel'
 import { wiringOf } from '../component.ts'
 import type { Node } from '../graph.ts'
 import type { ResolvedServiceOptions } from '../options.ts'
+import { asJson } from './reply.ts'
 
 /** What an operator wants to know at three in the morning, as one document. Nothing here is a secret, much of it is nobody's business. */
 export function statusOf({ name, version, health, levels }: ResolvedServiceOptions): object {
@@ -20,7 +21,7 @@ function componentOf({ component }: Node): object {
   const { needs, check } = wiringOf(component)
   const stats = guarded(() => (component as { stats?: () => unknown }).stats?.())
   // A promise is no figure; nobody waits for it here.
-  return { needs, check, stats: stats instanceof Promise ? undefined : stats }
+  return { needs, check, stats: stats instanceof Promise ? undefined : asJson(stats) }
 }
 
 /** What is used of `@platform/config`, by shape. */
@@ -38,7 +39,7 @@ export function settingsOf(levels: ResolvedServiceOptions['levels']): object | u
   const { current, revision, pendingRestart, explain } = config.component as unknown as Explaining
   const settings = pathsOf(current).map((path) => {
     const found = guarded(() => explain(path))
-    return [path, found && { value: found.value, from: found.location }] as const
+    return [path, found && { value: asJson(found.value), from: found.location }] as const
   })
   return { revision, pendingRestart, settings: Object.fromEntries(settings) }
 }

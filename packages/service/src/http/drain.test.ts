@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { type Agent, createServer, request as httpRequest, type RequestListener, type Server } from 'node:http'
-import { connect as http2Connect, createServer as createHttp2Server } from 'node:http2'
+import { connect as http2Connect, createServer as createHttp2Server, type IncomingHttpHeaders, type ServerHttp2Stream } from 'node:http2'
 import { connect, type Socket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterEach, describe, expect, it, vi } from 'vitest'
@@ -213,6 +213,42 @@ describe('a WebSocket that is answered late', () => {
     late.socket.write(Buffer.from([0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9]))
     await drained
     await http.close()
+  })
+})
+
+describe('a WebSocket over HTTP/2', () => {
+  it('is told to go as one over HTTP/1 is, and holds the drain no longer', async () => {
+    const server = createHttp2Server({ settings: { enableConnectProtocol: true } })
+    server.on('stream', (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => {
+      stream.on('error', () => {}).on('data', () => stream.end())
+      if (headers[':path'] !== '/slow') stream.respond({ ':status': 200 })
+    })
+    const http = await up(server as never, { minDrainMs: 0, quietWindowMs: 0 })
+    const session = http2Connect(`http://127.0.0.1:${http.port}`).on('error', () => {})
+    cleanups.push(async () => session.destroy())
+    await once(session, 'remoteSettings')
+    const open = (path: string) => {
+      const headers = { ':method': 'CONNECT', ':protocol': 'websocket', ':scheme': 'http', ':authority': 'films', ':path': path }
+      const chunks: Buffer[] = []
+      const stream = session.request(headers, { endStream: false }).on('error', () => {})
+      stream.on('data', (chunk: Buffer) => {
+        chunks.push(chunk)
+        stream.end(Buffer.from([0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9]))
+      })
+      return { stream, seen: () => Buffer.concat(chunks) }
+    }
+    const [answered, slow] = [open('/'), open('/slow')]
+    await once(answered.stream, 'response')
+    const ended = once(answered.stream, 'end')
+    const from = performance.now()
+    await http.drain({ timeoutMs: 60_000 })
+    await ended
+    expect(performance.now() - from).toBeLessThan(20_000)
+    expect(answered.seen()).toEqual(Buffer.from([0x88, 0x02, 0x03, 0xe9]))
+    expect(slow.seen()).toHaveLength(0)
+    expect(http.stats().requests).toBe(0)
+    await http.close()
+    expect(http.stats().connections).toBe(0)
   })
 })
 

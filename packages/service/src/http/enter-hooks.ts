@@ -1,7 +1,7 @@
 import { AsyncResource } from 'node:async_hooks'
 import { EventEmitter } from 'node:events'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
-import type { ServerHttp2Stream } from 'node:http2'
+import type { IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2'
 import type { Duplex } from 'node:stream'
 import { type InboundHook, inboundRequest, runInbound } from './inbound.ts'
 
@@ -11,7 +11,7 @@ type Emit = (event: string | symbol, ...args: unknown[]) => boolean
 export interface Incoming {
   /** False: the request is not handled. */
   request(request: IncomingMessage, response: ServerResponse): boolean
-  stream(stream: ServerHttp2Stream): void
+  stream(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void
   upgrade(request: IncomingMessage, socket: Duplex): void
   hookFailed(error: unknown): void
 }
@@ -31,7 +31,7 @@ export function enterHooks(server: Server, hooks: readonly InboundHook[], incomi
   const owned = Object.hasOwn(target, 'emit')
 
   const entering: Emit = function (this: unknown, event, ...args) {
-    if (event === 'stream') incoming.stream(args[0] as ServerHttp2Stream)
+    if (event === 'stream') incoming.stream(args[0] as ServerHttp2Stream, args[1] as IncomingHttpHeaders)
     if (event === 'upgrade') incoming.upgrade(args[0] as IncomingMessage, args[1] as Duplex)
     if (!requestEvents.has(event)) return original.call(server, event, ...args)
     const [request, response] = args as [Entered, ServerResponse]

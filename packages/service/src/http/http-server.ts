@@ -82,9 +82,11 @@ class DrainingHttpServer implements HttpServer {
         }
         return this.#isForUs(request) || refuseStray(response)
       },
-      stream: (stream) => {
-        this.#sessions.addStream(stream)
-        this.#count()
+      stream: (stream, headers) => {
+        const isTunnel = headers[':method'] === 'CONNECT'
+        this.#sessions.addStream(stream, isTunnel)
+        if (isTunnel) this.#webSockets.addStream(stream, headers)
+        else this.#count()
       },
       upgrade: (request, socket) => this.#webSockets.add(request, socket),
       hookFailed: (error) => options.logger.error({ err: error }, 'inbound hook failed; answered 500'),

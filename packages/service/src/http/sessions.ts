@@ -12,12 +12,13 @@ const highestStreamId = 2 ** 31 - 1
 export class Sessions {
   readonly #sessions = new Set<ServerHttp2Session>()
   readonly #streams = new Set<ServerHttp2Stream>()
+  readonly #tunnels = new Set<ServerHttp2Stream>()
   readonly #warned = new WeakSet<Http2Session>()
   readonly #leaving = new WeakSet<Http2Session>()
 
-  /** Streams under way. */
+  /** Answers under way: a tunnel (a WebSocket) ends when its client wants. */
   get size(): number {
-    return this.#streams.size
+    return this.#streams.size - this.#tunnels.size
   }
 
   add(session: ServerHttp2Session): void {
@@ -25,9 +26,13 @@ export class Sessions {
     session.once('close', () => this.#sessions.delete(session))
   }
 
-  addStream(stream: ServerHttp2Stream): void {
+  addStream(stream: ServerHttp2Stream, isTunnel: boolean): void {
     this.#streams.add(stream)
-    stream.once('close', () => this.#streams.delete(stream))
+    if (isTunnel) this.#tunnels.add(stream)
+    stream.once('close', () => {
+      this.#streams.delete(stream)
+      this.#tunnels.delete(stream)
+    })
     if (stream.session && this.#leaving.has(stream.session)) this.#warn(stream)
   }
 
