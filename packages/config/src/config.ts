@@ -105,14 +105,14 @@ export function createConfig<T>(
   async function attempt(signal: AbortSignal): Promise<Attempt> {
     const none = { changed: [], drain: [], restart: pendingRestart }
     let next: Snapshot<T>
-    let readings: readonly Reading[]
+    let readings: readonly Reading[] = []
     try {
       readings = await readSources(schema.sources, schema.map, { signal, readTimeoutMs: options.readTimeoutMs })
       next = await evaluate(schema, readings)
     } catch (error) {
       signal.throwIfAborted()
       const isOut = ConfigError.isInstance(error) && error.code === 'ERR_CONFIG_UNREACHABLE'
-      return { ...none, outcome: isOut ? 'unreachable' : 'invalid', error }
+      return { ...none, outcome: isOut ? 'unreachable' : 'invalid', error, wanted: readings.map(({ layer }) => layer.leaves) }
     }
     staleMessage = undefined
     const changed = changedFields(schema.map.fields, snapshot.value, next.value)
@@ -267,7 +267,7 @@ export function createConfig<T>(
 }
 
 interface Attempt extends Omit<ReloadEvent, 'durationMs' | 'revision'> {
-  /** The settings that were refused, if they were usable as such. */
+  /** What was refused: the settings, or what the sources said where that was not usable. */
   readonly wanted?: unknown
 }
 

@@ -2,7 +2,7 @@ import type { ZodType } from 'zod'
 import { ConfigError } from './errors.ts'
 import { variableName } from './names.ts'
 import { isSecretTransform } from './secret.ts'
-import { coercesAnywhere } from './strict-coercion.ts'
+import { accepts, coercesAnywhere } from './strict-coercion.ts'
 
 /** How the text of a variable, an argument or a file becomes a value. */
 export type Kind =
@@ -230,16 +230,6 @@ function kindOf(definition: Definition): Kind {
       return { type: 'object' }
     default:
       return { type: 'text' }
-  }
-}
-
-function accepts(schema: ZodType): (value: unknown) => boolean {
-  return (value) => {
-    try {
-      return schema.safeParse(value).success
-    } catch {
-      return true // an asynchronous check: the schema itself decides later
-    }
   }
 }
 

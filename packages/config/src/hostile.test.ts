@@ -179,6 +179,17 @@ describe('secret files', () => {
     write('token', '\uFEFFthe token\r\n')
     expect((await small.load({ sources: [source] })).current.token?.reveal()).toBe('the token')
   })
+
+  it('whose directory is empty are refused as if it were missing: a mount that is gone leaves that', async () => {
+    write('token', 'the token')
+    const config = await small.load({ sources: [secretFiles(directory)] })
+    rmSync(join(directory, 'token'))
+    expect(await config.reload()).toMatchObject({ outcome: 'invalid' })
+    expect(config.current.token?.reveal()).toBe('the token')
+    await config.close()
+    expect((await faultsOf(secretFiles(directory)))[0]?.[1]).toBe('a directory that is not empty')
+    expect((await small.load({ sources: [secretFiles(directory, { optional: true })] })).current).toEqual({})
+  })
 })
 
 describe('keys that are names on Object.prototype', () => {
@@ -238,6 +249,14 @@ describe('z.coerce', () => {
     each: z.record(z.string(), z.coerce.boolean()).default({}),
     name: z.coerce.string().default(''),
     big: z.coerce.bigint().optional(),
+    either: z.union([z.coerce.number(), z.literal('auto')]).optional(),
+    chosen: z
+      .discriminatedUnion('by', [
+        z.object({ by: z.literal('flag'), on: z.coerce.boolean() }),
+        z.object({ by: z.literal('size'), bytes: z.coerce.number() }),
+      ])
+      .optional(),
+    piped: z.string().pipe(z.coerce.number()).optional(),
   })
   const load = (tree: Record<string, unknown>) => defineConfig({ schema }).load({ sources: [file(write('a.json', JSON.stringify(tree)))] })
 
@@ -249,8 +268,22 @@ describe('z.coerce', () => {
       each: { a: 'true', b: false },
       name: 5,
       big: '7',
+      either: 'auto',
+      chosen: { by: 'flag', on: 'false' },
+      piped: '5',
     })
-    expect(current).toEqual({ flag: false, inner: { port: 80 }, list: [1, 2], each: { a: true, b: false }, name: '5', big: 7n })
+    expect(current).toEqual({
+      flag: false,
+      inner: { port: 80 },
+      list: [1, 2],
+      each: { a: true, b: false },
+      name: '5',
+      big: 7n,
+      either: 'auto',
+      chosen: { by: 'flag', on: false },
+      piped: 5,
+    })
+    expect((await load({ either: '5' })).current.either).toBe(5)
   })
 
   it.each<[string, Record<string, unknown>]>([
@@ -262,6 +295,9 @@ describe('z.coerce', () => {
     ['list.1', { list: [1, '1e3'] }],
     ['each.a', { each: { a: '' } }],
     ['name', { name: null }],
+    ['either', { either: '0x10' }],
+    ['chosen.bytes', { chosen: { by: 'size', bytes: '' } }],
+    ['piped', { piped: '0x10' }],
   ])('refuses at %s what JavaScript would make something of: %j', async (path, tree) => {
     const error = await load(tree).then(
       () => expect.fail('it loaded'),
@@ -290,8 +326,19 @@ describe('what may be a value in the wrong place', () => {
     for (const text of texts) expect(text).not.toContain(secretText.slice(0, 12))
   })
 
-  it('the error of a source that is not ours is told without its message', async () => {
-    const failing: Source = { name: 'own', read: () => Promise.reject(Object.assign(new Error('CANARY'), { code: 'ECONNRESET' })) }
+  it.each<[string, () => Promise<never>]>([
+    ['rejects', () => Promise.reject(Object.assign(new Error('CANARY'), { code: 'ECONNRESET' }))],
+    [
+      'gives a tree that throws when it is read',
+      () =>
+        Promise.resolve({
+          get a(): never {
+            throw Object.assign(new Error('CANARY'), { code: 'ECONNRESET' })
+          },
+        } as never),
+    ],
+  ])('the error of a source that is not ours and %s is told without its message', async (_name, read) => {
+    const failing: Source = { name: 'own', read }
     const error = await small.load({ sources: [failing] }).then(
       () => expect.fail('it loaded'),
       (reason: unknown) => reason,

@@ -3,8 +3,8 @@ import { ConfigError, type Fault } from './errors.ts'
 import type { SchemaMap } from './fields.ts'
 import type { Layer } from './layers.ts'
 import { meant } from './names.ts'
-import type { Report, Source, Tree } from './source.ts'
-import { inspectTree, isPlainObject } from './tree.ts'
+import type { Report, Source } from './source.ts'
+import { type Inspection, inspectTree, isPlainObject } from './tree.ts'
 
 /** What one source said. */
 export interface Reading {
@@ -67,13 +67,14 @@ async function readSource(source: Source, map: SchemaMap, { signal, readTimeoutM
     fault: (fault) => faults.push({ ...fault, source: source.name }),
     warn: (fault) => warnings.push({ ...fault, source: source.name }),
   }
-  let tree: Tree = {}
+  let inspected: Inspection = { leaves: [], rejected: [] }
   let failure: { cause: unknown } | undefined
   try {
     const late = () => new ConfigError('ERR_CONFIG_SOURCE', `no answer within ${readTimeoutMs} ms`)
     const read = async (attempt: AbortSignal) => source.read({ signal: attempt, fields: map.fields, report })
     const given: unknown = await withDeadline(readTimeoutMs, late, read, signal)
-    if (isPlainObject(given)) tree = given
+    // Its getters are the source's code too.
+    if (isPlainObject(given)) inspected = inspectTree(given)
     else report.fault({ path: '', expected: 'a plain object from this source' })
   } catch (cause) {
     signal?.throwIfAborted()
@@ -82,7 +83,7 @@ async function readSource(source: Source, map: SchemaMap, { signal, readTimeoutM
     const hint = ConfigError.isInstance(cause) ? cause.message : 'see the cause of this error'
     report.fault({ path: '', expected: 'a source that can be read', hint })
   }
-  const { leaves, rejected } = inspectTree(tree)
+  const { leaves, rejected } = inspected
   const locationOf = (path: readonly string[]) => {
     if (locations.size === 0) return source.name
     for (let length = path.length; length > 0; length--) {

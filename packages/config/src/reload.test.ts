@@ -202,6 +202,16 @@ describe('what does not settle, or fails late', () => {
     ])
   })
 
+  it('of settings that are not usable every other one is told, though the same is wrong with it', async () => {
+    const { state, source } = changeable({ size: 1 })
+    const { config, events } = await loaded([source])
+    for (const size of ['x', 'y', 'y', 'z']) {
+      state.tree = { size }
+      await config.reload()
+    }
+    expect(events.map(({ outcome }) => outcome)).toEqual(['invalid', 'invalid', 'invalid'])
+  })
+
   it('close is bounded, whatever hangs', async () => {
     const { state, source } = changeable({ size: 1 })
     const { config } = await loaded(

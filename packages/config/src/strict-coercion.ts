@@ -1,13 +1,15 @@
 import type { ZodType } from 'zod'
 import { coerce } from './coerce.ts'
 import type { Kind } from './fields.ts'
-import { isPlainObject } from './tree.ts'
+import { copyOf, isPlainObject } from './tree.ts'
 
 interface Definition {
   readonly type: string
   readonly coerce?: boolean
   readonly innerType?: ZodType
   readonly in?: ZodType
+  readonly out?: ZodType
+  readonly options?: readonly ZodType[]
   readonly getter?: () => ZodType
   readonly shape?: Readonly<Record<string, ZodType>>
   readonly valueType?: ZodType
@@ -27,16 +29,22 @@ export interface CoercionFault {
 /**
  * `z.coerce` asks JavaScript, for which "false" is true, "" is 0 and "0x10" is 16. A text is converted here first, as one from a variable is,
  * wherever in the tree a schema coerces; what no text can stand for (`null`, a list) is a fault. Replaces in the tree, which is the merge's own.
- * Unions are left to zod: which option is meant is known there only.
  */
 export function coerceStrictly(schema: ZodType, tree: Record<string, unknown>): CoercionFault[] {
+  return walk(schema, tree, [], () => {})
+}
+
+function walk(schema: ZodType, tree: unknown, from: readonly string[], replace: (value: unknown) => void): CoercionFault[] {
   const faults: CoercionFault[] = []
 
   const visit = (node: ZodType, value: unknown, path: readonly string[], put: (value: unknown) => void): void => {
     if (value === undefined) return
     const definition = definitionOf(node)
     const inner = definition.innerType ?? definition.in ?? (definition.type === 'lazy' ? definition.getter?.() : undefined)
+    // A text that goes through as it is, `z.string().pipe(z.coerce.number())`: looked at, not replaced.
+    if (definition.out && inner && definitionOf(inner).type === 'string') visit(definition.out, value, path, () => {})
     if (inner) return visit(inner, value, path, put)
+    if (definition.options) return choose(definition.options, value, path, put)
     if (definition.coerce === true) return convert(definition.type, value, path, put)
     if (definition.left && definition.right) {
       visit(definition.left, value, path, put)
@@ -55,8 +63,31 @@ export function coerceStrictly(schema: ZodType, tree: Record<string, unknown>): 
     } else if (!stands(type, value)) faults.push({ path, expected: expectedOf(type) })
   }
 
-  visit(schema, tree, [], () => {})
+  /** Of a union the first option that takes the value when it is converted strictly, as zod takes the first that takes it at all. */
+  const choose = (options: readonly ZodType[], value: unknown, path: readonly string[], put: (value: unknown) => void): void => {
+    let refused: readonly CoercionFault[] = []
+    for (const option of options) {
+      let tried = copyOf(value)
+      const found = walk(option, tried, path, (next) => (tried = next))
+      if (found.length === 0 && accepts(option)(tried)) return put(tried)
+      if (refused.length === 0) refused = found
+    }
+    faults.push(...refused)
+  }
+
+  visit(schema, tree, from, replace)
   return faults
+}
+
+/** Whether the schema takes a value, as far as that can be said at once. */
+export function accepts(schema: ZodType): (value: unknown) => boolean {
+  return (value) => {
+    try {
+      return schema.safeParse(value).success
+    } catch {
+      return true // an asynchronous check: the schema itself decides later
+    }
+  }
 }
 
 type Member = readonly [key: string, schema: ZodType, value: unknown, put: (value: unknown) => void]
@@ -95,8 +126,8 @@ export function coercesAnywhere(schema: ZodType, seen: Set<ZodType> = new Set())
   seen.add(schema)
   const definition = definitionOf(schema)
   if (definition.coerce === true) return true
-  const { innerType, in: from, shape = {}, valueType, element, items = [], left, right } = definition
+  const { innerType, in: from, out, shape = {}, valueType, element, items = [], options = [], left, right } = definition
   const getter = definition.type === 'lazy' ? definition.getter?.() : undefined
-  const inner = [innerType, from, valueType, element, left, right, getter, ...items, ...Object.values(shape)]
+  const inner = [innerType, from, out, valueType, element, left, right, getter, ...items, ...options, ...Object.values(shape)]
   return inner.some((child) => child !== undefined && coercesAnywhere(child, seen))
 }

@@ -57,6 +57,12 @@ export function inspectTree(tree: Tree): Inspection {
   return { leaves, rejected }
 }
 
+/** Objects and lists of its own; what is neither is shared. */
+export function copyOf(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(copyOf)
+  return isPlainObject(value) ? bareObject(Object.entries(value).map(([key, child]) => [key, copyOf(child)])) : value
+}
+
 /** Builds a tree from named settings; `tree` has no prototype, and `path` comes from the schema. */
 export function assign(tree: Record<string, unknown>, path: readonly string[], value: unknown): void {
   let node = tree

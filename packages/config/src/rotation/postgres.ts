@@ -30,7 +30,7 @@ export function postgresUsers(options: PostgresUsersOptions): CredentialTarget {
   if (role !== undefined && (typeof role !== 'string' || role === '')) throw optionError('role', 'the name of a role')
 
   const connected = async <T>(change: (url: URL) => void, work: (client: Client) => Promise<T>): Promise<T> => {
-    const url = urlOf('adminUrl', await revealCredential(adminUrl))
+    const url = urlOf('adminUrl', await revealCredential(adminUrl), ['postgres:', 'postgresql:'])
     change(url)
     const { default: pg } = await import('pg')
     const client = new pg.Client({ connectionString: url.href, connectionTimeoutMillis: connectTimeoutMs, query_timeout: 30_000 }) as Client

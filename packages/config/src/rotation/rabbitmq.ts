@@ -23,10 +23,10 @@ const everything = { configure: '.*', write: '.*', read: '.*' }
 export function rabbitmqUsers(options: RabbitmqUsersOptions): CredentialTarget {
   const { managementUrl, url, users, permissions = everything } = options
   assertCredential('managementUrl', managementUrl)
-  const vhost = decodeURIComponent(urlOf('url', url).pathname.slice(1)) || '/'
+  const vhost = decodeURIComponent(urlOf('url', url, ['amqp:', 'amqps:']).pathname.slice(1)) || '/'
 
   const api = async (method: 'GET' | 'PUT' | 'DELETE', path: string, { signal }: Cancellable, json?: unknown): Promise<HttpAnswer> => {
-    const admin = urlOf('managementUrl', await revealCredential(managementUrl))
+    const admin = urlOf('managementUrl', await revealCredential(managementUrl), ['http:', 'https:'])
     const authorization = `Basic ${Buffer.from(`${decodeURIComponent(admin.username)}:${decodeURIComponent(admin.password)}`).toString('base64')}`
     const target = below(admin.origin, `${admin.pathname.replace(/\/$/, '')}/api/${path}`)
     return ask({ method, url: target, headers: { authorization }, json, signal, timeoutMs: 10_000, maxBytes: 2 ** 20 })

@@ -99,6 +99,18 @@ describe('a rotation', () => {
         }).run(),
     ],
     [
+      'an address without a scheme',
+      () => createRotation({ target: postgresUsers({ adminUrl: 'admin:CANARY@127.0.0.1:9/db', users: ['a', 'b'] }), store: nowhere }).run(),
+    ],
+    [
+      'a password that is not escaped',
+      () =>
+        createRotation({
+          target: rabbitmqUsers({ managementUrl: 'http://admin:%CANARY@127.0.0.1:9', url: 'amqp://127.0.0.1', users: ['a', 'b'] }),
+          store: nowhere,
+        }).run(),
+    ],
+    [
       'a server that nobody listens at',
       () =>
         createRotation({

@@ -9,7 +9,7 @@ import { assignText, readSecretFile } from './variables.ts'
 import { bareObject } from '../tree.ts'
 
 export interface SecretFilesOptions extends FollowOptions {
-  /** A missing directory is no fault. Default false. */
+  /** A missing or empty directory is no fault. Default false. */
   optional?: boolean | undefined
 }
 
@@ -32,6 +32,15 @@ export function secretFiles(directory: string, options: SecretFilesOptions = {})
         if (code !== 'ENOENT' || options.optional !== true)
           report.fault({ path: '', location: directory, expected: `a directory that can be read (${code})` })
         return {}
+      }
+      if (names.size === 0 && options.optional !== true) {
+        // What is left of a mount that is gone must not become the defaults.
+        report.fault({
+          path: '',
+          location: directory,
+          expected: 'a directory that is not empty',
+          hint: 'pass { optional: true } if that is fine',
+        })
       }
       const tree = bareObject()
       for (const field of fields) {
