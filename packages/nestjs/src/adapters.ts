@@ -23,7 +23,7 @@ interface ExpressApplication extends INestApplication {
 
 /** The members of NestFastifyApplication that are used. */
 interface FastifyApplication extends INestApplication {
-  useBodyParser(type: string, options: { bodyLimit: number }, parser: BodyParser): unknown
+  useBodyParser(type: string | RegExp, options: { bodyLimit: number }, parser: BodyParser): unknown
 }
 
 type BodyParser = (request: unknown, body: Buffer, done: (error: Error | null, body?: unknown) => void) => void
@@ -67,9 +67,10 @@ function prepareFastify(app: FastifyApplication, bodyLimit: number): () => Promi
   const fastify = app.getHttpAdapter().getInstance() as FastifyInstance
   const json = fastify.getDefaultJsonParser('error', 'error')
   // Nest 11 has no parsers of its own for a type that is given a limit: handlers would get the bytes. The parser's error quotes the body.
-  app.useBodyParser('application/json', { bodyLimit }, (request, body, done) =>
-    json(request, body, (error, parsed) => done(error && new BadRequestException('the body is not valid JSON'), parsed)),
-  )
+  const parser: BodyParser = (request, body, done) =>
+    json(request, body, (error, parsed) => done(error && new BadRequestException('the body is not valid JSON'), parsed))
+  app.useBodyParser('application/json', { bodyLimit }, parser)
+  app.useBodyParser(/^application\/[^;]+\+json(;|$)/, { bodyLimit }, parser)
   app.useBodyParser('application/x-www-form-urlencoded', { bodyLimit }, (_request, body, done) =>
     done(null, { ...parseForm(String(body)) }),
   )

@@ -10,9 +10,11 @@ import {
   HttpException,
   type INestApplication,
   Module,
+  Param,
   type Provider,
   Scope,
   type Type,
+  UnprocessableEntityException,
   UseFilters,
 } from '@nestjs/common'
 import { APP_FILTER, NestFactory } from '@nestjs/core'
@@ -53,6 +55,24 @@ class Orders {
   numbered(): void {
     throw new HttpException('gone', 410, { errorCode: 'FILM_GONE' })
   }
+  /** What `exceptionFactory` of Nest's ValidationPipe hands on, class-validator's errors with all they hold. */
+  validated(): void {
+    const target = { password: 'hunter2' }
+    throw new UnprocessableEntityException([
+      { property: 'film', target, value: 'hunter2', constraints: { isInt: 'film must be an integer' }, children: [] },
+      {
+        property: 'lines',
+        target,
+        children: [{ property: '0', children: [{ property: 'a/b', constraints: { min: 'too few', max: 'too many' } }] }],
+      },
+      'a sentence',
+    ])
+  }
+  /** As http-errors and Fastify mark them, and whoever else gives an error a status. */
+  marked(kind: string): void {
+    if (kind === 'meant') throw Object.assign(new Error('no seat left'), { statusCode: 409, expose: true, code: 'NO_SEAT' })
+    throw Object.assign(new Error('hunter2'), { statusCode: kind === 'theirs' ? 403 : 503 })
+  }
 }
 const circular: { self?: unknown } = {}
 circular.self = circular
@@ -60,6 +80,8 @@ Controller('orders')(Orders)
 method(Orders, 'place', [Get('place')])
 method(Orders, 'conflict', [Get('conflict')])
 method(Orders, 'numbered', [Get('numbered')])
+method(Orders, 'validated', [Get('validated')])
+method(Orders, 'marked', [Get('marked/:kind')], [Param('kind')])
 class Guarded extends Orders {}
 Controller('guarded')(Guarded)
 UseFilters(new OwnFilter())(Guarded)
@@ -126,6 +148,26 @@ describe.each([
     })
     expect(await asked(app, '/nowhere')).toMatchObject({ status: 404, body: { status: 404, title: 'Not Found' } })
   })
+})
+
+it.each([false, true])('errors of a validation are told by field, without what was sent (Fastify: %s)', async (fastify) => {
+  const app = await application([PlatformModule.forRoot({})], [], fastify)
+  const { status, body } = await asked(app, '/orders/validated')
+  expect(status).toBe(422)
+  expect(body['errors']).toEqual([
+    { pointer: '#/film', message: 'film must be an integer' },
+    { pointer: '#/lines/0/a~1b', message: 'too few' },
+    { pointer: '#/lines/0/a~1b', message: 'too many' },
+    { message: 'a sentence' },
+  ])
+  expect(JSON.stringify(body)).not.toContain('hunter2')
+})
+
+it.each([false, true])('an error that carries a status is answered with it, in its words if it says so (Fastify: %s)', async (fastify) => {
+  const app = await application([PlatformModule.forRoot({})], [], fastify)
+  expect((await asked(app, '/orders/marked/meant')).body).toMatchObject({ status: 409, detail: 'no seat left', code: 'NO_SEAT' })
+  expect((await asked(app, '/orders/marked/theirs')).body).toEqual({ type: 'about:blank', title: 'Forbidden', status: 403 })
+  expect((await asked(app, '/orders/marked/down')).body).toEqual({ type: 'about:blank', title: 'Service Unavailable', status: 503 })
 })
 
 /** The same application without our module. */

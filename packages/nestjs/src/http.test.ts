@@ -171,6 +171,7 @@ describe('nestHttp', () => {
     expect(JSON.stringify(await post('{"film": secret}'))).not.toContain('secret')
     expect(await post(`{"film":1,"pad":"${'x'.repeat(2_000)}"}`)).toMatchObject({ status: 413, body: { title: 'Payload Too Large' } })
     expect(await post('<film/>', 'application/xml')).toMatchObject({ status: 415 })
+    expect(await post('{"film":1}', 'application/vnd.film+json; charset=utf-8')).toMatchObject({ status: 201 })
     const { body } = await telemetry.metrics({ headers: {} })
     expect(body).toContain('http_response_status_code="201",http_route="/films/:id/orders"')
     await http.drain()

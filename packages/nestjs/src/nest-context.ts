@@ -1,5 +1,6 @@
 import type { INestApplicationContext, INestMicroservice } from '@nestjs/common'
 import { orAborted, settlesWithin } from '@platform/kernel'
+import { Birth } from './birth.ts'
 import { nestLifecycle } from './nest-lifecycle.ts'
 
 /** A component of `@platform/service`, by shape. */
@@ -17,10 +18,12 @@ type NestApp = INestApplicationContext | INestMicroservice
 /**
  * A Nest application without HTTP (`createApplicationContext`, `createMicroservice`) as a component: `ready` runs its init hooks and, for a
  * microservice, listens; its consumers (`@Consume`) are checked, quiesced and drained; `close` runs its destroy hooks. Nest initialises a
- * context while it makes it: give the function that makes it, and `ready` calls that, after what the component needs.
+ * context while it makes it: give the function that makes it, and `ready` calls that, after what the component needs. When it fails, what
+ * factories of ours have made by then is closed.
  * The service owns the signals: what `enableShutdownHooks` registered is taken back.
  */
 export function nestContext(app: NestApp | (() => Promise<NestApp>)): NestContext {
+  const birth = new Birth()
   let making: Promise<NestApp> | undefined = typeof app === 'function' ? undefined : Promise.resolve(app)
   let lifecycle = typeof app === 'function' ? undefined : nestLifecycle(app)
   let closing: Promise<void> | undefined
@@ -38,8 +41,10 @@ export function nestContext(app: NestApp | (() => Promise<NestApp>)): NestContex
 
   return {
     async ready({ signal } = {}) {
-      making ??= (app as () => Promise<NestApp>)()
-      const made = await orAborted(making, signal)
+      making ??= birth.of(app as () => Promise<NestApp>)
+      const giveUp = (): void => birth.giveUp(signal?.reason)
+      signal?.addEventListener('abort', giveUp, { once: true })
+      const made = await orAborted(making, signal).finally(() => signal?.removeEventListener('abort', giveUp))
       lifecycle ??= nestLifecycle(made)
       await lifecycle.init(signal)
       if ('listen' in made) await orAborted(made.listen(), signal)

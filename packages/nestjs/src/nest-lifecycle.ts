@@ -30,15 +30,19 @@ export function nestLifecycle(app: INestApplicationContext): NestLifecycle {
     if (await settlesWithin(closed, Math.max(0, until - performance.now()))) await closed
   }
 
-  /** The service owns the signals. What `enableShutdownHooks` put there would close the application at the signal, while it is to drain. */
+  /**
+   * The service owns the signals. What `enableShutdownHooks` put there, or puts there later, would close the application at the signal, while it
+   * is to drain. A plain assignment is swallowed by the proxy that Nest puts around an application.
+   */
   function disownSignals(): void {
     const { unsubscribeFromProcessSignals } = app as { unsubscribeFromProcessSignals?: () => void }
     unsubscribeFromProcessSignals?.call(app)
+    Object.defineProperty(app, 'enableShutdownHooks', { value: () => app, configurable: true, writable: true })
   }
 
+  disownSignals()
   return {
     async init(signal) {
-      disownSignals()
       initialising ??= app.init()
       const giveUp = (): void => own(NestStart)?.giveUp(signal?.reason)
       signal?.addEventListener('abort', giveUp, { once: true })

@@ -1,8 +1,13 @@
 import { Module } from '@nestjs/common'
+import { Birth } from './birth.ts'
 
 /** Nest cannot be told to stop initialising; those of ours who wait in its init hooks listen here. */
 export class NestStart {
   readonly #givenUp = new AbortController()
+
+  constructor() {
+    Birth.join(this)
+  }
 
   get signal(): AbortSignal {
     return this.#givenUp.signal

@@ -151,8 +151,46 @@ describe('a context in a service', () => {
     app.enableShutdownHooks()
     expect(process.listenerCount('SIGTERM')).toBe(before + 1)
     await using http = nestHttp(app, { port: 0, host: '127.0.0.1', minDrainMs: 0 })
-    await http.ready()
     expect(process.listenerCount('SIGTERM')).toBe(before)
+    expect(app.enableShutdownHooks()).toBe(app)
+    await http.ready()
+    app.enableShutdownHooks()
+    expect(process.listenerCount('SIGTERM')).toBe(before)
+  })
+
+  it('whose making fails leaves nothing open of what was made by then', async () => {
+    const life: string[] = []
+    const refused = { ready: () => Promise.reject(new Error('refused')), close: async () => void life.push('cache closed') }
+    const modules = [
+      PlatformDbModule.forRootAsync({ useFactory: () => made<PlatformDb>('db', life) }),
+      PlatformCacheModule.forRootAsync({ useFactory: () => refused as unknown as PlatformCache }),
+    ]
+    const service = createService({ name: 'films', components: { app: nestContext(() => context(modules)) } })
+    await expect(service.start()).rejects.toMatchObject({ code: 'ERR_SERVICE_START_FAILED' })
+    expect(life).toContain('db ready')
+    expect(life.slice(-2)).toEqual(['cache closed', 'db closed'])
+  })
+
+  it('that is stopped while it is made does not wait for what is away', async () => {
+    const waiting = Promise.withResolvers<void>()
+    const life: string[] = []
+    const away = {
+      ready: ({ signal }: { signal: AbortSignal }) =>
+        new Promise((_resolve, reject) => {
+          waiting.resolve()
+          signal.addEventListener('abort', () => reject(signal.reason as Error))
+        }),
+      close: async () => void life.push('closed'),
+    } as unknown as PlatformDb
+    const app = nestContext(() => context([PlatformDbModule.forRootAsync({ useFactory: () => away })]))
+    const service = createService({ name: 'films', components: { app } })
+    const started = service.start().catch((error: { code?: string }) => error.code)
+    await waiting.promise
+    const from = performance.now()
+    expect(await service.stop('test')).toMatchObject({ cut: [], failed: [] })
+    expect(performance.now() - from).toBeLessThan(5_000)
+    expect(await started).toBe('ERR_SERVICE_STOPPED')
+    expect(life).toEqual(['closed'])
   })
 
   it('that cannot be made fails the start, and is closed without a complaint', async () => {
@@ -189,6 +227,17 @@ describe('PlatformModule.forRootAsync', () => {
     expect(() => PlatformModule.forRootAsync({ provides: ['database' as 'db'], useFactory: () => ({}) as never })).toThrow(
       expect.objectContaining({ code: 'ERR_NESTJS_OPTION', message: expect.stringContaining('database') }),
     )
+  })
+
+  it.each<[string, () => unknown]>([
+    ['useFactry', () => PlatformDbModule.forRootAsync({ useFactry: () => ({}) } as never)],
+    ['useFactory', () => PlatformDbModule.forRootAsync({} as never)],
+    ['useFactory', () => PlatformModule.forRootAsync({ provides: ['db'] } as never)],
+    ['provides', () => PlatformModule.forRootAsync({ useFactory: () => ({}) } as never)],
+    ['useClass', () => PlatformModule.forRootAsync({ useClass: class {} } as never)],
+    ['db', () => PlatformModule.forRoot({ db: 'postgres://' } as never)],
+  ])('names a wrong %s before the application is made', (name, call) => {
+    expect(call).toThrow(expect.objectContaining({ code: 'ERR_NESTJS_OPTION', message: expect.stringContaining(name) }))
   })
 
   it('beside modules of single objects is one application: what they import of ours is there once', async () => {

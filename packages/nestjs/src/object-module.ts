@@ -1,5 +1,6 @@
 import type { DynamicModule, FactoryProvider, ModuleMetadata, Provider, Type } from '@nestjs/common'
 import { ConsumersModule } from './consumers.ts'
+import { functionOption, knownOptions } from '@platform/kernel'
 import { NestjsError } from './errors.ts'
 import { NestStartModule } from './nest-start.ts'
 import { ownedBy } from './owned.ts'
@@ -20,6 +21,16 @@ export interface ObjectFactory<T> {
   /** What the factory is called with, in this order. */
   inject?: FactoryProvider['inject']
   useFactory(...dependencies: never[]): T | Promise<T>
+}
+
+export function assertFactory(
+  refuse: (option: string, problem: string) => NestjsError,
+  factory: ObjectFactory<unknown>,
+  more: readonly string[] = [],
+): void {
+  knownOptions(refuse, '', factory, ['imports', 'inject', 'useFactory', ...more])
+  if (factory.useFactory === undefined) throw refuse('useFactory', 'must be a function')
+  functionOption(refuse, 'useFactory', factory.useFactory)
 }
 
 /** One object of the platform, injectable everywhere by its class. */
@@ -44,7 +55,9 @@ function objectModule<T extends object>(
   const around = { module, global: true, exports: [token as Type, ...more] }
   return {
     forRoot: (object) => ({ ...around, imports: [...more], providers: [{ provide: token as Type, useValue: found(object) }] }),
-    forRootAsync({ imports = [], inject = [], useFactory }) {
+    forRootAsync(factory) {
+      assertFactory((option, problem) => new NestjsError('ERR_NESTJS_OPTION', `${name}: ${option} ${problem}`), factory)
+      const { imports = [], inject = [], useFactory } = factory
       const make = useFactory as (...dependencies: unknown[]) => T | Promise<T>
       const provider: Provider = {
         provide: token as Type,

@@ -1,5 +1,6 @@
 import type { OnApplicationShutdown, OnModuleInit, Provider } from '@nestjs/common'
 import { withDeadline } from '@platform/kernel'
+import { Birth } from './birth.ts'
 import { NestjsError } from './errors.ts'
 import { NestStart } from './nest-start.ts'
 
@@ -21,6 +22,7 @@ class Owned implements OnModuleInit, OnApplicationShutdown {
     this.#name = name
     this.#object = object
     this.#start = start
+    Birth.join({ close: () => this.onApplicationShutdown() })
   }
 
   async onModuleInit(): Promise<void> {

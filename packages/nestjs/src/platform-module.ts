@@ -13,7 +13,7 @@ import { NestjsError } from './errors.ts'
 import { ConsumersModule } from './consumers.ts'
 import { answerUnrouted, asLastFilter } from './last-filter.ts'
 import { NestStartModule } from './nest-start.ts'
-import type { ObjectFactory } from './object-module.ts'
+import { assertFactory, type ObjectFactory } from './object-module.ts'
 import { ownedBy } from './owned.ts'
 import { ProblemFilter } from './problem-filter.ts'
 import {
@@ -92,6 +92,8 @@ export class PlatformModule {
   /** Objects that somebody else made, starts and closes: a service of `@platform/service`. */
   static forRoot(options: PlatformModuleOptions): DynamicModule {
     knownOptions(refuse, '', options, [...names, 'components', 'problemFilter'])
+    const noObject = names.find((name) => options[name] !== undefined && (typeof options[name] !== 'object' || options[name] === null))
+    if (noObject !== undefined) throw refuse(noObject, 'must be an object that a service made')
     const given: [Type | string, object | undefined][] = [
       ...names.map((name): [Type, object | undefined] => [tokens[name] as Type, options[name]]),
       ...Object.entries(options.components ?? {}).map(([name, object]): [string, object] => [componentToken(name), object]),
@@ -102,8 +104,9 @@ export class PlatformModule {
 
   /** Objects that a factory makes inside of Nest: awaited (`ready`) in the application's init, closed with it. */
   static forRootAsync<Name extends keyof PlatformObjects>(options: PlatformModuleAsyncOptions<Name>): DynamicModule {
-    knownOptions(refuse, '', options, ['imports', 'inject', 'useFactory', 'provides', 'problemFilter'])
+    assertFactory(refuse, options, ['provides', 'problemFilter'])
     const { imports = [], inject = [], useFactory, provides, problemFilter } = options
+    if (!Array.isArray(provides)) throw refuse('provides', `must be a list of ${names.join(', ')}`)
     const stranger = provides.find((name) => !names.includes(name))
     if (stranger !== undefined) throw refuse('provides', `names ${stranger}; known are ${names.join(', ')}`)
     const all = Symbol('objects of PlatformModule')

@@ -58,7 +58,7 @@ export function toProblem(error: unknown): Problem {
   if (error instanceof HttpException) return fromHttpException(error)
   const issues = zodIssues(error)
   if (issues) return problem(400, 'the request is not valid', problemErrors(issues))
-  return fromHttpError(error) ?? fromFastifyError(error) ?? problem(500)
+  return fromHttpError(error) ?? problem(500)
 }
 
 /** Nest's own members of a response, told in the problem's. */
@@ -72,13 +72,35 @@ function fromHttpException(error: HttpException): Problem {
   if (typeof response !== 'object' || response === null) return problem(status, String(response), undefined, coded)
   const { message, detail, errors } = response as { message?: unknown; detail?: unknown; errors?: unknown }
   const own = { ...coded, ...serializable(Object.entries(response).filter(([name]) => !nestMembers.has(name))) }
-  // The shape of class-validator: a list of sentences.
+  // What Nest's own validation makes: a list of sentences, or of class-validator's errors.
   if (Array.isArray(message)) {
-    const sentences = message.slice(0, maxErrors).map((one) => ({ message: String(one) }))
-    return problem(status, 'the request is not valid', sentences, own)
+    const told = message.slice(0, maxErrors).flatMap((one: unknown) => validationErrors(one))
+    return problem(status, 'the request is not valid', told.slice(0, maxErrors), own)
   }
   return problem(status, textOf(detail) ?? textOf(message), Array.isArray(errors) ? (errors as ProblemError[]) : undefined, own)
 }
+
+/** By the shape of class-validator's `ValidationError`. It holds the object that was sent as well, which is not repeated. */
+interface ValidationErrorLike {
+  readonly property?: unknown
+  readonly constraints?: Readonly<Record<string, string>> | undefined
+  readonly children?: readonly ValidationErrorLike[] | undefined
+  readonly message?: unknown
+}
+
+function validationErrors(one: unknown, around: readonly PropertyKey[] = []): ProblemError[] {
+  if (typeof one !== 'object' || one === null) return [{ message: String(one) }]
+  const { property, constraints, children = [], message } = one as ValidationErrorLike
+  const path = typeof property === 'string' ? [...around, property] : around
+  const texts = Object.values(constraints ?? {}).map(String)
+  if (typeof message === 'string') texts.push(message)
+  const own = problemErrors(texts.map((text) => ({ path, message: text })))
+  if (around.length >= deepest || !Array.isArray(children)) return own
+  return [...own, ...children.slice(0, maxErrors).flatMap((child: unknown) => validationErrors(child, path))]
+}
+
+/** Further ones say nothing new and a body may be nested without end. */
+const deepest = 20
 
 /** A member that JSON cannot carry must not cost the client its answer. */
 function serializable(members: readonly (readonly [string, unknown])[]): Record<string, unknown> {
@@ -95,47 +117,42 @@ function serializable(members: readonly (readonly [string, unknown])[]): Record<
 const textOf = (value: unknown): string | undefined => (typeof value === 'string' ? value : undefined)
 
 /** What body-parser calls them; its messages repeat parts of the body. */
-const bodyProblems: Readonly<Record<string, string>> = {
-  'entity.too.large': 'the body is too large',
-  'entity.parse.failed': 'the body is not valid JSON',
-  'encoding.unsupported': 'the content encoding is not supported',
-  'charset.unsupported': 'the charset is not supported',
-  'request.aborted': 'the request was aborted',
-  'request.size.invalid': 'the body is not as long as Content-Length says',
-}
+const bodyProblems: ReadonlyMap<unknown, string> = new Map([
+  ['entity.too.large', 'the body is too large'],
+  ['entity.parse.failed', 'the body is not valid JSON'],
+  ['encoding.unsupported', 'the content encoding is not supported'],
+  ['charset.unsupported', 'the charset is not supported'],
+  ['request.aborted', 'the request was aborted'],
+  ['request.size.invalid', 'the body is not as long as Content-Length says'],
+])
 
 /** An error of the body parser in our words. */
 export function bodyException(error: unknown): HttpException | undefined {
   const { type, statusCode } = (typeof error === 'object' && error !== null ? error : {}) as { type?: unknown; statusCode?: unknown }
-  const text = typeof type === 'string' ? bodyProblems[type] : undefined
+  const text = bodyProblems.get(type)
   return text !== undefined && typeof statusCode === 'number'
     ? new HttpException({ message: text }, statusCode, { cause: error })
     : undefined
 }
 
-/** The errors of `http-errors`, which Express and its body parser throw. */
+/**
+ * An error that carries a status, as those of `http-errors` do, which Express and its body parser throw, and those of Fastify: Nest takes it as
+ * the answer's. Its message is shown when it says so (`expose`): others may repeat parts of the request, or of an upstream's answer.
+ */
 function fromHttpError(error: unknown): Problem | undefined {
   if (!(error instanceof Error)) return undefined
   const { statusCode, expose, type, code } = error as Error & { statusCode?: unknown; expose?: unknown; type?: unknown; code?: unknown }
-  if (typeof statusCode !== 'number' || typeof expose !== 'boolean' || statusCode < 400 || statusCode > 599) return undefined
-  const known = typeof type === 'string' ? bodyProblems[type] : undefined
-  const own = expose && typeof code === 'string' ? { code } : {}
-  return problem(statusCode, known ?? (expose ? error.message : undefined), undefined, own)
+  if (!Number.isInteger(statusCode) || (statusCode as number) < 400 || (statusCode as number) > 599) return undefined
+  const isMeant = expose === true
+  const known = bodyProblems.get(type) ?? fastifyProblems.get(code)
+  const own = isMeant && typeof code === 'string' ? { code } : {}
+  return problem(statusCode as number, known ?? (isMeant ? error.message : undefined), undefined, own)
 }
 
-const fastifyProblems: Readonly<Record<string, string>> = {
-  FST_ERR_CTP_BODY_TOO_LARGE: 'the body is too large',
-  FST_ERR_CTP_INVALID_JSON_BODY: 'the body is not valid JSON',
-  FST_ERR_CTP_EMPTY_JSON_BODY: 'the body is not valid JSON',
-  FST_ERR_CTP_INVALID_MEDIA_TYPE: 'the content type is not supported',
-  FST_ERR_CTP_INVALID_CONTENT_LENGTH: 'the body is not as long as Content-Length says',
-}
-
-/** Fastify's own errors carry a status too; their messages may repeat parts of the request. */
-function fromFastifyError(error: unknown): Problem | undefined {
-  if (!(error instanceof Error)) return undefined
-  const { statusCode, code } = error as Error & { statusCode?: unknown; code?: unknown }
-  const isFastifys = typeof code === 'string' && code.startsWith('FST_ERR_')
-  if (!isFastifys || typeof statusCode !== 'number' || statusCode < 400 || statusCode > 499) return undefined
-  return problem(statusCode, fastifyProblems[code])
-}
+const fastifyProblems: ReadonlyMap<unknown, string> = new Map([
+  ['FST_ERR_CTP_BODY_TOO_LARGE', 'the body is too large'],
+  ['FST_ERR_CTP_INVALID_JSON_BODY', 'the body is not valid JSON'],
+  ['FST_ERR_CTP_EMPTY_JSON_BODY', 'the body is not valid JSON'],
+  ['FST_ERR_CTP_INVALID_MEDIA_TYPE', 'the content type is not supported'],
+  ['FST_ERR_CTP_INVALID_CONTENT_LENGTH', 'the body is not as long as Content-Length says'],
+])
