@@ -168,7 +168,7 @@ describe('a context in a service', () => {
     const service = createService({ name: 'films', components: { app: nestContext(() => context(modules)) } })
     await expect(service.start()).rejects.toMatchObject({ code: 'ERR_SERVICE_START_FAILED' })
     expect(life).toContain('db ready')
-    expect(life.slice(-2)).toEqual(['cache closed', 'db closed'])
+    expect(life.slice(-2).toSorted()).toEqual(['cache closed', 'db closed'])
   })
 
   it('that is stopped while it is made does not wait for what is away', async () => {
