@@ -22,16 +22,18 @@ function keep(signal: EarlySignal): void {
   const isUrgent = (isEnding(signal) && [...kept].some(isEnding)) || (signal !== 'SIGTERM' && isatty(0))
   kept.add(signal)
   if (isUrgent) return letGo(signal)
-  backgroundTimeout(() => isTaken || letGo(signal), keepMs)
+  backgroundTimeout(() => !isTaken && kept.has(signal) && letGo(signal), keepMs)
 }
 
 function letGo(signal: EarlySignal): void {
+  // A SIGHUP that somebody else has heard, or that process 1 would not have felt, ends nothing.
+  if (!isEnding(signal) && (process.pid === 1 || process.listenerCount(signal) > 1)) return void kept.delete(signal)
   stopListening()
   // Another listener in the program has seen it and decides.
   if (process.listenerCount(signal) > 0) return
   // The signal itself says to the parent why the process ended; process 1 outlives it.
   if (process.pid !== 1) process.kill(process.pid, signal)
-  else if (isEnding(signal)) process.exit(signal === 'SIGTERM' ? 143 : 130)
+  else process.exit(signal === 'SIGTERM' ? 143 : 130)
 }
 
 function stopListening(): void {
