@@ -85,8 +85,7 @@ export class CheckLoop {
     let deadline = this.#deadline(performance.now(), tell, abort, (again) => (deadline = again))
     try {
       this.#closed.signal.throwIfAborted()
-      const result = await this.check.run({ signal: abort.signal })
-      tell(result?.status === 'warn' ? { status: 'warn', message: messages.degraded, cause: result.message } : passed)
+      tell(outcomeOf(await this.check.run({ signal: abort.signal })))
     } catch (error) {
       tell({ status: 'fail', message: messages.failed, cause: error })
     } finally {
@@ -132,6 +131,15 @@ export class CheckLoop {
     else this.#logger.warn(fields, 'health check changed')
     this.#changed()
   }
+}
+
+/** Most checks resolve to whatever they asked for. One that says it failed, in the words of this package or of terminus, is believed. */
+function outcomeOf(result: unknown): Outcome {
+  const { status, message } = (typeof result === 'object' && result !== null ? result : {}) as { status?: unknown; message?: unknown }
+  if (status === 'warn') return { status: 'warn', message: messages.degraded, cause: message }
+  if (status === 'fail' || status === 'down')
+    return { status: 'fail', message: messages.failed, cause: new Error(`it resolved to "${status}"`) }
+  return passed
 }
 
 const passed: Outcome = { status: 'pass', message: undefined }

@@ -82,6 +82,18 @@ describe('readiness', () => {
     expect(runs - back).toBe(2)
   })
 
+  it.each([
+    ['fail', 'fail'],
+    ['down', 'fail'],
+    [200, 'pass'],
+    ['green', 'pass'],
+  ])('a check that resolves to the status %j is a %s', async (status, expected) => {
+    const one = health({ db: { ...fast, kind: 'critical', run: () => Promise.resolve({ status }) as never } })
+    one.setState('ready')
+    await until(() => expect(one.readiness().checks['db']?.message).not.toBe('not checked yet'))
+    expect(one.readiness().checks['db']?.status).toBe(expected)
+  })
+
   it('shows texts of its own only; the raw cause goes to the log', async () => {
     const lines: string[] = []
     const note = (fields: object) => lines.push(String((fields as { err?: unknown }).err))
@@ -127,6 +139,7 @@ describe('probes over HTTP', () => {
         const same = one.fetchHandler(new Request(url + path, init))
         expect(same.status).toBe(real.status)
         expect(same.headers.get('content-type')).toBe(real.headers.get('content-type'))
+        expect(real.headers.get('allow')).toBe(real.status === 405 ? 'GET, HEAD' : null)
         return { status: real.status, type: real.headers.get('content-type'), text: await real.text() }
       }
       await one.ready()

@@ -8,6 +8,7 @@ export interface Probes {
 }
 
 const headers = { 'content-type': 'application/health+json', 'cache-control': 'no-store' }
+const headersOf = (status: number): Record<string, string> => (status === 405 ? { ...headers, allow: 'GET, HEAD' } : headers)
 
 function answer(probes: Probes, method: string | undefined, url: string): { status: number; body: string } {
   const path = url.split('?', 1)[0]
@@ -25,7 +26,7 @@ function answer(probes: Probes, method: string | undefined, url: string): { stat
 export function nodeHandler(probes: Probes): RequestListener {
   return (request, response) => {
     const { status, body } = answer(probes, request.method, request.url ?? '/')
-    response.writeHead(status, headers)
+    response.writeHead(status, headersOf(status))
     response.end(request.method === 'HEAD' ? undefined : body)
   }
 }
@@ -33,6 +34,6 @@ export function nodeHandler(probes: Probes): RequestListener {
 export function fetchHandler(probes: Probes): (request: Request) => Response {
   return (request) => {
     const { status, body } = answer(probes, request.method, new URL(request.url).pathname)
-    return new Response(request.method === 'HEAD' ? null : body, { status, headers })
+    return new Response(request.method === 'HEAD' ? null : body, { status, headers: headersOf(status) })
   }
 }
