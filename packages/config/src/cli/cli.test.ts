@@ -89,6 +89,16 @@ describe('parity', () => {
     })
   })
 
+  it('takes a name for an environment though a file is called so, and a path that leads nowhere for a mistake', async () => {
+    write('staging.yaml', staging)
+    // It lies where the tests run.
+    write('README.md.yaml', 'db: { url: b, password: canary-of-another }\n')
+    expect(await run('parity', module, 'staging', 'README.md')).toMatchObject({ code: 0 })
+    for (const path of ['production.yaml', '.env.production', `${directory}/production`]) {
+      expect(await run('parity', module, 'staging', path)).toMatchObject({ code: 1, err: `${path} is no file\n` })
+    }
+  })
+
   it('allows what a list allows, until its day is over', async () => {
     write('staging.yaml', `${staging}currency: USD\n`)
     const production = write('.env.production', 'SHOP_DB_URL=b\nSHOP_DB_PASSWORD=canary-of-production\n')

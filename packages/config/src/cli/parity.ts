@@ -28,9 +28,11 @@ export interface Environment {
 
 /** By name, when the module has sources for it; or a file. */
 export async function readEnvironment(module: SettingsModule, name: string): Promise<Environment> {
-  // A folder of that name (deploy manifests) is none of our business.
+  // A folder of that name (deploy manifests) is none of our business, nor is a file (a script) while the module knows environments.
   const isFile = statSync(name, { throwIfNoEntry: false })?.isFile() === true
-  const sources = isFile ? [sourceOf(name, module.prefix)] : module.sources?.({ environment: name })
+  const isMeantAsFile = looksLikeSettings(name) || (isFile && module.sources === undefined)
+  if (isMeantAsFile && !isFile) throw new Error(`${name} is no file`)
+  const sources = isMeantAsFile ? [sourceOf(name, module.prefix)] : module.sources?.({ environment: name })
   if (sources === undefined) throw new Error(`${name} is no file, and the module exports no "sources({ environment })"`)
   const zod = module.settings.schema
   const map = mapSchema(zod)
@@ -44,6 +46,11 @@ export async function readEnvironment(module: SettingsModule, name: string): Pro
     for (const fault of error.faults) if (fault.location !== undefined) wrong.set(fault.path, fault.expected)
   }
   return { name, tree: mergeLayers(readings.map(({ layer }) => layer)).tree, wrong }
+}
+
+/** `deploy/prod.yaml`, `.env`, `.env.prod`, `prod.env`: no environment is called that. */
+function looksLikeSettings(name: string): boolean {
+  return /\.(ya?ml|json|toml)$|(^|\.)env(\.|$)/.test(basename(name)) || name.includes('/')
 }
 
 function sourceOf(path: string, prefix: string | undefined): Source {
