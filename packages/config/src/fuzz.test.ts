@@ -123,17 +123,21 @@ it(`a template that is filled in with its own defaults gives the defaults (${not
   await fc.assert(
     fc.asyncProperty(
       fc.string(),
-      fc.array(fc.string({ minLength: 1 })),
-      fc.integer(),
+      fc.array(fc.string({ unit: fc.constantFrom('a', ',', '[', '"', "'", '`', '\\', '#', ' ', '$', '\n') })),
+      fc.oneof(fc.integer(), fc.double({ noNaN: true }), fc.double({ noNaN: true, min: -1e-6, max: 1e-6 })),
+      fc.bigInt(),
+      fc.option(fc.date({ noInvalidDate: true, min: new Date(0), max: new Date(4e12) })),
       fc.string(),
-      async (text, list, number, description) => {
+      async (text, list, number, big, date, description) => {
         const schema = z.object({
           text: z
             .string()
             .default(text)
             .describe(description || 'x'),
           list: z.array(z.string()).default(list),
-          number: z.number().default(number),
+          number: z.union([z.number(), z.literal([Infinity, -Infinity])]).default(number),
+          big: z.bigint().default(big),
+          date: z.coerce.date().nullable().default(date),
           last: z.boolean().default(true),
         })
         const template = envTemplate(defineConfig({ schema }), { prefix: 'APP' })
@@ -142,8 +146,11 @@ it(`a template that is filled in with its own defaults gives the defaults (${not
         // A text that no quotes can hold, or of several lines, is left out or stays commented out, and is then the default.
         const config = await defineConfig({ schema }).load({ sources: [env({ prefix: 'APP', variables: written })] })
         const isOneLine = !/[\n\r\0]/.test(text)
-        expect({ ...config.current, list: undefined, ...(isOneLine ? {} : { text: undefined }) }).toEqual({
-          number,
+        expect({ ...config.current, ...(isOneLine ? {} : { text: undefined }) }).toEqual({
+          list,
+          number: number === 0 ? 0 : number,
+          big,
+          date,
           last: true,
           text: isOneLine ? text : undefined,
         })

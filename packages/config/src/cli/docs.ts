@@ -1,6 +1,7 @@
 import type { ConfigDefinition } from '../define-config.ts'
 import { expectedOf, type Field } from '../fields.ts'
 import { argumentName, variableName } from '../names.ts'
+import { jsonText } from '../value-text.ts'
 
 /** A table of all settings, as Markdown; the same every time. Defaults of secrets do not show. */
 export function settingsDocs(definition: Pick<ConfigDefinition<unknown>, 'fields'>, prefix: string | undefined): string {
@@ -28,5 +29,5 @@ function variables(field: Field, prefix: string): string {
 
 function defaultOf(field: Field): string {
   if (field.required) return 'required'
-  return field.defaultValue === undefined ? '' : code(JSON.stringify(field.defaultValue) ?? '')
+  return field.defaultValue === undefined ? '' : code(jsonText(field.defaultValue) ?? '')
 }

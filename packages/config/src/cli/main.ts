@@ -9,6 +9,7 @@ import { loadModule, type SettingsModule } from './module.ts'
 import type { Command, Options, Output } from './command.ts'
 import { compareEnvironments, readAllowList, readEnvironment } from './parity.ts'
 import { pushCommands } from './push-commands.ts'
+import { jsonText } from '../value-text.ts'
 
 export const usage = `platform-config <command> <module> [options] [-- arguments of the program]
 
@@ -104,7 +105,7 @@ const commands: Readonly<Record<string, Command | undefined>> = {
     for (const path of paths) {
       try {
         const { value, location } = config.explain(path)
-        out(`${path} = ${JSON.stringify(value) ?? 'undefined'}  (${location})\n`)
+        out(`${path} = ${jsonText(value) ?? 'undefined'}  (${location})\n`)
       } catch (error) {
         if (rest.length > 0 || !ConfigError.isInstance(error)) throw error
         out(`${path} is not set\n`)
