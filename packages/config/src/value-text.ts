@@ -16,11 +16,11 @@ export function variableText(value: unknown): string | undefined {
   return guarded(() => (value instanceof Date ? value.toISOString() : (JSON.stringify(value) as string | undefined)))
 }
 
-/** JavaScript writes 0.000000001 as 1e-9, which is no decimal number; integers that long are not exact. */
+/** JavaScript writes 0.000000001 as 1e-9, which is no decimal number. Integers that are not exact are none either. */
 function decimalText(value: number): string | undefined {
+  if (!Number.isFinite(value) || (Number.isInteger(value) && !Number.isSafeInteger(value))) return undefined
   const [mantissa = '', exponent] = String(value).split('e')
-  if (exponent === undefined) return Number.isFinite(value) ? mantissa : undefined
-  if (Number(exponent) > 0) return undefined
+  if (exponent === undefined) return mantissa
   const sign = value < 0 ? '-' : ''
   return `${sign}0.${'0'.repeat(-Number(exponent) - 1)}${mantissa.replace(/[-.]/g, '')}`
 }
