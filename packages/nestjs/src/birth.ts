@@ -18,7 +18,8 @@ export class Birth {
 
   /** Takes part in the one under way, if this is inside of one. */
   static join(born: Born): void {
-    current.getStore()?.#born.push(born)
+    const birth = current.getStore()
+    if (birth) birth.#born.push(born)
   }
 
   async of<T>(make: () => Promise<T>): Promise<T> {
