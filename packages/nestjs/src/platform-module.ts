@@ -106,7 +106,7 @@ export class PlatformModule {
   static forRootAsync<Name extends keyof PlatformObjects>(options: PlatformModuleAsyncOptions<Name>): DynamicModule {
     assertFactory(refuse, options, ['provides', 'problemFilter'])
     const { imports = [], inject = [], useFactory, provides, problemFilter } = options
-    if (!Array.isArray(provides)) throw refuse('provides', `must be a list of ${names.join(', ')}`)
+    if (!Array.isArray(provides as unknown)) throw refuse('provides', `must be a list of ${names.join(', ')}`)
     const stranger = provides.find((name) => !names.includes(name))
     if (stranger !== undefined) throw refuse('provides', `names ${stranger}; known are ${names.join(', ')}`)
     const all = Symbol('objects of PlatformModule')
