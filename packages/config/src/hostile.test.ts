@@ -98,6 +98,23 @@ describe('files', () => {
     expect(await faultsOf(file(pipe))).toEqual([['pipe.yaml', 'a file, not a directory or a pipe']])
   })
 
+  it.each([
+    ['json', '{"n":1,\n"id":9007199254740993,"list":[9007199254740993],"text":9007199254740993}'],
+    ['yaml', 'n: 1\nid: 9007199254740993\nlist: [9007199254740993]\ntext: 9007199254740993\n'],
+    ['toml', 'n = 1\nid = 9007199254740993\nlist = [9007199254740993]\ntext = 9007199254740993\n'],
+  ])('%s: an integer beyond what a number can hold is exact where the setting takes it, and a fault elsewhere', async (extension, text) => {
+    const path = write(`a.${extension}`, text)
+    const load = (id: z.ZodType, list: z.ZodType) =>
+      defineConfig({ schema: z.object({ n: z.number(), id, list, text: z.coerce.string() }) }).load({ sources: [file(path)] })
+    const { current } = await load(z.bigint(), z.array(z.coerce.bigint()))
+    expect(current).toEqual({ n: 1, id: 9007199254740993n, list: [9007199254740993n], text: '9007199254740993' })
+    const error = (await load(z.number(), z.array(z.number())).catch((reason: unknown) => reason)) as ConfigError
+    expect(error.faults.map((fault) => [fault.path, fault.location?.replace(`${directory}/`, '')])).toEqual([
+      ['id', `a.${extension}:2`],
+      ['list.0', extension === 'json' ? 'a.json:2' : `a.${extension}:3`],
+    ])
+  })
+
   it('toml: says where settings stand, and gives its types', async () => {
     const text = '# settings\na = "1"\n\n[db.pool]\nmax-size = 5\n"odd key" = """\nb = 2\n"""\n[[list]]\nx = 1\n'
     const path = write('app.toml', text)

@@ -109,7 +109,9 @@ function membersOf({ shape, valueType, element, items }: Definition, value: unkn
 function stands(type: string, value: unknown): boolean {
   const is = typeof value
   if (type === 'string') return is === 'string' || is === 'number' || is === 'boolean' || is === 'bigint'
-  if (type === 'number' || type === 'bigint') return is === 'number' || is === 'bigint'
+  // An integer that is not exact, or would not be as a number, is another one than was written down.
+  if (type === 'bigint') return is === 'bigint' || (is === 'number' && (!Number.isInteger(value) || Number.isSafeInteger(value)))
+  if (type === 'number') return is === 'number' || (is === 'bigint' && Number.isSafeInteger(Number(value)))
   if (type === 'boolean') return is === 'boolean'
   return value !== null && is !== 'boolean'
 }

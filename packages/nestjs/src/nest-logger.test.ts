@@ -13,6 +13,7 @@ it("makes fields of Nest's context, stack and objects", () => {
   logger.warn({ route: '/a' }, 'Router')
   logger.verbose?.('detail')
   logger.log('two', { a: 1 }, 'Module')
+  logger.log(['a', 'list'], 'Module')
   expect(lines).toEqual([
     ['info', { context: 'NestFactory' }, 'started'],
     ['error', { context: 'ExceptionsHandler', stack }, 'broken'],
@@ -20,5 +21,14 @@ it("makes fields of Nest's context, stack and objects", () => {
     ['warn', { context: 'Router', route: '/a' }, undefined],
     ['debug', {}, 'detail'],
     ['info', { context: 'Module', details: [{ a: 1 }] }, 'two'],
+    ['info', { context: 'Module', details: ['a', 'list'] }, undefined],
   ])
+})
+
+it('is not hurt by a logger that throws', () => {
+  const fail = (): never => {
+    throw new Error('no')
+  }
+  const logger = nestLogger({ debug: fail, info: fail, warn: fail, error: fail })
+  expect(() => [logger.log('a'), logger.error(new Error('b')), logger.warn({ c: 1 })]).not.toThrow()
 })

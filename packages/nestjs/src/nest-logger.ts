@@ -1,11 +1,13 @@
 import type { LoggerService } from '@nestjs/common'
+import { safeLogger } from '@platform/kernel'
 import type { LoggerLike } from './logger-like.ts'
 
 /**
  * Nest's own lines in the service's log: `NestFactory.create(AppModule, { logger: nestLogger(logger) })`. Nest passes its context as the last
- * argument, and a stack before it for errors; both become fields.
+ * argument, and a stack before it for errors; both become fields. What the logger throws is dropped: Nest calls it wherever it is.
  */
 export function nestLogger(logger: LoggerLike): LoggerService {
+  const safe = safeLogger(logger)
   const at =
     (level: 'debug' | 'info' | 'warn' | 'error') =>
     (message: unknown, ...rest: unknown[]): void => {
@@ -17,8 +19,9 @@ export function nestLogger(logger: LoggerLike): LoggerService {
       if (stack !== undefined) fields['stack'] = stack
       const details = more.filter((one) => one !== stack && one !== undefined)
       if (details.length > 0) fields['details'] = details
-      if (typeof message === 'object' && message !== null && !(message instanceof Error)) logger[level]({ ...fields, ...message })
-      else logger[level](fields, message instanceof Error ? message.message : String(message))
+      if (Array.isArray(message)) safe[level]({ ...fields, details: [...message, ...details] })
+      else if (typeof message === 'object' && message !== null && !(message instanceof Error)) safe[level]({ ...fields, ...message })
+      else safe[level](fields, message instanceof Error ? message.message : String(message))
     }
   return { log: at('info'), error: at('error'), warn: at('warn'), debug: at('debug'), verbose: at('debug'), fatal: at('error') }
 }

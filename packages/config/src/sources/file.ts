@@ -5,6 +5,7 @@ import { type Document, isAlias, isMap, isScalar, isSeq, LineCounter, type Node,
 import { optionError } from '../errors.ts'
 import type { ReadOptions, Source, Tree } from '../source.ts'
 import { assertFollowOptions, followFiles, type FollowOptions } from './follow-files.ts'
+import { refuseInexact } from './exact-integers.ts'
 import { generationAround, generationOf } from './generation.ts'
 import { locateToml } from './toml-lines.ts'
 import { defaultMaxBytes, readTextFile } from './text-file.ts'
@@ -85,11 +86,14 @@ function isEmptied(text: string): boolean {
   return text.split('\n').every((line) => ['', '---', '...', 'null', '~'].includes(line.trim()))
 }
 
-function parseTomlText(text: string, path: string, { report }: ReadOptions): Tree {
+function parseTomlText(text: string, path: string, options: ReadOptions): Tree {
+  const { report } = options
   try {
-    const tree = parseToml(text, { maxDepth: 64, unsafeKeyBehaviour: 'keep' })
-    locateToml(text, (at, line) => report.at(at, `${path}:${line}`))
-    return tree as Tree
+    const tree = parseToml(text, { maxDepth: 64, unsafeKeyBehaviour: 'keep', integersAsBigInt: 'asNeeded' }) as Record<string, unknown>
+    const places = new Places(path, report)
+    locateToml(text, (at, line) => places.add(at, line))
+    refuseInexact(tree, places.of, options)
+    return tree
   } catch (error) {
     const place = error instanceof TomlError ? `${path}:${error.line}` : path
     report.fault({ path: '', location: place, expected: 'valid TOML' })
@@ -110,7 +114,8 @@ function isJson(text: string, path: string, { report }: ReadOptions): boolean {
   }
 }
 
-function parseYamlText(text: string, path: string, { report }: ReadOptions): Tree {
+function parseYamlText(text: string, path: string, options: ReadOptions): Tree {
+  const { report } = options
   if (isTooDeep(text)) {
     report.fault({ path: '', location: path, expected: 'at most 64 levels' })
     return {}
@@ -118,7 +123,7 @@ function parseYamlText(text: string, path: string, { report }: ReadOptions): Tre
   const lines = new LineCounter()
   let document: Document.Parsed
   try {
-    document = parseDocument(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: true })
+    document = parseDocument(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: true, intAsBigInt: true })
   } catch {
     report.fault({ path: '', location: path, expected: 'fewer levels' })
     return {}
@@ -131,7 +136,7 @@ function parseYamlText(text: string, path: string, { report }: ReadOptions): Tre
   if (problems.length > 0) return {}
   let tree: unknown
   try {
-    tree = document.toJS()
+    tree = document.toJS({ reviver: (_key, value: unknown) => (typeof value === 'bigint' ? exactNumber(value) : value) })
   } catch {
     report.fault({ path: '', location: path, expected: 'aliases that resolve, and not in masses' })
     return {}
@@ -141,8 +146,39 @@ function parseYamlText(text: string, path: string, { report }: ReadOptions): Tre
     report.fault({ path: '', location: path, expected: `keys with values at the top of the file` })
     return {}
   }
-  locate(document.contents, [], document, (at, offset) => report.at(at, `${path}:${lines.linePos(offset).line}`))
+  const places = new Places(path, report)
+  locate(document.contents, [], document, (at, offset) => places.add(at, lines.linePos(offset).line))
+  refuseInexact(tree as Record<string, unknown>, places.of, options)
   return tree as Tree
+}
+
+function exactNumber(value: bigint): number | bigint {
+  const number = Number(value)
+  return Number.isSafeInteger(number) ? number : value
+}
+
+/** Where the settings of a file stand. */
+class Places {
+  readonly #file: string
+  readonly #report: ReadOptions['report']
+  readonly #lines = new Map<string, string>()
+
+  constructor(file: string, report: ReadOptions['report']) {
+    this.#file = file
+    this.#report = report
+  }
+
+  add(at: readonly string[], line: number): void {
+    const place = `${this.#file}:${line}`
+    this.#lines.set(at.join('.'), place)
+    this.#report.at(at, place)
+  }
+
+  /** An item of a list stands where its list does. */
+  readonly of = (path: readonly string[]): string => {
+    const around = path.map((_, index) => path.slice(0, path.length - index).join('.'))
+    return around.map((at) => this.#lines.get(at)).find((place) => place !== undefined) ?? this.#file
+  }
 }
 
 /** Counts brackets, also those in texts: far above what settings have, far below what the parser's recursion survives. */
