@@ -3,7 +3,7 @@ import { backgroundInterval } from '@platform/kernel'
 import { type BusMessage, formatMessage, parseMessage, splitNames } from './bus-message.ts'
 import { Delivery } from './delivery.ts'
 import type { BusTransport, Invalidation, InvalidationBus } from './invalidation.ts'
-import { limited } from './shared-layer.ts'
+import { limited } from './limited.ts'
 
 /** A publisher that was silent for so long is forgotten; should it come back, its first message counts as a gap. */
 const peerIdleMs = 600_000

@@ -1,6 +1,7 @@
 import { backgroundPause } from '@platform/kernel'
-import { CacheError, isRefusal } from './errors.ts'
+import { isRefusal } from './errors.ts'
 import type { Invalidation } from './invalidation.ts'
+import { limited } from './limited.ts'
 
 const maxQueued = 10_000
 const initialDelayMs = 100
@@ -78,23 +79,10 @@ export class Delivery {
   /** Rejects when the first attempt failed, or took too long; the invalidation stays queued all the same. After close it only rejects. */
   add(what: Invalidation): Promise<void> {
     if (this.#closed !== undefined) return Promise.reject(this.#closed as Error)
-    return new Promise((resolve, reject) => {
-      const { timeoutMs } = this.#options
-      const late = (): void => reject(new CacheError('ERR_CACHE_UNAVAILABLE', `not delivered within ${timeoutMs} ms`))
-      const timer = setTimeout(late, timeoutMs)
-      const waiter: Waiter = {
-        resolve: () => {
-          clearTimeout(timer)
-          resolve()
-        },
-        reject: (error) => {
-          clearTimeout(timer)
-          reject(error as Error)
-        },
-      }
-      this.#queued.add(what, [waiter])
-      this.#start()
-    })
+    const { promise, resolve, reject } = Promise.withResolvers<void>()
+    this.#queued.add(what, [{ resolve, reject }])
+    this.#start()
+    return limited(promise, this.#options.timeoutMs)
   }
 
   covers(key: string): boolean {

@@ -4,6 +4,7 @@ export { CacheError } from './errors.ts'
 export { invalidationSchema } from './intents.ts'
 export { cacheAttributes, cacheMetrics, cacheSpans } from './instrumentation.ts'
 export { jsonSerializer, v8Serializer } from './codec.ts'
+export { compressed } from './compression.ts'
 
 export type {
   BatchFactory,
@@ -19,6 +20,7 @@ export type {
   StoreOptions,
 } from './contract.ts'
 export type { Isolation, Serializer } from './codec.ts'
+export type { CompressionOptions } from './compression.ts'
 export type {
   CacheDriver,
   LocalDriver,

@@ -1,7 +1,9 @@
 import { backgroundInterval } from '@platform/kernel'
 import type { Item } from './load.ts'
-import { type SharedLayer, sliceSize } from './shared-layer.ts'
+import type { SharedLayer } from './shared-layer.ts'
 
+/** Keys of one command. */
+const sliceSize = 500
 /** So many leases long nobody else may load; then whoever asks takes over, and the load goes on without the right to fill. */
 const leasesUntilYield = 4
 
@@ -22,10 +24,18 @@ export class Lease {
 
   keep(): void {
     const startedAt = performance.now()
+    let under: Promise<void> | undefined
     this.#renewing ??= backgroundInterval(() => {
       const yielded = performance.now() - startedAt > leasesUntilYield * this.#leaseMs
-      for (const keys of slicesOf(this.#items)) this.#shared.renew(keys, this.token, this.#leaseMs, yielded)
+      under ??= this.#renew(yielded).finally(() => {
+        under = undefined
+      })
     }, this.#leaseMs / 3)
+  }
+
+  /** Not waited for: a lease that is lost costs a load of the others. */
+  async #renew(yielded: boolean): Promise<void> {
+    for (const keys of slicesOf(this.#items)) await this.#shared.renew(keys, this.token, this.#leaseMs, yielded).catch(() => undefined)
   }
 
   release(some: readonly Item[]): void {

@@ -12,9 +12,9 @@ import { type Lifetimes, livesOf, retainMs, spreadMs } from './lifetimes.ts'
 import { LookUp } from './look-up.ts'
 import type { ResolvedCacheOptions } from './options.ts'
 import type { SchemaLike } from './schema.ts'
-import { sliceSize } from './shared-layer.ts'
 import { SharedValues } from './shared-values.ts'
 import type { Answer, Flight } from './single-flight.ts'
+import { inSlices } from './slices.ts'
 import { endWithStale, serveStale, type StandIn, usableUntil } from './stand-in.ts'
 
 /** What a call wants of a load. */
@@ -140,8 +140,9 @@ export class Loader {
           of.signal,
         ),
       )
-      for (let from = 0; from < missing.length; from += sliceSize)
-        await Promise.all(missing.slice(from, from + sliceSize).map((item) => this.#finish(item, made(item.flight), ask, lease, begun)))
+      await inSlices(missing, this.#options.l2HardTimeoutMs, async (slice) => {
+        await Promise.all(slice.map((item) => this.#finish(item, made(item.flight), ask, lease, begun)))
+      })
     } finally {
       clearTimeout(timer)
     }

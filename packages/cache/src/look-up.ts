@@ -4,9 +4,11 @@ import type { Lease } from './lease.ts'
 import { earlyMs, livesOf } from './lifetimes.ts'
 import type { Ask, Item } from './load.ts'
 import type { ResolvedCacheOptions } from './options.ts'
-import { limited, type Said, type SharedLayer, sliceSize } from './shared-layer.ts'
+import { limited } from './limited.ts'
+import type { Said, SharedLayer } from './shared-layer.ts'
 import type { SharedValues } from './shared-values.ts'
 import type { Answer } from './single-flight.ts'
+import { inSlices } from './slices.ts'
 import { endWithStale, standInFrom } from './stand-in.ts'
 
 const firstWaitMs = 20
@@ -40,14 +42,13 @@ export class LookUp {
     // A batch may take longer to ask than a lease lasts.
     lease.keep()
     const missing: Item[] = []
-    for (let from = 0; from < items.length; from += sliceSize) {
+    await inSlices(items, this.#options.l2HardTimeoutMs, async (slice) => {
       of.throwIfAborted()
-      const slice = items.slice(from, from + sliceSize)
-      const said = await Promise.all(slice.map((item) => this.#one(item, ask, lease.token)))
+      const outcomes = await Promise.all(slice.map((item) => this.#one(item, ask, lease.token)))
       slice.forEach((item, index) => {
-        if (said[index] !== 'done') missing.push(item)
+        if (outcomes[index] !== 'done') missing.push(item)
       })
-    }
+    })
     return missing
   }
 

@@ -2,7 +2,7 @@ import { equalDeadlines } from '@platform/kernel'
 import type { Availability, Standing } from './availability.ts'
 import type { PendingNames } from './delivery.ts'
 import type { SharedLookup, SharedRead, SharedStore } from './driver.ts'
-import { CacheError } from './errors.ts'
+import { tooLate } from './limited.ts'
 
 /** What hangs on it runs when all that runs now, and is called by it at once, has asked. */
 const endOfGo = Promise.resolve()
@@ -137,8 +137,4 @@ class Question {
     }
     this.#place = -1
   }
-}
-
-export function tooLate(timeoutMs: number): CacheError {
-  return new CacheError('ERR_CACHE_UNAVAILABLE', `no answer within ${timeoutMs} ms`)
 }

@@ -9,8 +9,8 @@ import { earlyMs, lifeOption, lifetimesOf } from './lifetimes.ts'
 import type { Ask, Item, Loader, Run } from './load.ts'
 import { safeName, safeNames } from './names.ts'
 import type { ResolvedCacheOptions } from './options.ts'
-import { sliceSize } from './shared-layer.ts'
 import { type Answer, type Arrival, Flight } from './single-flight.ts'
+import { inSlices } from './slices.ts'
 import { standInOf } from './stand-in.ts'
 
 const noTags: readonly string[] = []
@@ -140,25 +140,26 @@ export class Requests {
   /** Answers what is fresh in l2, slice by slice, and takes it out of what is left. Rejects when l2 answered none. */
   async #glances(glances: Glances, left: Set<string>, ask: Ask, got: (key: string, value: unknown) => void): Promise<void> {
     const keys = [...left].filter((key) => this.#mayGlance(key, ask))
-    let failure: { readonly error: unknown; readonly times: number } | undefined
-    for (let from = 0; from < keys.length; from += sliceSize) {
-      const slice = keys.slice(from, from + sliceSize)
+    let failure: { readonly error: unknown } | undefined
+    let answered = keys.length === 0
+    await inSlices(keys, this.#options.l2HardTimeoutMs, async (slice) => {
       let hits: (Hit | undefined)[]
       try {
         hits = await orAborted(Promise.all(slice.map((key) => glances.at(key, ask))), ask.signal)
       } catch (error) {
         afterFailure(ask, error)
-        failure = { error, times: (failure?.times ?? 0) + 1 }
-        continue
+        failure = { error }
+        return
       }
+      answered = true
       slice.forEach((key, index) => {
         const hit = hits[index]
         if (!hit || hit.freshMs <= earlyMs(ask.lifetimes)) return
         left.delete(key)
         got(key, hit.value)
       })
-    }
-    if (failure && failure.times * sliceSize >= keys.length) throw failure.error
+    })
+    if (failure && !answered) throw failure.error
   }
 
   /** Resolves when no request is on its way to a load. */

@@ -2,10 +2,8 @@ import { Availability } from './availability.ts'
 import { Delivery } from './delivery.ts'
 import type { SharedLookup, SharedRead, SharedStore, SharedWrite } from './driver.ts'
 import type { Invalidation } from './invalidation.ts'
-import { type Asking, Questions, type Sent, tooLate } from './questions.ts'
-
-/** Keys of one round trip, each of which has a time limit of its own. */
-export const sliceSize = 500
+import { limited } from './limited.ts'
+import { type Asking, Questions, type Sent } from './questions.ts'
 
 /** What l2 said of one look-up, and when it was asked. */
 export interface Said {
@@ -74,11 +72,11 @@ export class SharedLayer {
     return stored
   }
 
-  /** Not waited for, nor is `release`: a lease that is lost or stays costs a load or a wait of the others. */
-  renew(keys: readonly string[], token: string, leaseMs: number, yielded: boolean): void {
-    this.#call(() => this.#store.renew(keys, token, leaseMs, yielded)).catch(() => undefined)
+  renew(keys: readonly string[], token: string, leaseMs: number, yielded: boolean): Promise<void> {
+    return this.#call(() => this.#store.renew(keys, token, leaseMs, yielded))
   }
 
+  /** Not waited for: a lease that stays costs a wait of the others. */
   release(keys: readonly string[], token: string): void {
     this.#call(() => this.#store.release(keys, token)).then(
       (awaited) => {
@@ -114,25 +112,4 @@ export class SharedLayer {
       throw error
     }
   }
-}
-
-/** Rejects with ERR_CACHE_UNAVAILABLE after `timeoutMs`; `late` gets a result that comes after that. */
-export function limited<T>(work: Promise<T>, timeoutMs: number, late?: (result: T) => void): Promise<T> {
-  return new Promise((resolve, reject) => {
-    let timer: NodeJS.Timeout | undefined = setTimeout(() => {
-      timer = undefined
-      reject(tooLate(timeoutMs))
-    }, timeoutMs)
-    work.then(
-      (result) => {
-        if (timer === undefined) return late?.(result)
-        clearTimeout(timer)
-        resolve(result)
-      },
-      (error: unknown) => {
-        clearTimeout(timer)
-        reject(error as Error)
-      },
-    )
-  })
 }

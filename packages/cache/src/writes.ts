@@ -7,7 +7,7 @@ import type { Layers } from './layers.ts'
 import { type Lifetimes, lifetimesOf, livesOf, retainMs, spreadMs } from './lifetimes.ts'
 import { safeNames } from './names.ts'
 import type { ResolvedCacheOptions } from './options.ts'
-import { limited } from './shared-layer.ts'
+import { limited } from './limited.ts'
 
 /** What is on its way into l2. */
 interface Value {

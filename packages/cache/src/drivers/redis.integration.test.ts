@@ -241,6 +241,28 @@ describe('redis', () => {
     prefixed.disconnect()
   })
 
+  it('what Redis answered while this process stood still counts as answered in time', async () => {
+    const options = { namespace: 'stalled', l2: redis({ client }), ttlMs: 60_000, l2HardTimeoutMs: 100 }
+    const cache = createCache(options)
+    await cache.ready()
+    const stall = (): void => {
+      for (const until = performance.now() + 300; performance.now() < until; );
+    }
+    const calls: [string, () => Promise<unknown>, unknown][] = [
+      ['set', () => cache.set('k', 1), undefined],
+      ['get', () => cache.get('k'), 1],
+      ['delete', () => cache.delete('other'), undefined],
+      ['deleteByTag', () => cache.deleteByTag('t'), undefined],
+    ]
+    for (const [name, call, expected] of calls) {
+      const asked = call().catch((error: { code?: string }) => error.code)
+      await Promise.resolve()
+      stall()
+      expect([name, await asked]).toEqual([name, expected])
+    }
+    await cache.close()
+  })
+
   it('refuses a cluster that reads from replicas', () => {
     const connect = (scaleReads: 'all' | 'master') => new Cluster([{ host: '127.0.0.1', port: 1 }], { lazyConnect: true, scaleReads })
     expect(() => redis({ client: connect('all') })).toThrow(expect.objectContaining({ code: 'ERR_CACHE_OPTION' }))
