@@ -33,9 +33,10 @@ export class Lease {
     }, this.#leaseMs / 3)
   }
 
-  /** Not waited for: a lease that is lost costs a load of the others. */
+  /** All at once, each cycle after the one before: a lease that is lost costs a load of the others. */
   async #renew(yielded: boolean): Promise<void> {
-    for (const keys of slicesOf(this.#items)) await this.#shared.renew(keys, this.token, this.#leaseMs, yielded).catch(() => undefined)
+    const renew = (keys: string[]): Promise<void> => this.#shared.renew(keys, this.token, this.#leaseMs, yielded)
+    await Promise.allSettled([...slicesOf(this.#items)].map(renew))
   }
 
   release(some: readonly Item[]): void {
