@@ -31,11 +31,20 @@ export interface FactoryEntry {
   ttlMs: number
   /** The value goes to the callers and is not stored. */
   skip(): void
+  /**
+   * The value that was there before, stale by now but not invalidated, where the cache keeps one (staleIfErrorMs, staleWhileRevalidateMs, earlyRefresh);
+   * otherwise undefined. For a source that can say that nothing has changed: return it, and it is fresh anew.
+   */
+  readonly previous: unknown
 }
 export type Factory<T> = (entry: FactoryEntry) => Promise<T> | T
 export type BatchFactory<T> = (
   missing: readonly string[],
-  options: { signal: AbortSignal },
+  options: {
+    signal: AbortSignal
+    /** By key, as `previous` of a single factory. */
+    previous: ReadonlyMap<string, unknown>
+  },
 ) => Promise<ReadonlyMap<string, T | Error>> | ReadonlyMap<string, T | Error>
 export interface CacheStats {
   hits: number

@@ -1,7 +1,7 @@
 import { describe, expect, it, vi } from 'vitest'
 import { cachesWith, onVirtualTime } from './caches.fixture.ts'
 import { memory } from './drivers/memory.ts'
-import type { CacheOptions, InvalidationBus, SchemaLike } from './index.ts'
+import type { CacheOptions, FactoryEntry, InvalidationBus, SchemaLike } from './index.ts'
 import { MemoryPlace, memoryStore } from './testing/index.ts'
 
 const cacheWith = cachesWith(() => ({ namespace: 'test', l1: memory({ maxBytes: 1e6 }), ttlMs: 1_000 }))
@@ -42,6 +42,61 @@ describe('earlyRefresh', () => {
     }
     expect(factory).toHaveBeenCalledTimes(2)
     expect(await cache.get('k')).toBe('old')
+  })
+})
+
+describe('previous', () => {
+  const layers: [string, () => Partial<CacheOptions>][] = [
+    ['l1', () => ({})],
+    ['l2', () => ({ l1: undefined, l2: memoryStore(new MemoryPlace()) })],
+    ['l1 over l2', () => ({ l2: memoryStore(new MemoryPlace()) })],
+  ]
+  for (const [layer, options] of layers) {
+    const windows = { staleIfErrorMs: 60_000, errorBackoffMs: 0 }
+
+    it(`${layer}: a factory is given what is stale, and may say that it still holds`, async () => {
+      const cache = cacheWith({ ...windows, ...options() })
+      const seen: unknown[] = []
+      const load = (entry: FactoryEntry): unknown => {
+        seen.push(entry.previous)
+        return entry.previous ?? { etag: 'a' }
+      }
+      for (let round = 0; round < 3; round++) {
+        expect(await cache.getOrSet('k', load, { tags: ['t'] })).toEqual({ etag: 'a' })
+        expect(await cache.getOrSet('k', load, { tags: ['t'] })).toEqual({ etag: 'a' })
+        await vi.advanceTimersByTimeAsync(1_001)
+      }
+      expect(seen).toEqual([undefined, { etag: 'a' }, { etag: 'a' }])
+      const behind = vi.fn<(missing: readonly string[], options: { previous: ReadonlyMap<string, unknown> }) => Map<string, unknown>>(
+        (missing) => new Map(missing.map((key) => [key, 'new'])),
+      )
+      await cache.getOrSetMany(['k', 'other'], behind)
+      expect(behind.mock.calls[0]?.[1].previous).toEqual(new Map([['k', { etag: 'a' }]]))
+    })
+
+    it(`${layer}: never what has been invalidated`, async () => {
+      const cache = cacheWith({ ...windows, ...options() })
+      const seen: unknown[] = []
+      const invalidations = [() => cache.delete('k'), () => cache.deleteByTag('t'), () => cache.clear()]
+      for (const invalidate of invalidations) {
+        await cache.set('k', 'old', { tags: ['t'] })
+        await vi.advanceTimersByTimeAsync(1_001)
+        await invalidate()
+        await cache.getOrSet('k', (entry) => void seen.push(entry.previous))
+      }
+      expect(seen).toEqual([undefined, undefined, undefined])
+    })
+  }
+
+  it('is a copy of its own where l1 hands out copies', async () => {
+    const cache = cacheWith({ staleIfErrorMs: 60_000, values: 'copied' })
+    await cache.set('k', { list: [1] })
+    await vi.advanceTimersByTimeAsync(1_001)
+    const change = (entry: FactoryEntry): never => {
+      ;(entry.previous as { list: number[] }).list.push(2)
+      throw new Error('down')
+    }
+    expect(await cache.getOrSet<unknown>('k', change)).toEqual({ list: [1] })
   })
 })
 

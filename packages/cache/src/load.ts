@@ -32,8 +32,14 @@ export interface Ask {
 /** What the factory made of one key. */
 export type Made = { readonly value: unknown; readonly ttlMs: number; readonly skip: boolean } | Error
 
+/** A key that the factory is asked for, and what was there before. */
+export interface Missing {
+  readonly flight: Flight
+  readonly previous: unknown
+}
+
 /** Runs the user's factory for the keys that are missing. */
-export type Run = (missing: readonly Flight[], signal: AbortSignal) => Promise<(flight: Flight) => Made>
+export type Run = (missing: readonly Missing[], signal: AbortSignal) => Promise<(flight: Flight) => Made>
 
 /** One key on its way. */
 export interface Item {
@@ -133,10 +139,10 @@ export class Loader {
     const timer = hardMs === undefined ? undefined : setTimeout(late, hardMs)
     try {
       const begun = { turn: shared ? turns.end() : Number.POSITIVE_INFINITY, at: performance.now() }
-      const flights = missing.map(({ flight }) => flight)
+      const asked = missing.map((item) => ({ flight: item.flight, previous: this.#previous(item) }))
       const made = await this.#measure(() =>
         orAborted(
-          of.enter(() => run(flights, of.signal)),
+          of.enter(() => run(asked, of.signal)),
           of.signal,
         ),
       )
@@ -146,6 +152,12 @@ export class Loader {
     } finally {
       clearTimeout(timer)
     }
+  }
+
+  /** What has been invalidated is nothing to go back to. */
+  #previous({ flight, standIn }: Item): unknown {
+    const { local, generations } = this.#layers
+    return standIn && generations.holds(flight.pending, standIn.tags) ? local.handOut(standIn.value) : undefined
   }
 
   async #finish(item: Item, made: Made, ask: Ask, lease: Lease | undefined, begun: Begun): Promise<void> {

@@ -6,7 +6,7 @@ import type { Glances, Hit } from './glances.ts'
 import type { Journal } from './journal.ts'
 import type { Layers } from './layers.ts'
 import { earlyMs, lifeOption, lifetimesOf } from './lifetimes.ts'
-import type { Ask, Item, Loader, Run } from './load.ts'
+import type { Ask, Item, Loader, Missing, Run } from './load.ts'
 import { safeName, safeNames } from './names.ts'
 import type { ResolvedCacheOptions } from './options.ts'
 import { type Answer, type Arrival, Flight } from './single-flight.ts'
@@ -242,16 +242,18 @@ function inOrder<T>(keyOf: ReadonlyMap<string, string>, values: ReadonlyMap<stri
 }
 
 function runOf<T>(factory: Factory<T>, ask: Ask): Run {
-  return async ([flight], signal) => {
+  return async (missing, signal) => {
+    const { flight, previous } = missing[0] as Missing
     let skip = false
     const entry = {
       signal,
+      previous,
       ttlMs: ask.lifetimes.ttlMs,
       skip: () => {
         skip = true
       },
       tag: (...tags: string[]) => {
-        for (const tag of tags) flight?.tag(safeName('tag', tag))
+        for (const tag of tags) flight.tag(safeName('tag', tag))
       },
     }
     const value = await factory(entry)
@@ -262,10 +264,10 @@ function runOf<T>(factory: Factory<T>, ask: Ask): Run {
 
 function runOfBatch<T>(factory: BatchFactory<T>, ask: Ask, nameOf: (key: string) => string): Run {
   return async (missing, signal) => {
-    const values = await factory(
-      missing.map(({ key }) => nameOf(key)),
-      { signal },
-    )
+    const keys = missing.map(({ flight }) => nameOf(flight.key))
+    const previous = new Map<string, unknown>()
+    missing.forEach((each, index) => each.previous !== undefined && previous.set(keys[index] as string, each.previous))
+    const values = await factory(keys, { signal, previous })
     if (typeof values?.get !== 'function') throw new TypeError('the factory of getOrSetMany must return a Map')
     return ({ key }) => {
       const value = values.get(nameOf(key))

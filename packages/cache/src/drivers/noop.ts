@@ -6,11 +6,12 @@ const never = new AbortController().signal
 export const noopCache: Cache = {
   async getOrSet(_key, factory, options) {
     options?.signal?.throwIfAborted()
-    return factory({ signal: options?.signal ?? never, tag: () => undefined, ttlMs: options?.ttlMs ?? 0, skip: () => undefined })
+    const nothing = { tag: () => undefined, skip: () => undefined, previous: undefined }
+    return factory({ signal: options?.signal ?? never, ttlMs: options?.ttlMs ?? 0, ...nothing })
   },
   async getOrSetMany(keys, factory, options) {
     options?.signal?.throwIfAborted()
-    return new Map(await factory([...new Set(keys)], { signal: options?.signal ?? never }))
+    return new Map(await factory([...new Set(keys)], { signal: options?.signal ?? never, previous: new Map() }))
   },
   async get() {
     return undefined
