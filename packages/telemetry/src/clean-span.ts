@@ -53,7 +53,7 @@ export function cleanSpan(span: ReadableSpan, redactor: RedactorLike | undefined
     duration,
     ended,
     resource,
-    instrumentationScope: cleanScope(instrumentationScope),
+    instrumentationScope: cleanScope(instrumentationScope, redactor),
     droppedAttributesCount: span.droppedAttributesCount + Math.max(0, Object.keys(span.attributes).length - maxAttributes),
     droppedEventsCount: span.droppedEventsCount + Math.max(0, span.events.length - maxEvents),
     droppedLinksCount: span.droppedLinksCount + Math.max(0, span.links.length - maxLinks),
@@ -62,25 +62,25 @@ export function cleanSpan(span: ReadableSpan, redactor: RedactorLike | undefined
 }
 
 /** Attributes of a resource, for which the same holds. */
-export function cleanAttributes(attributes: Attributes): Attributes {
-  return new Cleaner(undefined).attributes(attributes)
+export function cleanAttributes(attributes: Attributes, redactor: RedactorLike | undefined): Attributes {
+  return new Cleaner(redactor).attributes(attributes)
 }
 
 type Scope = ReadableSpan['instrumentationScope']
 /** Spans are sent by scope, and one scope stays one object. */
-const scopes = new WeakMap<Scope, Scope>()
+const scopes = new WeakMap<Scope, { readonly clean: Scope; readonly redactor: RedactorLike | undefined }>()
 
-function cleanScope(scope: Scope): Scope {
-  let clean = scopes.get(scope)
-  if (clean === undefined) {
-    const { name, version, schemaUrl } = scope
-    clean = {
-      name: textOf(name),
-      ...(version === undefined ? {} : { version: textOf(version) }),
-      ...(schemaUrl === undefined ? {} : { schemaUrl: textOf(schemaUrl) }),
-    }
-    scopes.set(scope, clean)
+function cleanScope(scope: Scope, redactor: RedactorLike | undefined): Scope {
+  const known = scopes.get(scope)
+  if (known !== undefined && known.redactor === redactor) return known.clean
+  const cleaner = new Cleaner(redactor)
+  const { name, version, schemaUrl } = scope
+  const clean = {
+    name: cleaner.text(name),
+    ...(version === undefined ? {} : { version: cleaner.text(version) }),
+    ...(schemaUrl === undefined ? {} : { schemaUrl: cleaner.text(schemaUrl) }),
   }
+  scopes.set(scope, { clean, redactor })
   return clean
 }
 

@@ -80,13 +80,14 @@ class PullReader extends MetricReader {
 export function startTelemetry(options: TelemetryOptions): Telemetry {
   const resolved = resolveOptions(options)
   const { service, version, instance, ratio, errors, latencyThresholdMs, traces, logs, redactor, shutdownTimeoutMs, logger } = resolved
-  const attributes = cleanAttributes({
+  const identity = {
     'service.instance.id': randomUUID(),
     ...resolved.attributes,
     [ATTR_SERVICE_NAME]: service,
     ...(version === undefined ? {} : { [ATTR_SERVICE_VERSION]: version }),
     ...(instance === undefined ? {} : { 'service.instance.id': instance }),
-  })
+  }
+  const attributes = cleanAttributes(identity, redactor)
   const resource = resourceFromAttributes(attributes)
   const sampler = new CountingSampler(ratio)
   const queue = traces && new SpanQueue(otlpSender(traces), logger, redactor)

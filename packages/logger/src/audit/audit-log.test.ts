@@ -64,6 +64,18 @@ it('a thousand at once are all there, none twice, each whole', async () => {
   expect(new Set(records().map(({ id }) => id)).size).toBe(1_000)
 })
 
+it('a record that comes at any moment around the end of a write is written', async () => {
+  const hasty = createAuditLog({ name: 'orders', path, timeoutMs: 20_000 })
+  const afterTurns = async (turns: number): Promise<void> => {
+    await hasty.record(event)
+    for (let turn = 0; turn < turns; turn++) await Promise.resolve()
+    await hasty.record(event)
+  }
+  for (let turns = 0; turns < 24; turns++) await afterTurns(turns)
+  expect(records()).toHaveLength(48)
+  await hasty.close()
+})
+
 it('what cannot be written fails its caller, and is written again once it can be', async () => {
   const elsewhere = createAuditLog({ name: 'orders', path: join(folder, 'none', 'audit.log') })
   expect(await codeOf(elsewhere.ready())).toBe('ERR_LOGGER_AUDIT_NOT_WRITTEN')

@@ -2,6 +2,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { testPostgres } from '@platform/stack/testing'
 import axios from 'axios'
+import { IsString, MinLength, validate, ValidateNested, type ValidationError } from 'class-validator'
 import pg from 'pg'
 import { Client, interceptors } from 'undici'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -85,6 +86,36 @@ describe('no secret shows in an error of', () => {
     expect(logged(error)).toContain('password')
     expect(logged(z.treeifyError(error!))).toContain('password')
     expect(logged(z.prettifyError(error!))).toContain('password')
+  })
+
+  it('class-validator', async () => {
+    class Login {
+      user = 'me'
+      password = canary
+    }
+    class Form {
+      login = new Login()
+      apiKeys = [canary]
+      token: unknown = { text: canary }
+    }
+    // As decorators do.
+    MinLength(50)(Login.prototype, 'password')
+    ValidateNested()(Form.prototype, 'login')
+    MinLength(50, { each: true })(Form.prototype, 'apiKeys')
+    IsString()(Form.prototype, 'token')
+    const errors = await validate(new Form())
+    expect(errors.map(({ property }) => property).toSorted()).toEqual(['apiKeys', 'login', 'token'])
+    expect(logged(errors)).toContain('password')
+    for (const error of errors) expect(logged(error)).toContain(error.property)
+    const inner = errors.find(({ property }) => property === 'login')!.children![0]!
+    expect(logged(inner)).toContain('minLength')
+    // As frameworks throw them.
+    expect(logged(Object.assign(new Error(String(errors)), { errors }))).toContain('minLength')
+    const constraintsOf = ({ constraints = {}, children = [] }: ValidationError): string[] => [
+      ...Object.values(constraints),
+      ...children.flatMap(constraintsOf),
+    ]
+    expect(logged({ message: errors.flatMap(constraintsOf), statusCode: 400 })).toContain('400')
   })
 
   it('pg', async () => {
