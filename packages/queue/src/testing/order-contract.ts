@@ -31,7 +31,7 @@ export function describeOrder(stage: Stage): void {
           { group: 'g', concurrency: 4, ordered: true },
         )
       }
-      for (let n = 0; n < 12; n += 1) for (const film of ['a', 'b', 'c']) await first.publish(message, { film, n })
+      for (let n = 0; n < 12; n += 1) await Promise.all(['a', 'b', 'c'].map((film) => first.publish(message, { film, n })))
       await until('36 messages', () => Object.values(seen).flat().length >= 36)
       const expected = Array.from({ length: 12 }, (_, n) => n)
       expect(seen).toEqual({ a: expected, b: expected, c: expected })
