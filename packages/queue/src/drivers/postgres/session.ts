@@ -1,3 +1,4 @@
+import { pause } from '@platform/kernel'
 import type {
   DeadLetterStore,
   DriverContext,
@@ -12,7 +13,7 @@ import type {
 import { QueueError } from '../../errors.ts'
 import type { Cancellable, LoggerLike } from '../../shapes.ts'
 import { Boss } from './boss.ts'
-import { Connections } from './connection.ts'
+import { Connections, isConflict, isConnectionLoss } from './connection.ts'
 import { PostgresDeadLetters } from './dead-letters.ts'
 import { Listener } from './listener.ts'
 import { resolvePostgresOptions, type PostgresOptions, type ResolvedPostgresOptions } from './options.ts'
@@ -20,6 +21,8 @@ import { Presence } from './presence.ts'
 import { BatchPublisher } from './publisher.ts'
 import { broadcastLeaseSeconds, Registry } from './registry.ts'
 import { PostgresSubscription } from './subscription.ts'
+
+const declareAgainMs = 100
 
 /** Messages in PostgreSQL tables, for those who have a database and no broker. Stands on pg-boss. */
 export function postgres(options: PostgresOptions): QueueDriver {
@@ -79,9 +82,8 @@ class PostgresSession implements DriverSession {
     return this.#publisher.publish(destination, envelope, request)
   }
 
-  async subscribe(subscription: Subscription, receive: Receive): Promise<DriverSubscription> {
-    const queue = await this.#registry.declare(subscription)
-    const leave = subscription.broadcast ? async () => {} : await this.#presence.join(queue, subscription)
+  async subscribe(subscription: Subscription, receive: Receive, { signal }: { signal: AbortSignal }): Promise<DriverSubscription> {
+    const { queue, leave } = await this.#declare(subscription, signal)
     this.#presence.begin()
     if (subscription.broadcast) {
       this.#broadcasts.set(queue, subscription)
@@ -122,6 +124,23 @@ class PostgresSession implements DriverSession {
     if (this.#boss.running !== undefined) await this.#publisher.flushed()
     await this.#boss.close()
     await this.#connections.end()
+  }
+
+  /** A connection that breaks in the middle is not the caller's business; what the database refuses is. */
+  async #declare(subscription: Subscription, signal: AbortSignal): Promise<{ queue: string; leave: () => Promise<void> }> {
+    const { destination, broadcast } = subscription
+    for (;;) {
+      signal.throwIfAborted()
+      try {
+        const queue = await this.#registry.declare(subscription)
+        return { queue, leave: broadcast ? async () => {} : await this.#presence.join(queue, subscription) }
+      } catch (error) {
+        if (QueueError.isInstance(error)) throw error
+        if (!isConnectionLoss(error) && !isConflict(error)) throw new QueueError('ERR_QUEUE_REFUSED', { destination, cause: error })
+        this.#logger.debug({ err: error, destination }, 'subscription is declared again')
+        await pause(declareAgainMs, signal)
+      }
+    }
   }
 
   async #renew(): Promise<void> {

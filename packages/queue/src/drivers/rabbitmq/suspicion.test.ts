@@ -60,4 +60,10 @@ describe('whom an ordered group suspects of the end of the member before', () =>
     suspicion.begin()
     expect(judge(delivered('2', 'a', 1), stateAfter(false)).suspect).toBe(true)
   })
+
+  it('is anybody again once more keys have come than one can have held: nothing is kept for every key there ever was', () => {
+    judge(delivered('1', 'a', 1), stateAfter(false))
+    for (let n = 0; n < 10_000; n += 1) judge(delivered(`${n}`, `key-${n}`, 0), stateAfter(false))
+    expect(judge(delivered('2', 'a', 1), stateAfter(false)).suspect).toBe(true)
+  })
 })

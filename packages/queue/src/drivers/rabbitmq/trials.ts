@@ -29,6 +29,8 @@ export class Trials {
   readonly #loop: Promise<void>
   #side: Generation | undefined
   #failed = false
+  /** The answer with a message was lost with its channel: that delivery was nobody's end. */
+  #unheard = false
   #wake: AbortController = new AbortController()
 
   constructor(
@@ -90,21 +92,25 @@ export class Trials {
       this.#side = new Generation(await this.#link.open((connection) => connection.createChannel(), this.#stop.signal))
     }
     const side = this.#side
+    const unheard = this.#unheard
+    this.#unheard = true
     const message = await side.get(name)
+    this.#unheard = false
     if (message === undefined) return false
     this.#failed = false
-    await this.#receive(this.#lease(message, side))
+    await this.#receive(this.#lease(message, side, unheard ? 1 : 0))
     // What could not be settled is not tried again at once.
     return !this.#failed
   }
 
-  #lease(message: ConsumeMessage, generation: Generation): Lease {
+  #lease(message: ConsumeMessage, generation: Generation, unheard: 0 | 1): Lease {
     const facts = factsOf(message)
     const deliveries = earlierDeliveries(message)
     const name = `${trialQueue(this.#queue)} ${String(message.properties.messageId)}`
     // A connection that broke under a process that lives convicts nobody.
     const known = deliveries === 0 ? facts : this.#givenBack.recall(name, deliveries)
-    const tries = known ?? { counted: facts.counted + deliveries, shown: facts.shown + deliveries }
+    const deaths = deliveries - unheard
+    const tries = known ?? { counted: facts.counted + deaths, shown: facts.shown + deaths }
     const delivered = { message, generation }
     const forget = (): void => {
       if (!generation.alive) return

@@ -13,23 +13,14 @@ export async function consumeSales(broker: Broker, db: Database, ordered: boolea
   return broker.consume(
     sold,
     async ({ id, body }, { tx }) => void (await tx.query('insert into sales (film, n, id) values ($1, $2, $3)', [body.film, body.n, id])),
-    { group: 'shop', concurrency: 8, ordered, inbox, retry: { maxAttempts: 100, initialDelayMs: 50, maxDelayMs: 500 } },
+    {
+      group: ordered ? 'sales-in-order' : 'sales',
+      concurrency: 8,
+      ordered,
+      inbox,
+      retry: { maxAttempts: 100, initialDelayMs: 50, maxDelayMs: 500 },
+    },
   )
-}
-
-/** Publishes in order, again under the same id for as long as the outcome is not a success; calls `disturb` in the middle. */
-export async function publishSales(broker: Broker, total: number, disturb: () => void): Promise<void> {
-  for (let n = 0; n < total; n += 1) {
-    if (n === Math.floor(total / 2)) disturb()
-    for (;;) {
-      try {
-        await broker.publish(sold, { film: `film-${n % 5}`, n }, { id: `sale-${n}` })
-        break
-      } catch {
-        await new Promise((resolve) => setTimeout(resolve, 20))
-      }
-    }
-  }
 }
 
 /** Numbers sold, in the order of the books. */
