@@ -60,6 +60,12 @@ const faults: Record<string, () => Promise<Collector>> = {
       if (request % 3 === 2) response.socket!.end()
       else response.end('{}', () => request % 3 === 1 && response.socket!.end())
     }),
+  'ends in the middle of its answers': () =>
+    collector((response, request) => {
+      if (request % 2 === 1) return void response.end('{}')
+      response.writeHead(200, { 'content-length': 100 }).write('{')
+      setTimeout(() => response.socket!.end(), 5)
+    }),
   'cuts connections in its answers': () =>
     collector((response, request) => {
       if (request % 2 === 1) return void response.end('{}')
