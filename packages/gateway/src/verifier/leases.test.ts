@@ -92,6 +92,20 @@ describe('turns taken ahead', () => {
     expect(slow.asked()).toBeLessThanOrEqual(11)
   })
 
+  it('that nobody used in time are given up, and others are taken after a pause', async () => {
+    const limit = sharedLimit(10_000, 10_000)
+    const gateway = limit.gateway()
+    for (let pause = 0; pause < 3; pause++) {
+      const before = limit.asked()
+      for (let request = 0; request < 100; request++) {
+        limit.clock.now += 10
+        expect(await gateway.acquire('somebody')).toMatchObject({ allowed: true })
+      }
+      expect(limit.asked() - before).toBeLessThan(15)
+      limit.clock.now += 60_000
+    }
+  })
+
   it('are taken once for all who come meanwhile, however slow Redis is', async () => {
     const limit = sharedLimit(10_000, 10_000)
     const slow = {

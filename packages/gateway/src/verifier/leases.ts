@@ -77,7 +77,7 @@ export class Leases {
   #keep(key: string, next: Lease | Refused): void {
     const known = this.#keys.get(key)
     // Of two that asked at once: what the other one has taken ahead is not lost.
-    if (known !== undefined && 'left' in known && known.left > 0) return
+    if (known !== undefined && 'left' in known && known.left > 0 && this.#now() < known.untilMs) return
     if (known === undefined && this.#keys.size >= mostKeys) this.#keys.delete(this.#keys.keys().next().value!)
     this.#keys.set(key, next)
   }
