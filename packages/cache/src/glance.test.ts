@@ -3,7 +3,7 @@ import { cachesWith } from './caches.fixture.ts'
 import { memory } from './drivers/memory.ts'
 import type { SharedDriver, SharedLookup, SharedRead } from './driver.ts'
 import type { Serializer } from './index.ts'
-import { faultyDriver, MemoryPlace, memoryStore } from './testing/index.ts'
+import { MemoryPlace, memoryStore } from './testing/index.ts'
 
 const HOUR_MS = 3_600_000
 
@@ -154,16 +154,35 @@ describe('a hit in l2', () => {
     for (const release of releases) release()
   })
 
-  it('is to be had again once l2 is back, though nothing else was asked meanwhile', async () => {
-    const place = new MemoryPlace()
-    await cacheWith({ l2: memoryStore(place) }).set('k', 'stored')
-    let away = true
-    const l2 = faultyDriver(memoryStore(place), (operation) => ({ kind: away && operation === 'read' ? 'fails' : 'none' }))
-    const cache = cacheWith({ l2 })
-    for (let call = 0; call < 5; call++) expect(await cache.get('k')).toBeUndefined()
-    away = false
-    await expect.poll(() => cache.get('k'), { timeout: 10_000 }).toBe('stored')
-  })
+  it.each([
+    ['rejects', () => Promise.reject(new Error('away'))],
+    [
+      'throws',
+      () => {
+        throw new Error('away')
+      },
+    ],
+  ] as [string, () => Promise<never>][])(
+    'is to be had again once l2, which %s, is back, though nothing else was asked meanwhile',
+    async (_how, fail) => {
+      const place = new MemoryPlace()
+      await cacheWith({ l2: memoryStore(place) }).set('k', 'stored')
+      let away = true
+      const driver = memoryStore(place)
+      const open: SharedDriver['open'] = (options) => {
+        const store = driver.open(options)
+        return Object.assign(Object.create(store) as typeof store, {
+          read: (lookups: readonly SharedLookup[]) => (away ? fail() : store.read(lookups)),
+          close: () => store.close(),
+        })
+      }
+      const l2 = { ...driver, open }
+      const cache = cacheWith({ l2 })
+      for (let call = 0; call < 5; call++) expect(await cache.get('k')).toBeUndefined()
+      away = false
+      await expect.poll(() => cache.get('k'), { timeout: 10_000 }).toBe('stored')
+    },
+  )
 
   it('whose value cannot be copied for l1 holds up neither its callers nor those beside them', async () => {
     const place = new MemoryPlace()

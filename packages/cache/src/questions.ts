@@ -67,16 +67,13 @@ export class Questions {
     this.#next = []
     this.#sendings++
     let standing: Standing
-    let sent: Sent
-    let answer: Promise<SharedRead[]>
     try {
       standing = availability.enter()
-      sent = onAsk(performance.now())
-      answer = store.read(asked)
     } catch (error) {
       for (const each of asked) each.failed(error)
       return
     }
+    const sent = onAsk(performance.now())
     const question = new Question(asked, sent, this.#underWay)
     const fail = (error: unknown): void => {
       if (question.isOver) return
@@ -84,11 +81,20 @@ export class Questions {
       question.fail(error)
     }
     question.endLimit = this.#beginLimit(() => fail(tooLate(timeoutMs)), sent.at)
-    answer.then((reads) => {
+    readFrom(store, asked).then((reads) => {
       if (question.isOver) return asked.forEach((lookup, index) => onLate(lookup, reads[index] as SharedRead))
       availability.answered()
       question.answer(reads)
     }, fail)
+  }
+}
+
+/** A driver of the user's may throw where it should reject. */
+function readFrom(store: SharedStore, asked: readonly Asking[]): Promise<SharedRead[]> {
+  try {
+    return store.read(asked)
+  } catch (error) {
+    return Promise.reject(error as Error)
   }
 }
 
