@@ -67,7 +67,7 @@ export function createInstruments(): Instruments {
 export function createRestoreCounter(system: string): Counter {
   const counter = metrics
     .getMeter(scopeName)
-    .createCounter(restoredTopology, { unit: '{exchange}', description: 'Deleted exchanges made anew' })
+    .createCounter(restoredTopology, { unit: '{object}', description: 'Deleted exchanges or groups made anew' })
   return { add: (value, attributes) => counter.add(value, { [attribute.system]: system, ...attributes }) }
 }
 

@@ -91,8 +91,8 @@ export const platformQueue = {
   },
   'platform.queue.restored': {
     kind: 'counter',
-    unit: '{exchange}',
-    description: 'Deleted exchanges made anew',
+    unit: '{object}',
+    description: 'Deleted exchanges or groups made anew',
     owners: ['queue'],
     prometheus: 'platform_queue_restored',
     labels: { 'messaging.system': 'messaging_system', 'messaging.destination.name': 'messaging_destination_name' },
