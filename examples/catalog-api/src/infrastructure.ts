@@ -9,7 +9,7 @@ import { createDbPool } from '@platform/db-pool'
 import { createDiscovery } from '@platform/discovery'
 import { consul } from '@platform/discovery/consul'
 import { staticInstances } from '@platform/discovery/static'
-import { createLogger, logContextHook } from '@platform/logger'
+import { createLogger, createRedactor, logContextHook } from '@platform/logger'
 import { createBroker } from '@platform/queue'
 import { deadlineHook } from '@platform/resilience'
 import type { InboundHook } from '@platform/service/http'
@@ -28,7 +28,12 @@ export function connect(config: Config<Settings>) {
     format: current.logFormat,
     redact: { values: () => config.secrets() },
   }).child({ instance })
-  const telemetry = startTelemetry({ service: name, instance, sampling: { ratio: current.sampling } })
+  const telemetry = startTelemetry({
+    service: name,
+    instance,
+    sampling: { ratio: current.sampling },
+    redactor: createRedactor({ values: () => config.secrets() }),
+  })
   const db = createDbPool({ url: current.db.url.reveal(), maxSize: current.db.maxSize, applicationName: name, logger })
   const connection = redisConnection(current.cache)
   const cache = createCache({

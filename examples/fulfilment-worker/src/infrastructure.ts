@@ -2,7 +2,7 @@
 import { queueDriver } from '@film-store/film-contracts'
 import type { Config } from '@platform/config'
 import { createDbPool } from '@platform/db-pool'
-import { createLogger } from '@platform/logger'
+import { createLogger, createRedactor } from '@platform/logger'
 import { createBroker, createInbox, createOutbox } from '@platform/queue'
 import { startTelemetry } from '@platform/telemetry'
 import type { Settings } from './config.ts'
@@ -18,7 +18,12 @@ export function connect(config: Config<Settings>) {
     format: current.logFormat,
     redact: { values: () => config.secrets() },
   }).child({ instance })
-  const telemetry = startTelemetry({ service: name, instance, sampling: { ratio: current.sampling } })
+  const telemetry = startTelemetry({
+    service: name,
+    instance,
+    sampling: { ratio: current.sampling },
+    redactor: createRedactor({ values: () => config.secrets() }),
+  })
   const db = createDbPool({ url: current.db.url.reveal(), maxSize: current.db.maxSize, applicationName: name, logger })
   const broker = createBroker({
     driver: queueDriver(current.queue),

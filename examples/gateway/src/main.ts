@@ -7,7 +7,7 @@ import { createDiscovery } from '@platform/discovery'
 import { consul } from '@platform/discovery/consul'
 import { staticInstances } from '@platform/discovery/static'
 import { createGateway } from '@platform/gateway'
-import { createLogger } from '@platform/logger'
+import { createLogger, createRedactor } from '@platform/logger'
 import { component, createService } from '@platform/service'
 import { startTelemetry } from '@platform/telemetry'
 import { Redis } from 'ioredis'
@@ -40,7 +40,12 @@ const config = await settings.load({ sources: [dotenv('.env', { prefix }), env({
 const { current } = config
 const { file, folder, nginx, workers } = current
 const logger = createLogger({ name: 'gateway', level: current.logLevel, redact: { values: () => config.secrets() } })
-const telemetry = startTelemetry({ service: 'gateway', instance: current.instance, sampling: { ratio: current.sampling } })
+const telemetry = startTelemetry({
+  service: 'gateway',
+  instance: current.instance,
+  sampling: { ratio: current.sampling },
+  redactor: createRedactor({ values: () => config.secrets() }),
+})
 const registered = consul({ url: current.consulUrl, token: current.consulToken?.reveal() })
 const listed = staticInstances({ 'orders-api': current.ordersUrls, 'identity-api': current.identityUrls })
 const discovery = createDiscovery({ registry: [registered, listed], logger })

@@ -4,7 +4,7 @@ import { createServer as createTlsServer } from 'node:https'
 import { tlsOf } from '@film-store/film-contracts/certificate'
 import { commonSettings, httpSettings } from '@film-store/film-contracts/settings'
 import { args, defineConfig, dotenv, env } from '@platform/config'
-import { createLogger } from '@platform/logger'
+import { createLogger, createRedactor } from '@platform/logger'
 import { createService } from '@platform/service'
 import { httpServer } from '@platform/service/http'
 import { startTelemetry } from '@platform/telemetry'
@@ -28,7 +28,12 @@ const settings = defineConfig({
 const config = await settings.load({ sources: [dotenv('.env', { prefix }), env({ prefix }), args()] })
 const { current } = config
 const logger = createLogger({ name: 'identity-api', level: current.logLevel, redact: { values: () => config.secrets() } })
-const telemetry = startTelemetry({ service: 'identity-api', instance: current.instance, sampling: { ratio: current.sampling } })
+const telemetry = startTelemetry({
+  service: 'identity-api',
+  instance: current.instance,
+  sampling: { ratio: current.sampling },
+  redactor: createRedactor({ values: () => config.secrets() }),
+})
 const signer = await createSigner(current.issuer)
 
 const handle: RequestListener = (request, response) => {

@@ -5,7 +5,7 @@ import { createDbPool, toTypeOrmDriver } from '@platform/db-pool'
 import { createDiscovery } from '@platform/discovery'
 import { consul } from '@platform/discovery/consul'
 import { staticInstances } from '@platform/discovery/static'
-import { createLogger, logContextHook } from '@platform/logger'
+import { createLogger, createRedactor, logContextHook } from '@platform/logger'
 import { createBroker, createInbox, createOutbox } from '@platform/queue'
 import { deadlineHeaders, deadlineHook } from '@platform/resilience'
 import type { InboundHook } from '@platform/service/http'
@@ -25,7 +25,12 @@ export function connect(config: Config<Settings>) {
     format: current.logFormat,
     redact: { values: () => config.secrets() },
   }).child({ instance })
-  const telemetry = startTelemetry({ service: name, instance, sampling: { ratio: current.sampling } })
+  const telemetry = startTelemetry({
+    service: name,
+    instance,
+    sampling: { ratio: current.sampling },
+    redactor: createRedactor({ values: () => config.secrets() }),
+  })
   const db = createDbPool({ url: current.db.url.reveal(), maxSize: current.db.maxSize, applicationName: name, logger })
   const source = new DataSource({ type: 'postgres', driver: toTypeOrmDriver(db), entities: [Order] })
   /** TypeORM's own start and stop; the pool beneath it is a component of its own. */

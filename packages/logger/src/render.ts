@@ -2,6 +2,7 @@ import { types } from 'node:util'
 import type { Limits } from './options.ts'
 import { type Places, placesBelow } from './redaction/places.ts'
 import type { Key, Redaction } from './redaction/redaction.ts'
+import { secretsBegin } from './redaction/redis-commands.ts'
 
 /** A key that stands for what was left out. */
 const more = '…'
@@ -242,13 +243,14 @@ export class Renderer {
     let out = ''
     let index = 0
     let previous: unknown
+    const from = Array.isArray(items) ? secretsBegin(items) : size
     for (const item of items) {
       if (index >= this.#limits.width || this.#left <= 0) {
         if (index < this.#limits.width) this.truncated = true
         out += this.#take(`,"${more} ${size - index} more"`)
         break
       }
-      out += `,${this.#redaction.hidesNext(previous, item, size) ? this.#take(this.#redaction.mark) : ((this.#places.length === 0 ? this.value(item) : this.memberValue(String(index), item)) ?? 'null')}`
+      out += `,${index >= from || this.#redaction.hidesNext(previous, item, size) ? this.#take(this.#redaction.mark) : ((this.#places.length === 0 ? this.value(item) : this.memberValue(String(index), item)) ?? 'null')}`
       previous = item
       index++
     }

@@ -17,6 +17,10 @@ const maxEvents = 128
 const maxLinks = 128
 const maxText = 4_096
 const maxItems = 128
+/** Values that a statement takes by position, as the conventions and instrumentations name them: `db.query.parameter.0`, `db.postgresql.values`. */
+const positional = /^db\.(?:[\w-]{1,64}\.){0,3}(?:(?:parameters?|params)(?:\.[$:@?]?(?:p|param)?_?\d+)?|values|bindings|args)$/i
+const longestStatement = 16_384
+const identifier = /[\p{L}_][\p{L}\p{N}_]*/gu
 
 export interface CleanSpan {
   readonly span: ReadableSpan
@@ -103,15 +107,28 @@ class Cleaner {
 
   attributes(attributes: Attributes): Attributes {
     const clean: Attributes = {}
+    const takesSecret = this.#takesSecret(attributes)
     for (const key of Object.keys(attributes).slice(0, maxAttributes)) {
       if (key === '') continue
       const value = attributes[key]
-      const isHidden = this.#redactor !== undefined && typeof value !== 'boolean' && this.#redactor.isSecretName(key)
+      const isHidden = typeof value !== 'boolean' && (this.#redactor?.isSecretName(key) === true || (takesSecret && positional.test(key)))
       const cleaned = isHidden ? '[redacted]' : this.#value(value)
       if (cleaned !== undefined)
         Object.defineProperty(clean, this.text(key), { value: cleaned, enumerable: true, configurable: true, writable: true })
     }
     return clean
+  }
+
+  /** Whether a statement names a secret: what it takes by position has no name of its own. */
+  #takesSecret(attributes: Attributes): boolean {
+    const redactor = this.#redactor
+    if (redactor === undefined) return false
+    return ['db.query.text', 'db.statement'].some((key) => {
+      const statement = attributes[key]
+      if (typeof statement !== 'string') return false
+      const names = statement.slice(0, longestStatement).match(identifier)
+      return names?.some((name) => redactor.isSecretName(name)) === true
+    })
   }
 
   #value(value: unknown): Attributes[string] {

@@ -270,6 +270,11 @@ describe('the metrics page', () => {
     expect(value('nodejs_eventloop_utilization_ratio')).toBeLessThanOrEqual(1)
     expect(value('v8js_memory_heap_used_bytes{v8js_heap_space_name="old_space"}')).toBeGreaterThan(0)
     await until(async () => expect((await page(telemetry)).value('nodejs_eventloop_delay_p99_seconds')).toBeGreaterThan(0))
+    // The young are collected again and again, when there are enough of them.
+    await until(async () => {
+      Array.from({ length: 100_000 }, (_, index) => ({ index }))
+      expect((await page(telemetry)).value('v8js_gc_duration_seconds_count{v8js_gc_type="minor"}')).toBeGreaterThan(0)
+    })
   })
 })
 

@@ -95,6 +95,24 @@ describe('at a collector of traces and logs', () => {
     expect(all).not.toContain(canary)
   })
 
+  it.each(['db.query.text', 'db.statement'])('no value shows that a statement with a secret takes by position: %s', async (text) => {
+    const attributes = {
+      [text]: 'UPDATE users SET password_hash = $1 WHERE id = $2',
+      'db.query.parameter.0': canary,
+      'db.query.parameter.$1': canary,
+      'db.statement.parameters': canary,
+      'db.postgresql.values': [canary, '7'],
+      'db.query.parameter.title': 'Metropolis',
+      'db.collection.name': 'users',
+    }
+    trace.getTracer('t').startSpan('UPDATE users', { attributes }).end()
+    const films = { [text]: 'SELECT * FROM films WHERE title = $1', 'db.query.parameter.0': 'Nosferatu', 'db.mysql.values': ['Stalker'] }
+    trace.getTracer('t').startSpan('SELECT films', { attributes: films }).end()
+    const all = await sent()
+    expect(all).not.toContain(canary)
+    for (const shown of ['Metropolis', 'Nosferatu', 'Stalker', '"users"']) expect(all).toContain(shown)
+  })
+
   it('what only looks like one stays readable', async () => {
     for (const text of harmlessTexts) trace.getTracer('t').startSpan('work', { attributes: { text } }).end()
     const all = await sent()

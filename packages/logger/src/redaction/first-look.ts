@@ -22,7 +22,7 @@ const mask = (1 << 15) - 1
 /** Three characters, in lower case, of every word and token that a rule looks for without such a sign. */
 const grams = new Uint8Array(1 << 15)
 const words =
-  'bea sic eyj ghp gho ghs ghu ghr _pa glp xox xap k_l k_t whs npm pyp aki asi aiz ya2 hf_ sk- sg. hvs hvb _v1 shp .sl ebh ssw pwd epa rau uth'
+  'bea sic eyj ghp gho ghs ghu ghr _pa glp xox xap k_l k_t whs npm pyp aki asi aiz ya2 hf_ sk- sg. hvs hvb _v1 shp .sl ebh ssw pwd epa rau uth eya w3s ls0 hse hms'
 for (const each of [...words.split(' '), 'e k', 'w c', ...Array.from('0123456789abcdef', (hex) => `sk${hex}`)]) {
   grams[Array.from(each).reduce((hash, character) => next(hash, character.charCodeAt(0)), 0)] = 1
 }

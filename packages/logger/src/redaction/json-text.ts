@@ -1,4 +1,5 @@
 import type { Redaction } from './redaction.ts'
+import { secretsBegin } from './redis-commands.ts'
 import { endOfBrackets } from './text-steps.ts'
 
 /** Longer ones are read by the scanner of names alone. */
@@ -29,7 +30,10 @@ export function hideInJson(text: string, redaction: Redaction): string | undefin
     if (typeof each !== 'object' || each === null) return typeof each === 'number' && redaction.number(each) ? hide() : each
     if (depth > deepest) return '…'
     if (Array.isArray(each)) {
-      return each.map((item, index) => (redaction.hidesNext(each[index - 1], item, each.length) ? hide() : walk(item, depth + 1)))
+      const from = secretsBegin(each)
+      return each.map((item, index) =>
+        index >= from || redaction.hidesNext(each[index - 1], item, each.length) ? hide() : walk(item, depth + 1),
+      )
     }
     const hides = redaction.hiddenMembers(each, Object.keys(each))
     return Object.fromEntries(

@@ -5,7 +5,7 @@ import { hideInEncoded } from './encoded-text.ts'
 import { hideInMarkup } from './markup.ts'
 import { firstLook } from './first-look.ts'
 import { hideInMultipart } from './multipart.ts'
-import { hideNamedValues } from './secrets-in-text.ts'
+import { header, hideNamedValues } from './secrets-in-text.ts'
 import { hiddenByNeighbours, mayTakePart } from './neighbours.ts'
 import { hideFailingRow, hideInsertedValues, hideParameters } from './sql-values.ts'
 import { SecretNames } from './secret-names.ts'
@@ -22,6 +22,7 @@ export interface RedactionRules {
 }
 
 const userOptions: ReadonlySet<string> = new Set(['-u', '-U', '--user', '--proxy-user'])
+const listed = new RegExp(`${header.source}|^(?:requirepass|masterauth)$`, 'i')
 /** Rounds of JSON in JSON in a text. */
 const deepestText = 8
 
@@ -71,10 +72,14 @@ export class Redaction {
     return this.#names.has(key)
   }
 
-  /** Whether an item of a list must not show because of the one before it: `[name, value]`, `['--password', value]`, `['-u', 'user:password']`. */
+  /**
+   * Whether an item of a list must not show because of the one before it: `[name, value]`, `['--password', value]`, `['-u', 'user:password']`, and
+   * among others `'cookie', 'a=b'`, as raw headers have it.
+   */
   hidesNext(name: unknown, item: unknown, length: number): boolean {
     if (typeof name !== 'string') return false
     if (userOptions.has(name)) return typeof item === 'string' && /:.*\D/.test(item)
+    if (typeof item === 'string' && listed.test(name) && (!header.test(name) || /[ =]/.test(item))) return true
     return (length === 2 || name.startsWith('-')) && this.isSecretKey(name)
   }
 
@@ -134,7 +139,8 @@ export class Redaction {
         const json = hideInJson(clean, this)
         if (json !== undefined) return json
         if (clean.includes('"')) clean = hideInEmbeddedJson(clean, this)
-        if (clean.includes('%25') || clean.includes('&')) clean = hideInEncoded(clean, (text) => this.text(text))
+        if (clean.includes('%25') || clean.includes('&') || clean.includes('eyJ') || clean.includes('eyA') || clean.includes('W3s'))
+          clean = hideInEncoded(clean, (text) => this.text(text))
       } finally {
         this.#depth--
       }

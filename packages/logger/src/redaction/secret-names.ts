@@ -2,14 +2,14 @@
 const secretWords = new Set(
   [
     'password passwords passwd passphrase passcode pwd secret secrets token tokens jwt credential credentials authorization cookie cookies',
-    'cvv cvc csc ssn iban otp totp pin mnemonic apikey apikeys accesskey privatekey secretkey requirepass masterauth',
+    'cvv cvc csc ssn iban otp totp pin mnemonic apikey apikeys accesskey privatekey secretkey requirepass masterauth psk',
     'passwort kennwort contraseña contrasena senha wachtwoord hasło пароль 密码 密碼 口令 パスワード 비밀번호',
   ].flatMap((line) => line.split(' ')),
 )
 
 /** Two words in a row that do. */
 const secretPairs = new Set(
-  'api key|api keys|access key|account key|private key|secret key|signing key|encryption key|master key|session id|session key|card number|credit card|debit card|seed phrase|raw headers'.split(
+  'api key|api keys|access key|account key|private key|secret key|signing key|encryption key|master key|session id|session key|card number|credit card|debit card|seed phrase|raw headers|auth key|app key|application key|shared key|subscription key|functions key|license key|hmac key|security code|verification code|recovery code|recovery codes|backup code|backup codes|code verifier|saml response'.split(
     '|',
   ),
 )
@@ -25,6 +25,14 @@ const secretNames = new Set([
   'motdepasse',
   'connectsid',
   'xamzsignature',
+  'xgoogsignature',
+  'xosssignature',
+  'cloudfrontsignature',
+  'clientkeydata',
+  'hostsession',
+  'securesession',
+  'laravelsession',
+  ...'db,user,ftp,smtp,mail,root,admin'.split(',').flatMap((whose) => [`${whose}pass`, `${whose}pw`]),
   'cardnumber',
   'rawheaders',
   'sessionid',
@@ -32,7 +40,7 @@ const secretNames = new Set([
 ])
 const secretEnds = [
   'password,passwords,passwd,passphrase,secret,secrets,token,apikey,apikeys,accesskey,privatekey,secretkey,signingkey,encryptionkey',
-  'credential,credentials,authorization,cookie,cookies,sessionid',
+  'credential,credentials,authorization,cookie,cookies,sessionid,sessid',
 ].flatMap((line) => line.split(','))
 
 /** A last word that says: this is about a secret, not one. `tokenCount`, `secretName`, `passwordPolicy`, `tokenExpiresAt`. */
@@ -87,7 +95,7 @@ export class SecretNames {
     const last = words.at(-1) ?? ''
     if (words.length > 1 && aboutOne.has(last)) return false
     if (last === 'tokens' && words.some((each) => quantities.has(each))) return false
-    if (words.length > 1 && last === 'pass') return true
+    if (words.length > 1 && (last === 'pass' || last === 'pw')) return true
     if (words.some((each, index) => secretWords.has(each) || secretPairs.has(`${each} ${words[index + 1]}`))) return true
     return secretEnds.some((end) => plain.endsWith(end))
   }

@@ -2,7 +2,8 @@
 
 const token = /\bbearer\s+[\w.~+/=-]{8,}/gi
 const basic = /\b(basic\s+)([A-Za-z0-9+/]{8,}={0,2})/gi
-const jsonWebToken = /\beyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?/g
+/** Signed, of three parts, or encrypted, of five, of which the second may be empty. */
+const jsonWebToken = /\beyJ[\w-]{8,}\.(?:[\w-]{8,}|(?=\.[\w-]{8,}))(?:\.[\w-]*){0,3}/g
 /** Tokens whose issuers made them easy to find. */
 const issued = new RegExp(
   String.raw`\b(?:${[
@@ -12,8 +13,15 @@ const issued = new RegExp(
   ].join('|')})(?![\w-])`,
   'g',
 )
-/** `user:password@host:port` without a scheme. */
-const bareCredentials = /(?<![\w/.])([\w.-]{1,64}:)[^\s@/:"']{1,256}(?=@[\w.-]{1,253}:\d{1,5}(?!\w))/g
+/** `user:password@host:port` without a scheme, `user:password@tcp(host)`. */
+const bareCredentials =
+  /(?<![\w/.])([\w.-]{1,64}:)(?:[^\s@/:"']{1,256}|[^\s/"',;&]{1,256})(?=@(?:[\w.-]{1,253}:\d{1,5}(?!\w)|(?:tcp6?|unix)\())/g
+/** `user/password@host` of Oracle. */
+const oracleCredentials = /(jdbc:oracle:\w{1,8}:[\w$#]{1,64}\/)[^\s@"']{1,256}(?=@)/g
+/** What makes an address a permission, with its date of expiry. */
+const signedAddress = /([?&]signature=)[^&\s"'<>#]+/gi
+/** A file in PEM, in base64 once more. */
+const encodedFile = /\bLS0tLS1CRUdJTi[A-Za-z0-9+/]{16,}={0,2}/g
 /** A card's number in its groups; its last digit is the sum of the others. */
 const card = /\b[3-6]\d{3}([ -])\d{4}\1\d{4}\1\d{4}\b/g
 /** Addresses that are themselves the secret: whoever knows one may post. */
@@ -21,11 +29,15 @@ const webhook =
   /(hooks\.slack\.com\/(?:services|workflows)\/|discord(?:app)?\.com\/api\/webhooks\/\d+\/|api\.telegram\.org\/bot\d+:)[\w/-]{8,}/g
 const privateKey = /-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----|^Private-Lines: \d+/gm
 const mayHold =
-  /bearer\s|basic\s|eyJ|gh[posur]_|_pat_|glpat-|xox|xapp-|k_(?:live|test)_|whsec_|npm_|pypi-|AKIA|ASIA|AIza|ya29|hf_|sk-|SG\.|hv[sb]\.|_v1_|shp|SK[0-9a-f]{8}|PRIVATE KEY|Private-Lines|hooks\.slack|webhooks|telegram|\d{4}[ -]\d{4}[ -]\d{4}/i
+  /bearer\s|basic\s|eyJ|gh[posur]_|_pat_|glpat-|xox|xapp-|k_(?:live|test)_|whsec_|npm_|pypi-|AKIA|ASIA|AIza|ya29|hf_|sk-|SG\.|hv[sb]\.|_v1_|shp|SK[0-9a-f]{8}|PRIVATE KEY|Private-Lines|hooks\.slack|webhooks|telegram|signature=|LS0tLS1CRUdJTi|\d{4}[ -]\d{4}[ -]\d{4}/i
 
 export function hideByForm(text: string, replacement: string): string {
   const clean = text.includes('//') ? hideCredentials(text, '//', ':', '@', replacement) : text
-  const bare = clean.includes('@') ? clean.replaceAll(bareCredentials, (_, user: string) => user + replacement) : clean
+  const bare = clean.includes('@')
+    ? clean
+        .replaceAll(bareCredentials, (_, user: string) => user + replacement)
+        .replaceAll(oracleCredentials, (_, user: string) => user + replacement)
+    : clean
   const encoded = bare.includes('%40') ? hideEncodedCredentials(bare, replacement) : bare
   if (encoded.length < 12 || !mayHold.test(encoded)) return encoded
   return hidePrivateKeys(encoded, replacement)
@@ -36,6 +48,8 @@ export function hideByForm(text: string, replacement: string): string {
     .replaceAll(jsonWebToken, replacement)
     .replaceAll(issued, replacement)
     .replaceAll(card, (found) => (isCard(found) ? replacement : found))
+    .replaceAll(signedAddress, (_, name: string) => name + replacement)
+    .replaceAll(encodedFile, (found) => (Buffer.from(found.slice(0, 80), 'base64').includes('PRIVATE KEY') ? replacement : found))
     .replaceAll(webhook, (_, address: string) => address + replacement)
 }
 

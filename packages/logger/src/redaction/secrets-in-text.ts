@@ -15,6 +15,10 @@ const longestGap = 128
 const twoWords = /^(?:keys?|id|number|phrase|tokens)$/i
 /** A text in quotes right behind one of these is a secret, as in SQL; behind `token` it is what a parser did not like. */
 const passwordWord = /(?:password|passwd|passphrase|passcode|pwd|passwort)$/i
+/** `password LIKE '…'`, `the password is '…'` */
+const joining = /^(?:i?like|is|was|to)$/i
+/** With its value behind it in a list: what holds a blank or `=` is no other name. */
+export const header: RegExp = /^(?:proxy-)?authorization$|^(?:set-)?cookie$/i
 
 interface Found {
   readonly mark: Mark
@@ -49,7 +53,10 @@ export function hideNamedValues(text: string, isSecret: IsSecret, replacement: s
 }
 
 function hides(text: string, mark: Mark, name: Name, isSecret: IsSecret, from: number): boolean {
-  if (mark === 'blank') return passwordWord.test(name.text)
+  if (mark === 'blank') {
+    const before = joining.test(name.text) ? nameBefore(text, name.start, from) : name
+    return before !== undefined && before.level === undefined && passwordWord.test(before.text)
+  }
   if (mark === 'pair') return true
   const hasFirst = name.level === undefined && twoWords.test(name.text)
   const first = hasFirst ? nameBefore(text, name.start, from) : undefined
@@ -68,7 +75,9 @@ function markAt(text: string, index: number): Found | undefined {
     case 58: // :
       return found('colon', index, text[index + 1] === '=' ? 2 : 1)
     case 61: // =
-      return text[index + 1] === '>' ? found('arrow', index, 2) : found('equals', index, 1)
+      return text[index + 1] === '>' ? found('arrow', index, 2) : (comparisonAt(text, index) ?? found('equals', index, 1))
+    case 60: // <> of SQL
+      return text[index + 1] === '>' ? found('compared', index, 2) : undefined
     case 0xff1a:
       return found('colon', index, 1)
     case 0xff1d:
@@ -91,6 +100,14 @@ function markAt(text: string, index: number): Found | undefined {
     default:
       return undefined
   }
+}
+
+/** `== '…'`, `!== '…'` */
+function comparisonAt(text: string, index: number): Found | undefined {
+  const isNot = text[index - 1] === '!'
+  const width = text.startsWith('==', index + 1) ? 3 : text[index + 1] === '=' ? 2 : 1
+  if (!isNot && (width === 1 || !isBlank(text.charCodeAt(index - 1)))) return undefined
+  return { mark: 'compared', left: isNot ? index - 1 : index, right: index + width }
 }
 
 function found(mark: Mark, left: number, width: number): Found {
@@ -127,11 +144,15 @@ function nameInQuotes(text: string, end: number, from: number): Name | undefined
   return { text: name.includes('\\u') ? unescaped(name) : name, start: start + 1, level: levelOf(slashes), isInBrackets: false }
 }
 
-/** `['password', '…']`, `('password', '…')` alone in their brackets, and `'--password', '…'` anywhere. */
+/** `['password', '…']`, `('password', '…')` alone in their brackets; `'--password', '…'` and `'cookie', 'a=b'` anywhere. */
 function nameOfPair(text: string, comma: number, from: number, isSecret: IsSecret): Name | undefined {
   const name = nameInQuotes(text, comma, from)
   if (name === undefined || !isSecret(name.text)) return undefined
   if (name.text.startsWith('-')) return name
+  if (header.test(name.text)) {
+    const value = valueAfter(text, comma + 1, 'pair', name)
+    if (value !== undefined && /[ =]/.test(text.slice(value.start, Math.min(value.end, value.start + longestGap)))) return name
+  }
   const opening = beforeBlanks(text, name.start - 1 - (2 ** (name.level ?? 0) - 1), from) - 1
   if (text[opening] !== '[' && text[opening] !== '(') return undefined
   const value = valueAfter(text, comma + 1, 'pair', name)

@@ -49,6 +49,9 @@ describe('a secret under its name does not show', () => {
     cookies: { text: `Cookie: a=b; id=${canary}` },
     'user among arguments': { spawnargs: ['-u', `me:${canary}`] },
     'command of Redis': { err: Object.assign(new Error('NOAUTH'), { command: { name: 'auth', args: ['me', canary] } }) },
+    'command as a list': { args: [['AUTH', 'default', canary]], sent: ['HELLO', '3', 'AUTH', 'me', canary] },
+    'setting as a list': { sent: ['CONFIG', 'SET', 'requirepass', canary] },
+    'headers one after the other': { list: ['accept', '*/*', 'cookie', `id=${canary}`] },
     'list of headers': { headers: [['authorization', canary]] },
     'raw headers': { rawHeaders: ['Host', canary] },
     'as a validator reports it': {
@@ -87,12 +90,15 @@ describe('a secret that looks like one does not show', () => {
     bearer: `sent Bearer ${canary}.${canary}`,
     'web token': `got eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMTIyMzM0NDU1NjYifQ.${canary}`,
     'private key': `-----BEGIN RSA PRIVATE KEY-----\n${canary}\n-----END RSA PRIVATE KEY-----`,
+    'JSON in base64': `sent ${Buffer.from(json({ user: 'me', password: canary })).toString('base64')} to them`,
+    'private key in base64': `client: ${Buffer.from(`-----BEGIN PRIVATE KEY-----\n${canary}\n-----END PRIVATE KEY-----`).toString('base64')}`,
     'issued token': `ghp_${canary}${canary}1234`,
   }
   it.each(Object.entries(texts))('%s', (_, text) => {
     const { logger, texts: lines } = kept()
     logger.info({ text }, text)
     expect(lines.join('')).not.toMatch(shown)
+    for (const encoded of text.match(/[\w+/]{40,}={0,2}/g) ?? []) expect(lines.join('')).not.toContain(encoded)
   })
 
   it('input of an URL that is none', () => {
@@ -215,6 +221,20 @@ it('reads hostile texts in linear time', () => {
     (times) => 'a:b@'.repeat(times * 2),
     (times) => "['password',".repeat(times),
     (times) => '\u001b[1m'.repeat(times * 2),
+    (times) => 'AUTH a '.repeat(times),
+    (times) => "'AUTH' ".repeat(times),
+    (times) => 'SETUSER a >b '.repeat(times),
+    (times) => 'HSET a b '.repeat(times),
+    (times) => 'cookie=a; '.repeat(times),
+    (times) => 'authorization=a b=c, '.repeat(times),
+    (times) => 'a:b@c'.repeat(times * 2),
+    (times) => 'eyJ'.repeat(times * 3),
+    (times) => 'eyJ0aXRsZSI6Ik1ldHJvcG9saXMifQ '.repeat(times / 3),
+    (times) => 'password == '.repeat(times),
+    (times) => '-u "a:'.repeat(times),
+    (times) => '{a,<<'.repeat(times * 2),
+    (times) => 'eyJ01234567..'.repeat(times),
+    (times) => 'form-data; name=password\\n'.repeat(times / 3),
   ]
   for (const shape of shapes) {
     const { logger } = kept({ limits: { stringLength: 2 ** 20, lineLength: 2 ** 24 } })

@@ -29,10 +29,13 @@ export interface Name {
 }
 
 /** What stands between a name and its value. `encoded` is `%3D` or `%3A`; `pair` is the comma of `['password', '…']`; `cell` the line of a table. */
-export type Mark = 'colon' | 'equals' | 'arrow' | 'encoded' | 'pair' | 'cell' | 'blank'
+export type Mark = 'colon' | 'equals' | 'compared' | 'arrow' | 'encoded' | 'pair' | 'cell' | 'blank'
 
-/** Their value is the rest of the line. */
-const wholeLine = /^(?:proxy-?)?authorization$|^(?:set-?)?cookie2?$/i
+/** Their value is the rest of the line, also as `X-Original-Authorization` and `HTTP_COOKIE`. */
+const wholeLine = /(?:^|[-_.]|proxy)authorization$|(?:^|[-_.]|set)cookie2?$/i
+/** Where it is only a part of one: a list of cookies, a scheme with its token or its parameters. */
+const partOfLine =
+  /(?:[^\s;"'`[{]{1,4096}(?:;[ \t]{0,8}(?:[\w.!%+-]{1,128}=[^\s;"'`)\]}]{0,4096}|HttpOnly\b|Secure\b)){1,64}|(?:basic|bearer|token|api-?key|key|jwt|negotiate|ntlm|bot|splunk|geniekey|ssws) {1,8}[^\s"'`,;]{1,4096}|[A-Za-z][\w-]{1,31} {1,8}(?:[\w-]{1,64}=(?:"[^"]{0,4096}"|[^\s,"']{1,4096}),\s{0,8}){1,64}[\w-]{1,64}=(?:"[^"]{0,4096}"|[^\s,"']{1,4096}))/iy
 const literals = /^(?:true|false|null|undefined|none)(?![\w-])/i
 /** What a language writes before the quote: `b'…'`, `E'…'`, `Some("…")`, `string(13) "…"`, `s:13:"…"`. */
 const beforeQuote = /(?:s:\d{1,9}:|[A-Za-z]{1,8}\(\d{1,9}\) |[A-Za-z]{1,16}\(|[A-Za-z]{1,3})(?=["'`])/y
@@ -43,12 +46,17 @@ const pair = /["'\s]{0,4}[\w.$%[\]-]{1,64}["']?\s?[:=]/y
 export function valueAfter(text: string, from: number, mark: Mark, name: Name): Extent | undefined {
   if (mark === 'encoded') return { start: from, end: endOfEncoded(text, from), isQuotable: false }
   const start = afterBlanks(text, from)
-  if (mark === 'pair') return inQuotes(text, start)
+  if (mark === 'pair' || mark === 'compared') return inQuotes(text, text[start] === '\n' ? afterBlanks(text, start + 1) : start)
   if (mark === 'colon' || mark === 'arrow') {
     const below = placeBelow(text, start)
     if (below !== undefined) return valueBelow(text, below, name)
     if (mark === 'colon' && name.level === undefined && wholeLine.test(name.text))
       return restOfHeader(text, start, text[name.start - 1] ?? '')
+  }
+  if (mark === 'equals' && wholeLine.test(name.text)) {
+    partOfLine.lastIndex = start
+    const found = partOfLine.exec(text)
+    if (found !== null) return { start, end: start + found[0].length, isQuotable: false }
   }
   if (name.isInBrackets && text[start] === '(') return { start: start + 1, end: firstOfAny(text, start, ')'), isQuotable: false }
   if (mark === 'cell')
