@@ -26,6 +26,10 @@ routes:
     matches: [{ path: { value: /orders } }]
     auth: { jwt: customers, scopes: ['orders:write'] }
     backendRefs: [{ name: orders }]
+  - name: kept
+    matches: [{ path: { value: /kept } }]
+    auth: { jwt: customers, forwardToken: true }
+    backendRefs: [{ name: orders }]
   - name: open
     matches: [{ path: { value: /open } }]
     auth: public
@@ -72,6 +76,9 @@ describe('tokens', () => {
     })
     expect(body.headers.authorization).toBeUndefined()
     expect(headers.get('server-timing')).toMatch(/^auth;dur=[\d.]+, upstream;dur=\d+$/)
+    expect((await asking(run, '/kept', token)).body.headers.authorization).toBe(`Bearer ${token}`)
+    const listed = await issuer.sign({ scope: undefined, scp: ['orders:read', 'orders:write'] })
+    expect((await asking(run, '/orders', listed)).body.headers['x-platform-scopes']).toBe('orders:read orders:write')
     // On a public route the same names say nothing.
     expect((await asking(run, '/open', token, { 'x-tenant': 'other' })).body.headers['x-tenant']).toBeUndefined()
     await expect.poll(() => run.lines.filter(({ fields }) => fields['path'] === '/orders').length, { timeout: 20_000 }).toBeGreaterThan(0)

@@ -1,18 +1,17 @@
-import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { Agent, createServer, type Server } from 'node:http'
 import { Agent as SecureAgent } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connect } from 'node:tls'
-import { fileURLToPath } from 'node:url'
 import { pause } from '@platform/kernel'
 import { freePort } from '@platform/stack'
 import { expect, it, onTestFinished } from 'vitest'
 import { writeCertificate } from './certificate.fixture.ts'
-import { echoService, identityIssuer, nginxPrograms, runGateway, settableDiscovery } from './gateway-run.fixture.ts'
+import { gatewayProgram } from './gateway-program.fixture.ts'
+import { echoService, identityIssuer, runGateway, settableDiscovery } from './gateway-run.fixture.ts'
 import { counted, openLoop, statusOf } from './open-loop.fixture.ts'
 
 const routes = (more = '') => `
@@ -132,27 +131,14 @@ it('its control plane may be killed and come back under load: public routes go o
   await using service = await echoService('films')
   await using issuer = await identityIssuer()
   const agent = keptAlive()
-  const place = mkdtempSync(join(tmpdir(), 'platform-gateway-'))
-  chmodSync(place, 0o755)
-  const [file, folder, port] = [join(place, 'gateway.yaml'), join(place, 'run'), await freePort()]
   const own = `  - { name: own, matches: [{ path: { value: /own } }], auth: { jwt: customers }, backendRefs: [{ name: films }] }\n`
   const provider = `identityProviders:
   customers: { issuer: '${issuer.url}', audience: film-store, jwksUri: '${issuer.url}/keys', algorithms: [ES256] }\n`
-  writeFileSync(
-    file,
-    routes().replace('{{listen}}', `{ port: ${port}, address: 127.0.0.1 }`).replace('routes:\n', `${provider}routes:\n`) + own,
-  )
-  const args = ['run', file, '--folder', folder, '--instance', `films=127.0.0.1:${service.port}`, '--nginx', nginxPrograms.newest]
-  const cli = fileURLToPath(new URL('./cli.ts', import.meta.url))
-  const start = (): ChildProcess => spawn(process.execPath, ['--conditions=@platform/source', cli, ...args], { stdio: 'ignore' })
-  let child = start()
-  onTestFinished(async () => {
-    child.kill('SIGTERM')
-    if (child.exitCode === null) await once(child, 'exit')
-    rmSync(place, { recursive: true, force: true })
-  })
+  const text = routes().replace('routes:\n', `${provider}routes:\n`) + own
+  await using program = await gatewayProgram(text, '--instance', `films=127.0.0.1:${service.port}`)
   const headers = { authorization: `Bearer ${await issuer.sign()}` }
-  const ask = (path: string, more = {}) => statusOf(`http://127.0.0.1:${port}${path}`, { agent, ...more })
+  const ask = (path: string, more = {}) => statusOf(`${program.url}${path}`, { agent, ...more })
+  program.start()
   await expect.poll(() => ask('/own', { headers }), { timeout: 40_000 }).toBe(200)
   let over = false
   const load = openLoop(100, 6_000, () => ask('/films'))
@@ -164,10 +150,9 @@ it('its control plane may be killed and come back under load: public routes go o
     }
     return seen
   })()
-  child.kill('SIGKILL')
-  await once(child, 'exit')
+  await program.end('SIGKILL')
   expect(await ask('/own', { headers })).toBe(503)
-  child = start()
+  program.start()
   await expect.poll(() => ask('/own', { headers }), { timeout: 60_000 }).toBe(200)
   over = true
   const { known, stranger } = await asking

@@ -1,3 +1,4 @@
+import { join } from 'node:path'
 import { createDiscovery, type Discovery } from '@platform/discovery'
 import { consul } from '@platform/discovery/consul'
 import { staticInstances } from '@platform/discovery/static'
@@ -28,10 +29,12 @@ export async function runGatewayProgram(values: RunValues): Promise<void> {
   await createService({ name: 'gateway', components, logger }).run()
 }
 
-function discoveryOf({ consul: url, instance }: RunValues): Discovery {
+/** Registered instances are kept in the folder: the next start may find no registry. */
+function discoveryOf({ consul: url, instance, folder }: RunValues): Discovery {
   if (url !== undefined) {
     const token = process.env['GATEWAY_CONSUL_TOKEN']
-    return createDiscovery({ registry: consul(token === undefined ? { url } : { url, token }) })
+    const registry = consul(token === undefined ? { url } : { url, token })
+    return createDiscovery({ registry, snapshotFile: join(folder, 'instances.json') })
   }
   const services: Record<string, string[]> = {}
   for (const each of instance) {

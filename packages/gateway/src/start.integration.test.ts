@@ -1,0 +1,46 @@
+import { join } from 'node:path'
+import { expect, it } from 'vitest'
+import { echoService, nginxPrograms, runGateway, settableDiscovery } from './gateway-run.fixture.ts'
+import { createGateway } from './index.ts'
+
+const routes = `
+listeners: [{{listen}}]
+services: { films: {} }
+routes:
+  - { name: films, matches: [{ path: { value: /films } }], auth: public, backendRefs: [{ name: films }] }
+`
+
+it('serves the file that was last in force where the one at the start is wrong, and says so', { timeout: 60_000 }, async () => {
+  await using films = await echoService('films')
+  const discovery = settableDiscovery({ films: [films.port] })
+  await using run = await runGateway(routes, { discovery })
+  await expect.poll(async () => (await fetch(`${run.url}/films`)).status, { timeout: 20_000 }).toBe(200)
+  await run.gateway.close()
+  run.write(routes.replace('[{ name: films }]', '[{ name: film }]'))
+  const said: [object, string | undefined][] = []
+  const note = (fields: object, message?: string) => void said.push([fields, message])
+  await using again = createGateway({
+    file: join(run.folder, '..', 'gateway.yaml'),
+    folder: run.folder,
+    nginx: nginxPrograms.newest,
+    workers: 1,
+    discovery,
+    logger: { debug() {}, info() {}, warn() {}, error: note },
+  })
+  await again.ready()
+  await expect.poll(async () => (await fetch(`${run.url}/films`)).status, { timeout: 20_000 }).toBe(200)
+  const reason: unknown = expect.stringContaining('no service is called film')
+  expect(said).toContainEqual([{ reason }, 'the file of routes is refused; the last good one is served'])
+  await expect(again.apply()).rejects.toMatchObject({ code: 'ERR_GATEWAY_FILE' })
+  run.write(routes.replace('/films', '/movies'))
+  await again.apply()
+  await expect.poll(async () => (await fetch(`${run.url}/movies`)).status, { timeout: 20_000 }).toBe(200)
+})
+
+it('does not start with a wrong file where none was in force before', async () => {
+  const discovery = settableDiscovery()
+  await expect(runGateway(routes.replace('[{ name: films }]', '[{ name: film }]'), { discovery })).rejects.toMatchObject({
+    code: 'ERR_GATEWAY_FILE',
+    faults: [{ route: 'films', problem: 'no service is called film' }],
+  })
+})
