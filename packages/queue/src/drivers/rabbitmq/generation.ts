@@ -1,4 +1,4 @@
-import { backgroundTimeout, settlesWithin } from '@platform/kernel'
+import { backgroundTimeout, orAborted, settlesWithin } from '@platform/kernel'
 import type { Channel, ConsumeMessage, GetMessage } from 'amqplib'
 import { QueueError } from '../../errors.ts'
 
@@ -52,8 +52,9 @@ export class Generation {
     return consumerTag
   }
 
+  /** Rejects when the channel ends. One that ends in the middle of the message leaves the client's own promise open for ever. */
   async get(queue: string): Promise<ConsumeMessage | undefined> {
-    const message: GetMessage | false = await this.channel.get(queue)
+    const message: GetMessage | false = await orAborted(this.channel.get(queue), this.signal)
     if (message === false) return undefined
     this.#open.add(message.fields.deliveryTag)
     return message as unknown as ConsumeMessage
