@@ -1,4 +1,5 @@
 /** The only door of the store: nginx, and what tells it of routes, instances, tokens and limits. */
+import { join } from 'node:path'
 import { tlsOf } from '@film-store/film-contracts/certificate'
 import { sentinelOptions, sentinelsSetting } from '@film-store/film-contracts/sentinels'
 import { commonSettings } from '@film-store/film-contracts/settings'
@@ -48,7 +49,8 @@ const telemetry = startTelemetry({
 })
 const registered = consul({ url: current.consulUrl, token: current.consulToken?.reveal() })
 const listed = staticInstances({ 'orders-api': current.ordersUrls, 'identity-api': current.identityUrls })
-const discovery = createDiscovery({ registry: [registered, listed], logger })
+// The next start may find no registry.
+const discovery = createDiscovery({ registry: [registered, listed], snapshotFile: join(folder, 'instances.json'), logger })
 const redisUrl = current.redisUrl.reveal()
 const { sentinels } = current
 const redis = sentinels
