@@ -77,6 +77,21 @@ describe('a span that no collector takes', () => {
     for (const { attributes } of spans) expect(Object.keys(attributes as object).length).toBeLessThanOrEqual(128)
   })
 
+  it('shows nothing that a statement takes by position when it names a secret, and what others take', async () => {
+    const redactor = { text: (text: string) => text, isSecretName: (name: string) => name === 'password' }
+    const { telemetry, tracer, spans } = await exporting({ redactor })
+    const query = (text: string) =>
+      tracer
+        .startSpan('query', { attributes: { 'db.query.text': text, 'db.query.parameter.0': 'hunter2', 'db.query.summary': 'shown' } })
+        .end()
+    query('update users set password = $1')
+    query('update films set title = $1')
+    await telemetry.close()
+    const shown = spans.map(({ attributes }) => (attributes as Record<string, unknown>)['db.query.parameter.0'])
+    expect(shown).toEqual(['[redacted]', 'hunter2'])
+    expect(spans.map(({ attributes }) => (attributes as Record<string, unknown>)['db.query.summary'])).toEqual(['shown', 'shown'])
+  })
+
   it('shows no secret when a redactor is given', async () => {
     const redactor = { text: (text: string) => text.replaceAll('hunter2', '***'), isSecretName: (name: string) => name === 'password' }
     const { telemetry, tracer, spans } = await exporting({ redactor })

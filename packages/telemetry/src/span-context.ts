@@ -27,7 +27,7 @@ export class SpanContextOnly implements Context {
   }
 
   setValue(key: symbol, value: unknown): Context {
-    return key === spanKey ? new SpanContextOnly(value as Span) : trace.setSpan(ROOT_CONTEXT, this.#span).setValue(key, value)
+    return trace.setSpan(ROOT_CONTEXT, this.#span).setValue(key, value)
   }
 
   deleteValue(key: symbol): Context {

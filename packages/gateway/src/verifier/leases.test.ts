@@ -20,7 +20,7 @@ function sharedLimit(perSecond: number, burst: number) {
     },
   } as KeyedRateLimiter
   const gateway = () => new Leases(limiter, () => clock.now)
-  return { gateway, clock, limiter, asked: () => asked }
+  return { gateway, clock, limiter, asked: () => asked, empty: () => fullAt.clear() }
 }
 
 /** Requests at a steady pace; each goes to the gateway that `of` names. */
@@ -131,5 +131,17 @@ describe('turns taken ahead', () => {
     // Besides what they took, at most one percent is held.
     const { remaining } = await limit.limiter.acquire('somebody', { cost: 0 })
     expect(remaining).toBeGreaterThanOrEqual(10_000 - decisions.length - 200)
+  })
+
+  it('are asked for again within a second of a refusal: Redis may have been emptied', async () => {
+    const limit = sharedLimit(0.1, 1)
+    const gateway = limit.gateway()
+    await gateway.acquire('somebody')
+    expect(await gateway.acquire('somebody')).toMatchObject({ allowed: false, retryAfterMs: 10_000 })
+    limit.empty()
+    limit.clock.now += 999
+    expect(await gateway.acquire('somebody')).toMatchObject({ allowed: false, retryAfterMs: 9_001 })
+    limit.clock.now += 1
+    expect(await gateway.acquire('somebody')).toMatchObject({ allowed: true })
   })
 })

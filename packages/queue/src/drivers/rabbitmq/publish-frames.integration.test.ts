@@ -95,4 +95,16 @@ describe('frames of our own', { timeout: 60_000 }, () => {
     await new Promise((resolve) => frames.publish(to, { content: Buffer.from('last'), options: {} }, resolve))
     await vi.waitFor(() => expect(arrived.at(-1)?.content.toString()).toBe('last'), patience)
   })
+
+  it('that have not left when their channel ends never do, and the connection goes on', async () => {
+    const ending = await raw.createConfirmChannel()
+    const frames = FrameWriter.of(ending) as FrameWriter
+    const target = { exchange: '', routingKey: 'ünï' }
+    frames.publish(target, { content: Buffer.from('late'), options: {} }, () => {})
+    frames.end()
+    await ending.close()
+    await new Promise((resolve) => channel.publish('', 'ünï', Buffer.from('after'), {}, resolve))
+    await vi.waitFor(() => expect(arrived.at(-1)?.content.toString()).toBe('after'), patience)
+    expect(arrived.map(({ content }) => content.toString())).not.toContain('late')
+  })
 })
