@@ -69,6 +69,16 @@ describe('compressed', () => {
     await expect.poll(() => cache.getOrSet('k0', () => 'loaded').then(() => cache.get('k0'))).toBe('loaded')
   })
 
+  it('unpacks no further than its limit, whatever a body claims to be', () => {
+    const packedOf = (length: number): Uint8Array => {
+      const params = { [constants.ZSTD_c_windowLog]: 10 }
+      return Buffer.concat([Buffer.from([1]), zstdCompressSync(JSON.stringify('x'.repeat(length)), { params })])
+    }
+    const serializer = compressed(jsonSerializer, { maxBytes: 10_000 })
+    expect(decodeOf(serializer, packedOf(9_000))).toHaveLength(9_000)
+    expect(() => decodeOf(serializer, packedOf(11_000))).toThrow(/larger than 10000/)
+  })
+
   it('what is too long to be taken apart again is not compressed', () => {
     const serializer = compressed(jsonSerializer, { maxBytes: 2_000 })
     const long = 'x'.repeat(3_000)

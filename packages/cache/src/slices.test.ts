@@ -1,6 +1,7 @@
-import { afterEach, expect, it } from 'vitest'
+import { afterEach, expect, it, vi } from 'vitest'
 import type { SharedDriver } from './driver.ts'
 import { createCache } from './index.ts'
+import { inSlices } from './slices.ts'
 import { MemoryPlace, memoryStore } from './testing/index.ts'
 import { randomFrom, VirtualTime } from './testing/virtual-time.ts'
 
@@ -49,4 +50,23 @@ it('a batch is stored and found again, however slow l2 is with each of its keys'
     await time.runUntil(() => ended > before, time.now + 120_000)
   }
   expect([ended, loaded]).toEqual([2, [3_000]])
+})
+
+it.each([
+  ['slow', 2, [100, 50, 50]],
+  ['very slow', 1_000, [100, 50, 25, 25]],
+  ['fast', 0, [100, 200, 400, 500, 500]],
+])('as many at a time as get done in a fifth of the limit: %s', async (_how, msEach, sizes) => {
+  vi.useFakeTimers({ toFake: ['performance'] })
+  try {
+    const seen: number[] = []
+    const total = sizes.reduce((sum, size) => sum + size, 0)
+    await inSlices(Array.from({ length: total }), 500, async ({ length }) => {
+      seen.push(length)
+      vi.advanceTimersByTime(length * msEach)
+    })
+    expect(seen).toEqual(sizes)
+  } finally {
+    vi.useRealTimers()
+  }
 })
