@@ -95,6 +95,25 @@ test('a limit that is open holds the process, and one that has ended does not', 
   expect(ending("equalDeadlines(100)(() => console.log('late'))")).toEqual({ status: 0, output: 'late\n' })
   const again = "const begin = equalDeadlines(60_000); begin(() => console.log('late'))(); begin(() => console.log('late'))()"
   expect(ending(again)).toEqual({ status: 0, output: '' })
+  const anew = "const begin = equalDeadlines(100); begin(() => console.log('early'))(); begin(() => console.log('late'))"
+  expect(ending(anew)).toEqual({ status: 0, output: 'late\n' })
+})
+
+test('a limit that is ended twice, or after its time, leaves the others alone', async () => {
+  vi.useFakeTimers()
+  const begin = equalDeadlines(100)
+  const late: string[] = []
+  const ends = ['first', 'second', 'third'].map((name) => begin(() => late.push(name)))
+  ends[0]?.()
+  ends[1]?.()
+  ends[0]?.()
+  await vi.advanceTimersByTimeAsync(105)
+  expect(late).toEqual(['third'])
+  begin(() => late.push('fourth'))
+  ends[2]?.()
+  await vi.advanceTimersByTimeAsync(105)
+  expect([late, vi.getTimerCount()]).toEqual([['third', 'fourth'], 0])
+  vi.useRealTimers()
 })
 
 test('what arrived while the process stood still is heard before a limit is over', async () => {

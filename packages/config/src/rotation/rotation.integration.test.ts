@@ -73,6 +73,32 @@ describe('a rotation', () => {
     expect(JSON.parse(readFileSync(path, 'utf8'))).toMatchObject({ username: 'b' })
   })
 
+  it.each<[string, () => unknown, string]>([
+    [
+      'a database at a broker',
+      () => createRotation({ target: postgresUsers({ adminUrl: 'amqp://a:CANARY@h', users: ['a', 'b'] }), store: nowhere }).run(),
+      'option "adminUrl" must be a URL that begins with postgres:// or postgresql://',
+    ],
+    [
+      'a broker at a web server',
+      () => rabbitmqUsers({ managementUrl: 'http://h', url: 'https://a:CANARY@h', users: ['a', 'b'] }),
+      'option "url" must be a URL that begins with amqp:// or amqps://',
+    ],
+    [
+      'a management page at a broker',
+      () =>
+        createRotation({
+          target: rabbitmqUsers({ managementUrl: 'amqp://a:CANARY@h', url: 'amqp://h', users: ['a', 'b'] }),
+          store: nowhere,
+        }).run(),
+      'option "managementUrl" must be a URL that begins with http:// or https://',
+    ],
+  ])('an address of another kind is refused by name: %s', async (_name, run, said) => {
+    const error: unknown = await Promise.try(run).catch((reason: unknown) => reason)
+    expect(inspect(error, { depth: 10 })).toContain(said)
+    expect(inspect(error, { depth: 10 })).not.toContain('CANARY')
+  })
+
   it.each<[string, () => Promise<unknown>]>([
     [
       'an address that is no URL',
