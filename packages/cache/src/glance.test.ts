@@ -3,7 +3,7 @@ import { cachesWith } from './caches.fixture.ts'
 import { memory } from './drivers/memory.ts'
 import type { SharedDriver, SharedLookup, SharedRead } from './driver.ts'
 import type { Serializer } from './index.ts'
-import { MemoryPlace, memoryStore } from './testing/index.ts'
+import { MemoryChannel, MemoryPlace, memoryStore } from './testing/index.ts'
 
 const HOUR_MS = 3_600_000
 
@@ -112,6 +112,23 @@ describe('a hit in l2', () => {
     await setting
     release()
     expect(await meanwhile).toBe('old')
+    expect(await cache.getOrSet('k', notAsked)).toBe('new')
+  })
+
+  it('asked for while a value is set does not outlive it in l1, though another process has invalidated the key meanwhile', async () => {
+    const place = new MemoryPlace()
+    await cacheWith({ l2: memoryStore(place) }).set('k', 'old')
+    const channel = new MemoryChannel()
+    const kept = () => ({ l1: memory({ maxBytes: 1e6 }), bus: channel.bus(60_000) })
+    const { l2, holdWrites } = watched(place)
+    const [cache, other] = [cacheWith({ ...kept(), l2 }), cacheWith(kept())]
+    await Promise.all([cache.ready(), other.ready()])
+    const write = holdWrites()
+    const setting = cache.set('k', 'new')
+    await other.delete('k')
+    expect(await cache.getOrSet('k', notAsked)).toBe('old')
+    write()
+    await setting
     expect(await cache.getOrSet('k', notAsked)).toBe('new')
   })
 

@@ -58,9 +58,10 @@ export class Writes {
     const freshMs = spreadMs(lives.ttlMs)
     const vouchedAt = performance.now()
     const put = (confirmed: boolean, taken: boolean): void => {
-      if (!generations.holds(pending, tags)) return
-      // Who asked l2 before it took the value may have his answer after.
+      const latest = generations.holds(pending, tags)
+      // Who asked l2 before it took the value may have stored his answer here, or have it after.
       local.invalidate(what)
+      if (!latest) return
       const from = generations.begin(key)
       local.put(key, { pending: from, tags, value, ...livesOf(freshMs, lives), confirmed, shared: taken, vouchedAt })
       generations.end(from)
