@@ -1,5 +1,5 @@
 /** `pnpm bench` lists the questions; `pnpm bench <question> [--json FILE] [--quick]` answers one and exits 1 when a check does not hold. */
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { globSync, writeFileSync } from 'node:fs'
 import { basename, join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -22,11 +22,17 @@ async function build(): Promise<number> {
   return new Promise((ended, failed) => child.once('error', failed).once('exit', (code) => ended(code ?? 1)))
 }
 
+function commit(): string {
+  return spawnSync('git', ['describe', '--always', '--dirty', '--exclude', '*'], { cwd: root, encoding: 'utf8' }).stdout.trim()
+}
+
 async function answer(file: string, { quick, json }: { quick: boolean; json: string | undefined }): Promise<number> {
   const built = await build()
   if (built !== 0) return built
-  const measured = await (await load(file)).measure({ quick, onProgress: (line) => console.log(line) })
-  const report: Report = { question: nameOf(file), machine: machine(), ...measured }
+  const { title, measure } = await load(file)
+  const measured = { on: new Date().toISOString().slice(0, 10), at: commit() }
+  const found = await measure({ quick, onProgress: (line) => console.log(line) })
+  const report: Report = { question: nameOf(file), title, measured, machine: machine(), ...found }
   print(report)
   if (json) writeFileSync(json, `${JSON.stringify(report, null, 2)}\n`)
   return report.checks.every((check) => check.holds) ? 0 : 1

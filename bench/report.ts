@@ -19,6 +19,9 @@ export interface Check {
 
 export interface Report {
   readonly question: string
+  readonly title: string
+  /** The day, as 2026-01-31, and the commit that was measured. */
+  readonly measured: { readonly on: string; readonly at: string }
   readonly machine: string
   readonly versions: Readonly<Record<string, string>>
   readonly rows: readonly Row[]
@@ -47,8 +50,9 @@ export function machine(): string {
   return `${cpus().length} × ${cpu?.model.trim() ?? arch()}, ${Math.round(totalmem() / 2 ** 30)} GiB, ${type()} ${release()}`
 }
 
+export const number = (value: number): string => value.toLocaleString('en', { maximumSignificantDigits: 4 })
+
 export function print(report: Report): void {
-  const number = (value: number) => value.toLocaleString('en', { maximumSignificantDigits: 4 })
   console.log(`\n${report.question} on ${report.machine}`)
   console.log(
     Object.entries(report.versions)

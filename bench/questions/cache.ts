@@ -12,6 +12,22 @@ const inMemory = ['ours', 'bentocache', 'cacheable', 'cache-manager', 'cachified
 const inRedis = ['raw', 'ours', 'bentocache', 'cachified', 'async-cache-dedupe']
 const withTags = ['ours', 'bentocache', 'async-cache-dedupe']
 
+/** What the variants call their figures, and what they are. */
+const metrics: Readonly<Record<string, readonly [name: string, unit: string]>> = {
+  'l1 us': ['hit in memory', 'µs'],
+  'l2 seq 200': ['hit in Redis, 200 bytes, one at a time', 'µs'],
+  'l2 par 200': ['hit in Redis, 200 bytes, 100 at a time', 'µs'],
+  'l2 seq 20000': ['hit in Redis, 20 kB, one at a time', 'µs'],
+  'l2 par 20000': ['hit in Redis, 20 kB, 100 at a time', 'µs'],
+  'tag us': ['deleteByTag', 'µs'],
+  'tag members': ['deleteByTag, members of the tag', 'keys'],
+  'bytes bytes': ['an entry of 200 bytes in Redis, with a tag', 'bytes'],
+  'stale in memory stale': ['stale reads in memory', 'reads'],
+  'stale in memory reads': ['stale reads in memory, of', 'reads'],
+  'stale in redis stale': ['stale reads over Redis', 'reads'],
+  'stale in redis reads': ['stale reads over Redis, of', 'reads'],
+}
+
 const version = (name: string): string =>
   (JSON.parse(readFileSync(join(modules, name, 'package.json'), 'utf8')) as { version: string }).version
 
@@ -49,10 +65,9 @@ const question: Question = {
     } finally {
       await server.stop()
     }
-    const unit = (metric: string): string => (metric.endsWith('bytes') ? 'bytes' : /^stale|members/.test(metric) ? 'reads' : 'µs')
     const rows: Row[] = [...found].map(([name, values]) => {
       const [metric = '', library = ''] = name.split('/')
-      return row(library, metric, unit(metric), values)
+      return row(library, ...metrics[metric]!, values)
     })
     const of = (name: string): number => median(found.get(name) ?? [Number.NaN])
     const ratio = (name: string, value: number, most: number): Check => ({

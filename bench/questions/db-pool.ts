@@ -60,7 +60,9 @@ const question: Question = {
     const of = (name: string, key: keyof Measured): number[] => (values.get(name) ?? []).map((each) => each[key])
     const rows: Row[] = names.flatMap((name) => {
       const [work = '', library = ''] = name.split('/')
-      return [row(library, work, 'µs CPU', of(name, 'cpuUs')), row(library, work, 'per s', of(name, 'perSecond'))]
+      const [what, callers] = work.split('@')
+      const told = callers === undefined ? what! : `${what}, ${callers} at a time`
+      return [row(library, told, 'µs CPU', of(name, 'cpuUs')), row(library, told, 'per s', of(name, 'perSecond'))]
     })
     const spiked = (library: string, key: 'p99Ms' | 'connections'): number[] => (spikes.get(library) ?? []).map((each) => each[key])
     for (const library of spikes.keys()) {

@@ -14,6 +14,14 @@ const kinds = ['publish/1', 'publish/64', 'publish/512', 'consume/20', 'consume/
 const gated: readonly string[] = ['publish/64', 'publish/512', 'consume/20', 'consume/300']
 const floor = 0.8
 
+const works: Readonly<Record<string, string>> = {
+  'publish/1': 'publish, one at a time',
+  'publish/64': 'publish, 64 at a time',
+  'publish/512': 'publish, 512 at a time',
+  'consume/20': 'consume, prefetch 20',
+  'consume/300': 'consume, prefetch 300',
+}
+
 interface Measured {
   readonly perSecond: number
   readonly cpuUs: number
@@ -54,13 +62,13 @@ const question: Question = {
       return [
         row(
           library,
-          kind,
+          works[kind]!,
           'per s',
           measured[name]!.map(({ perSecond }) => perSecond),
         ),
         row(
           library,
-          `${kind}, CPU`,
+          `${works[kind]}, CPU`,
           'µs',
           measured[name]!.map(({ cpuUs }) => cpuUs),
         ),
@@ -69,7 +77,12 @@ const question: Question = {
     const of = (name: string): number => median(measured[name]!.map(({ perSecond }) => perSecond))
     const checks: Check[] = gated.map((kind) => {
       const ratio = of(`${kind} ours`) / of(`${kind} amqplib`)
-      return { name: `${kind} against raw amqplib`, target: `>= ${floor} x`, measured: `${ratio.toFixed(2)} x`, holds: ratio >= floor }
+      return {
+        name: `${works[kind]}, against raw amqplib`,
+        target: `>= ${floor} x`,
+        measured: `${ratio.toFixed(2)} x`,
+        holds: ratio >= floor,
+      }
     })
     const versions = { node: process.versions.node, amqplib: version('amqplib'), 'rabbitmq-client': version('rabbitmq-client') }
     return { versions, rows, checks }

@@ -17,6 +17,17 @@ const timed: Readonly<Record<string, readonly string[]>> = {
   'limit, one key': ['ours', 'flexible'],
   'limit, 10,000 keys': ['ours', 'flexible'],
 }
+/** What the variants call their work, and what it is. */
+const works: Readonly<Record<keyof typeof timed, string>> = {
+  chain: 'timeout, retry, breaker, bulkhead, attempt timeout',
+  'chain with signal': 'the same, with work that listens on its signal',
+  breaker: 'breaker, closed',
+  open: 'breaker, open: a rejection',
+  'failed@1000': 'a failed call, 1,000 calls in the window',
+  'failed@50000': 'a failed call, 50,000 calls in the window',
+  'limit, one key': 'rate limit, one key',
+  'limit, 10,000 keys': 'rate limit, 10,000 keys',
+}
 const failing = [0.05, 0.2, 0.5, 1]
 
 async function measureOnce<T>(variant: string, quick: boolean): Promise<T> {
@@ -41,15 +52,21 @@ const question: Question = {
       }
       onProgress(`round ${round + 1} of ${rounds}`)
     }
-    const rows: Row[] = names.map((name) => row(name.split('/')[1]!, name.split('/')[0]!, 'µs CPU', cpuUs[name]!))
+    const rows: Row[] = names.map((name) => {
+      const [work = '', library = ''] = name.split('/')
+      return row(library === 'flexible' ? 'rate-limiter-flexible' : library, works[work]!, 'µs CPU', cpuUs[name]!)
+    })
     for (const rate of failing) {
       for (const library of ['ours', 'naive']) {
         const { load, succeeded } = await measureOnce<{ load: number; succeeded: number }>(`retry@${rate}/${library}`, quick)
-        rows.push(row(library, `load, ${rate * 100} % fail`, 'x', [load]), row(library, 'succeeded', '%', [succeeded]))
+        rows.push(
+          row(library, `requests for one call with retries, ${rate * 100} % fail`, 'x', [load]),
+          row(library, `succeeded, ${rate * 100} % fail`, '%', [succeeded]),
+        )
       }
     }
     const { bytes } = await measureOnce<{ bytes: number }>('memory', quick)
-    rows.push(row('ours', 'a key with breaker', 'bytes', [bytes]))
+    rows.push(row('ours', 'a key of a group, with its breaker', 'bytes', [bytes]))
     const of = (name: string): number => median(cpuUs[name]!)
     const ratio = (name: string, target: string, value: number, holds: boolean): Check => ({
       name,

@@ -1,5 +1,4 @@
 /** One variant in a process of its own: `node cache.ts <kind>/<library> <redis url>` prints what it measured as JSON. Throws when a result is wrong. */
-import { setTimeout as pause } from 'node:timers/promises'
 import { cachified, type CacheEntry } from '@epic-web/cachified'
 import { createCache } from '@platform/cache'
 import { memory } from '@platform/cache/memory'
@@ -211,28 +210,31 @@ const measure: Record<string, () => Promise<Record<string, number>>> = {
       )
     return { bytes: ((await used()) - before) / entries }
   },
-  /** A deletion while the old value is being loaded: who asks after it must not get the old one. */
+  /** A deletion that resolves while the old value is being loaded: who asks after it, while that load runs or when it has ended, must not get the old one. */
   async stale() {
     const subject = subjectOf()
-    let [stale, reads] = [0, 0]
-    for (let round = 0; round < (quick ? 100 : 500); round++) {
+    const reads = quick ? 200 : 1_000
+    let stale = 0
+    for (let round = 0; round < reads; round++) {
       const key = `k${round}`
+      const [reached, released] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
       let source = 0
       const load: Load = async () => {
         const read = { version: source }
-        await pause(2)
+        reached.resolve()
+        await released.promise
         return read
       }
       const before = subject.get(key, load)
-      await pause(1)
+      await reached.promise
       source = 1
       await subject.delete(key)
+      const during = round % 2 === 0 ? subject.get(key, load) : undefined
+      released.resolve()
       // lru-cache rejects who asked before.
-      const ended = before.catch(() => undefined)
-      for (const ask of [subject.get(key, load), ended.then(() => subject.get(key, load))]) {
-        reads++
-        if (((await ask) as { version: number }).version < 1) stale++
-      }
+      await before.catch(() => undefined)
+      const read = (await (during ?? subject.get(key, load))) as { version: number }
+      if (read.version < 1) stale++
     }
     return { stale, reads }
   },
