@@ -154,9 +154,12 @@ class RegistryDiscovery implements Discovery {
 
   close({ timeoutMs = CLOSE_MS }: { timeoutMs?: number | undefined } = {}): Promise<void> {
     this.#closing ??= (async () => {
-      if (!(await settlesWithin(this.quiesce(), Math.max(0, timeoutMs)))) this.#logger?.warn({}, 'not deregistered in time')
+      const until = performance.now() + timeoutMs
+      if (!(await settlesWithin(this.quiesce(), timeoutMs))) this.#logger?.warn({}, 'not deregistered in time')
       for (const watch of this.#watches.values()) watch.close()
-      await Promise.all([...this.#clients].map((client) => client.close({ timeoutMs })))
+      // Their requests went on meanwhile.
+      const leftMs = Math.max(0, until - performance.now())
+      await Promise.all([...this.#clients].map((client) => client.close({ timeoutMs: leftMs })))
       await this.#heartbeat.close()
       await this.#snapshot?.close()
       await Promise.all(this.#registries.map(({ connection }) => connection.close()))

@@ -51,6 +51,8 @@ export class Endpoint {
   #failedAt = Number.NEGATIVE_INFINITY
   #warmAt: number
   #pool: Pool | undefined
+  /** Pools that take no more requests and still have some under way. */
+  readonly #ending = new Set<Pool>()
   #closed = false
 
   /** `cold`: it joins others that are warm. */
@@ -125,16 +127,23 @@ export class Endpoint {
     return this
   }
 
-  /** Lets running requests end for at most this long, then cuts them. A later request makes new connections unless `forGood`. */
+  /**
+   * Lets running requests end for at most this long, then cuts them; a later, shorter call shortens the time. A later request makes new
+   * connections unless `forGood`.
+   */
   async close(timeoutMs: number, forGood: boolean): Promise<void> {
-    const pool = this.#pool
+    if (this.#pool !== undefined) this.#ending.add(this.#pool)
     this.#pool = undefined
     this.#closed = forGood
-    if (pool === undefined) return
+    await Promise.all([...this.#ending].map((pool) => this.#end(pool, timeoutMs)))
+  }
+
+  async #end(pool: Pool, timeoutMs: number): Promise<void> {
     const timer = setTimeout(() => void pool.destroy(), timeoutMs)
     await pool.close().catch(() => {})
     clearTimeout(timer)
     await pool.destroy()
+    this.#ending.delete(pool)
   }
 
   #penaltyMs(now: number): number {
