@@ -9,7 +9,7 @@ const fields = Object.keys(logFields)
 /** A client may invent any number of others. */
 const knownMethods = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'CONNECT', 'TRACE'])
 
-/** What the answers of one configuration were. */
+/** What the answers by one file of routes were. */
 export interface Tally {
   readonly all: number
   readonly failed: number
@@ -39,7 +39,7 @@ export class AccessLog {
         continue
       }
       const status = Number(line.status)
-      this.#count(line.generation, status)
+      this.#count(line.revision, status)
       traces[line.sampled === '01' ? 'true' : 'false']++
       if (line.verdict !== '') addTo(verdicts, line.route, line.code)
       // As if it were said in the request's span: the logger then adds the ids of the trace.
@@ -53,13 +53,13 @@ export class AccessLog {
     if (unread > 0) unreadLines.add(unread)
   }
 
-  tally(generation: string): Tally {
-    return this.#tallies.get(generation) ?? { all: 0, failed: 0 }
+  tally(revision: string): Tally {
+    return this.#tallies.get(revision) ?? { all: 0, failed: 0 }
   }
 
-  /** Counts of other configurations are dropped. */
-  keepTallies(generations: readonly string[]): void {
-    for (const name of this.#tallies.keys()) if (!generations.includes(name)) this.#tallies.delete(name)
+  /** Counts of other files are dropped. */
+  keepTallies(revisions: readonly string[]): void {
+    for (const name of this.#tallies.keys()) if (!revisions.includes(name)) this.#tallies.delete(name)
   }
 
   #tell(line: Line, status: number): void {
@@ -72,9 +72,9 @@ export class AccessLog {
     if (line.verdict !== '') this.#audit.info(auditOf(line, status), 'access')
   }
 
-  #count(generation: string, status: number): void {
-    const tally = this.#tallies.get(generation) ?? { all: 0, failed: 0 }
-    this.#tallies.set(generation, tally)
+  #count(revision: string, status: number): void {
+    const tally = this.#tallies.get(revision) ?? { all: 0, failed: 0 }
+    this.#tallies.set(revision, tally)
     tally.all++
     if (status >= 500) tally.failed++
   }

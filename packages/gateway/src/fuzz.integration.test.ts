@@ -112,6 +112,7 @@ describe(`texts of all kinds (PLATFORM_FUZZ_SEED=${seed})`, () => {
           compileGateway(parsed, {
             folder,
             generation: 'fuzz',
+            revision: 'fuzz',
             workers: 1,
             connections: 100,
             user: undefined,

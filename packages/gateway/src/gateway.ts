@@ -53,7 +53,8 @@ type State = 'new' | 'starting' | 'serving' | 'closed'
 interface InForce {
   readonly file: GatewayFile
   readonly contents: string
-  readonly generation: string
+  /** By which the access log tells its answers from those of other files. */
+  readonly revision: string
 }
 
 class NginxGateway implements Gateway {
@@ -69,6 +70,10 @@ class NginxGateway implements Gateway {
   #state: State = 'new'
   #start: Promise<void> | undefined
   #closing: Promise<void> | undefined
+  readonly #ending = new AbortController()
+  /** Files come into force one after the other, each with its probation. */
+  #applying: Promise<unknown> = Promise.resolve()
+  /** nginx is told one thing after the other. */
   #turn: Promise<unknown> = Promise.resolve()
   #inForce: InForce | undefined
   #version = ''
@@ -94,7 +99,9 @@ class NginxGateway implements Gateway {
 
   async apply({ probationMs = 0 }: { probationMs?: number | undefined } = {}): Promise<void> {
     await this.ready()
-    await this.#inTurn(() => this.#apply(probationMs))
+    const applied = this.#applying.then(() => this.#apply(probationMs))
+    this.#applying = applied.catch(() => {})
+    await applied
   }
 
   reload(): Promise<void> {
@@ -135,8 +142,8 @@ class NginxGateway implements Gateway {
     this.#verifier.use(file)
     this.#endpoints.follow(Object.keys(file.services))
     await Promise.all([this.#verifier.warm(), firstSets(discovery, Object.keys(file.services), firstSetsMs)])
-    await this.#inTurn(() => this.#take(file, contents))
-    if (this.#closing !== undefined) return
+    await this.#inTurn(() => this.#take({ file, contents, revision: randomUUID() }))
+    if (this.#ending.signal.aborted) return
     this.#state = 'serving'
     await this.#control.listen(folder)
     this.#upkeep.push(
@@ -186,28 +193,30 @@ class NginxGateway implements Gateway {
 
   async #apply(probationMs: number): Promise<void> {
     const before = this.#inForce!
-    const { file, contents } = this.#read()
-    this.#verifier.use(file)
-    await this.#verifier.warm()
+    const next: InForce = { ...this.#read(), revision: randomUUID() }
     try {
-      await this.#take(file, contents)
-      await this.#probation(before.generation, probationMs)
+      await this.#inTurn(() => this.#change(next))
+      await this.#probation(before.revision, next.revision, probationMs)
     } catch (error) {
-      this.#verifier.use(before.file)
       // nginx may have taken it, or not: what was in force before is given to it again.
-      await this.#take(before.file, before.contents)
+      await this.#inTurn(() => this.#change(before))
       throw error
     }
-    this.#verifier.forget(file)
+    this.#verifier.forget(next.file)
   }
 
-  /** What only failed before the change is no reason to go back. */
-  async #probation(before: string, forMs: number): Promise<void> {
-    const after = this.#inForce!.generation
+  async #change(next: InForce): Promise<void> {
+    this.#verifier.use(next.file)
+    await this.#verifier.warm()
+    await this.#take(next)
+  }
+
+  /** What only failed before the change is no reason to go back. Meanwhile instances come and go as ever. */
+  async #probation(before: string, after: string, forMs: number): Promise<void> {
     const old = this.#log.tally(before)
     const usual = old.all === 0 ? 0 : old.failed / old.all
     for (let waited = 0; waited < forMs; waited += tallyEveryMs) {
-      await pause(tallyEveryMs)
+      await pause(tallyEveryMs, this.#ending.signal)
       const { all, failed } = this.#log.tally(after)
       if (all < fewestAnswers || failed / all <= usual + tolerated) continue
       const problem = `${failed} of ${all} answers failed with the new file (before: ${old.failed} of ${old.all}); the old one is in force again`
@@ -216,7 +225,8 @@ class NginxGateway implements Gateway {
   }
 
   /** Writes, has it checked, gives it to nginx, and waits until workers answer that have it. */
-  async #take(file: GatewayFile, contents: string): Promise<void> {
+  async #take(next: InForce): Promise<void> {
+    const { file, contents, revision } = next
     const { folder, workers } = this.#options
     const generation = randomUUID()
     const endpoints = this.#endpoints!
@@ -224,6 +234,7 @@ class NginxGateway implements Gateway {
     const text = compileGateway(file, {
       folder,
       generation,
+      revision,
       workers,
       connections: workerConnections(),
       user: workerUser(),
@@ -241,8 +252,8 @@ class NginxGateway implements Gateway {
       throw error
     }
     instruments().reloads.add(1, { outcome: 'taken' })
-    this.#log.keepTallies([generation, this.#inForce?.generation ?? ''])
-    this.#inForce = { file, contents, generation }
+    this.#log.keepTallies([revision, this.#inForce?.revision ?? ''])
+    this.#inForce = next
     this.#tookAt = performance.now()
     writeFileSync(`${this.#keptFile()}.new`, contents, { mode: 0o600 })
     renameSync(`${this.#keptFile()}.new`, this.#keptFile())
@@ -264,10 +275,7 @@ class NginxGateway implements Gateway {
   /** The same file once more. */
   async #again(reason: string): Promise<void> {
     try {
-      await this.#inTurn(async () => {
-        const { file, contents } = this.#inForce!
-        await this.#take(file, contents)
-      })
+      await this.#inTurn(() => this.#take(this.#inForce!))
       this.#options.logger.debug({ reason }, 'nginx was reloaded')
     } catch (error) {
       if (this.#state !== 'serving') return
@@ -297,7 +305,7 @@ class NginxGateway implements Gateway {
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
     const result = this.#turn.then(() => {
-      if (this.#closing !== undefined) throw new GatewayError('ERR_GATEWAY_CLOSED')
+      this.#ending.signal.throwIfAborted()
       return work()
     })
     this.#turn = result.catch(() => {})
@@ -306,6 +314,7 @@ class NginxGateway implements Gateway {
 
   async #end(timeoutMs: number): Promise<void> {
     this.#state = 'closed'
+    this.#ending.abort(new GatewayError('ERR_GATEWAY_CLOSED'))
     for (const timer of this.#upkeep) clearInterval(timer)
     clearTimeout(this.#pending)
     await this.#start?.catch(() => {})

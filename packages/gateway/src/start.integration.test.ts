@@ -44,3 +44,32 @@ it('does not start with a wrong file where none was in force before', async () =
     faults: [{ route: 'films', problem: 'no service is called film' }],
   })
 })
+
+it('a close ends a probation: nobody waits for its time', { timeout: 60_000 }, async () => {
+  await using films = await echoService('films')
+  await using run = await runGateway(routes, { discovery: settableDiscovery({ films: [films.port] }) })
+  run.write(routes.replace('/films', '/movies'))
+  const applied = run.gateway.apply({ probationMs: 600_000 }).catch((error: unknown) => error)
+  await expect.poll(async () => (await fetch(`${run.url}/movies`)).status, { timeout: 20_000 }).toBe(200)
+  await run.gateway.close({ timeoutMs: 500 })
+  expect(await applied).toMatchObject({ code: 'ERR_GATEWAY_CLOSED' })
+  await expect(fetch(`${run.url}/movies`)).rejects.toThrow('fetch failed')
+})
+
+it('instances come and go during a probation', { timeout: 60_000 }, async () => {
+  await using first = await echoService('films', 1)
+  await using second = await echoService('films', 2)
+  const discovery = settableDiscovery({ films: [first.port] })
+  await using run = await runGateway(routes, { discovery, endpoints: 'reload', reloadIntervalMs: 100 })
+  run.write(routes.replace('/films', '/movies'))
+  const applied = run.gateway.apply({ probationMs: 600_000 }).catch((error: unknown) => error)
+  const instance = async () => {
+    const answer = await fetch(`${run.url}/movies`)
+    return answer.ok ? ((await answer.json()) as { instance: number }).instance : answer.status
+  }
+  await expect.poll(instance, { timeout: 20_000 }).toBe(1)
+  discovery.say('films', [second.port])
+  await expect.poll(instance, { timeout: 20_000 }).toBe(2)
+  await run.gateway.close({ timeoutMs: 500 })
+  expect(await applied).toMatchObject({ code: 'ERR_GATEWAY_CLOSED' })
+})

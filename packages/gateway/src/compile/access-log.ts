@@ -2,7 +2,7 @@ import { type Directive, directive, raw, word } from '../nginx-text.ts'
 
 /** What nginx tells of each request, in this order. The query is left out: it holds what nobody wants in a log. */
 export const logFields = {
-  generation: '',
+  revision: '',
   id: '$request_id',
   span: '$platform_span',
   sampled: '$platform_sampled',
@@ -26,8 +26,8 @@ export const logFields = {
 } as const
 
 /** Values with a tab between them: in `escape=json` no value holds a tab or the end of a line. Written together, and no later than `flush`. */
-export function accessLog(path: string, generation: string): Directive[] {
-  const values = Object.values({ ...logFields, generation }).join('\t')
+export function accessLog(path: string, revision: string): Directive[] {
+  const values = Object.values({ ...logFields, revision }).join('\t')
   return [
     { name: 'map', args: [word('$request_uri'), word('$platform_path')], block: [{ name: '~^([^?]*)', args: [[{ variable: '1' }]] }] },
     directive('log_format', word('platform'), word('escape=json'), raw(values)),

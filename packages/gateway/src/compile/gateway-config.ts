@@ -23,6 +23,8 @@ export interface Surroundings {
   readonly folder: string
   /** Told by the state socket, so that it can be seen which configuration answers. */
   readonly generation: string
+  /** Of the file, told by the access log. Instances that come and go leave it as it is. */
+  readonly revision: string
   readonly workers: number
   /** Of each worker, to clients and to services. */
   readonly connections: number
@@ -71,7 +73,7 @@ function certificates({ listeners }: GatewayFile, version: string): Directive[] 
 }
 
 function http(file: GatewayFile, surroundings: Surroundings): Directive[] {
-  const { folder, generation } = surroundings
+  const { folder, revision } = surroundings
   const sockets = socketsOf(folder)
   const name = countedNames()
   const maps: Directive[] = []
@@ -92,7 +94,7 @@ function http(file: GatewayFile, surroundings: Surroundings): Directive[] {
   })
   return [
     ...settings(file, surroundings, sockets.verifier),
-    ...accessLog(`${folder}/${logName}`, generation),
+    ...accessLog(`${folder}/${logName}`, revision),
     dollarDirective,
     ...tracing(file.traceSampleRatio),
     ...refusedPathMaps(),
