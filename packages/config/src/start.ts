@@ -1,7 +1,6 @@
-import { pause, withDeadline } from '@platform/kernel'
+import { jittered, pause, withDeadline } from '@platform/kernel'
 import { ConfigError } from './errors.ts'
 import type { SchemaMap } from './fields.ts'
-import { jittered } from './jitter.ts'
 import type { LastKnownGood } from './last-known-good.ts'
 import type { ResolvedLoadOptions } from './options.ts'
 import { type Reading, readSources } from './reading.ts'

@@ -1,7 +1,6 @@
-import { backgroundPause } from '@platform/kernel'
+import { backgroundPause, jittered } from '@platform/kernel'
 import { DiscoveryError } from './errors.ts'
 import type { Heartbeat } from './heartbeat.ts'
-import { jittered } from './jitter.ts'
 import type { LoggerLike } from './logger.ts'
 import type { RegisteredInstance, Registrations } from './registry.ts'
 

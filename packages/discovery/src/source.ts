@@ -1,8 +1,7 @@
-import { backgroundPause, backgroundTimeout, orAborted } from '@platform/kernel'
+import { backgroundPause, backgroundTimeout, jittered, orAborted } from '@platform/kernel'
 import type { DiscoveryEvents } from './events.ts'
 import { HeldInstances } from './held-instances.ts'
 import { instruments } from './instrumentation.ts'
-import { jittered } from './jitter.ts'
 import { type Instance, instanceKey, isUsable, type ReadResult, type RegistryConnection } from './registry.ts'
 
 const FIRST_RETRY_MS = 100

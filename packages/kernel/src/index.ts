@@ -1,5 +1,5 @@
 export { awaitedByMany, orAborted, settlesWithin, withDeadline } from './abort.ts'
-export { backoffMs } from './backoff.ts'
+export { backoffMs, jittered } from './backoff.ts'
 export { guarded, safeLogger } from './guarded.ts'
 export { choiceOption, durationOption, functionOption, integerOption, knownOptions, numberOption } from './option-checks.ts'
 export { isStorableText } from './text.ts'

@@ -1,8 +1,7 @@
 import { randomBytes } from 'node:crypto'
-import { backgroundPause, guarded, orAborted, withDeadline } from '@platform/kernel'
+import { backgroundPause, guarded, jittered, orAborted, withDeadline } from '@platform/kernel'
 import { ConfigError, optionError } from '../errors.ts'
 import { factOf, foreignError } from '../foreign-error.ts'
-import { jittered } from '../jitter.ts'
 import type { Cancellable, CredentialStore, CredentialTarget, RotatingCredential } from './contract.ts'
 
 export interface RotationOptions {

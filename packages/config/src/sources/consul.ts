@@ -1,12 +1,11 @@
 import { createHash } from 'node:crypto'
-import { backgroundPause } from '@platform/kernel'
+import { backgroundPause, jittered } from '@platform/kernel'
 import { ConfigError, optionError } from '../errors.ts'
 import type { Field } from '../fields.ts'
 import { ask, below } from '../http-request.ts'
 import { meant } from '../names.ts'
 import { assertCredential, assertMs, type Credential, revealCredential } from '../options.ts'
 import type { ReadOptions, Source, Tree } from '../source.ts'
-import { jittered } from '../jitter.ts'
 import { assignText } from './variables.ts'
 import { bareObject } from '../tree.ts'
 

@@ -1,11 +1,10 @@
 import { createHash } from 'node:crypto'
-import { backgroundPause } from '@platform/kernel'
+import { backgroundPause, jittered } from '@platform/kernel'
 import { coerce } from '../coerce.ts'
 import { ConfigError } from '../errors.ts'
 import { expectedOf } from '../fields.ts'
 import { assertCredential, assertMs, type Credential } from '../options.ts'
 import type { ReadOptions, Source, Tree } from '../source.ts'
-import { jittered } from '../jitter.ts'
 import { assign, isPlainObject, bareObject } from '../tree.ts'
 import { type VaultAddress, vaultClient } from '../vault-client.ts'
 
