@@ -94,7 +94,9 @@ describe('a rotation', () => {
       'option "managementUrl" must be a URL that begins with http:// or https://',
     ],
   ])('an address of another kind is refused by name: %s', async (_name, run, said) => {
-    const error: unknown = await Promise.try(run).catch((reason: unknown) => reason)
+    const error: unknown = await Promise.resolve()
+      .then(run)
+      .catch((reason: unknown) => reason)
     expect(inspect(error, { depth: 10 })).toContain(said)
     expect(inspect(error, { depth: 10 })).not.toContain('CANARY')
   })
