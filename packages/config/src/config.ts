@@ -1,41 +1,15 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
-import { backgroundTimeout, guarded, jittered, orAborted, settlesWithin } from '@platform/kernel'
-import { changedFields, same } from './compare.ts'
+import { guarded, orAborted } from '@platform/kernel'
 import { Current } from './current.ts'
-import { ConfigError, type Fault } from './errors.ts'
-import { evaluate, evaluateTree, type Schema, type Snapshot } from './evaluate.ts'
+import type { Fault } from './errors.ts'
+import type { Schema, Snapshot } from './evaluate.ts'
 import { type Explanation, explain } from './explain.ts'
-import type { Field } from './fields.ts'
 import { createInstruments } from './instrumentation.ts'
 import type { LastKnownGood } from './last-known-good.ts'
-import { createListeners, type Live } from './listeners.ts'
+import type { Live } from './listeners.ts'
 import type { ResolvedLoadOptions } from './options.ts'
-import { type Reading, readSources } from './reading.ts'
+import { type ReloadEvent, Reloads } from './reloads.ts'
 import type { Start } from './start.ts'
-import { createRefusals } from './refusals.ts'
-import { replaced, valueAt } from './tree.ts'
-
-export interface ReloadEvent {
-  /**
-   * - `applied`: there is a new snapshot.
-   * - `unchanged`: what was read is what there is. No event, only a return value.
-   * - `restart`: only settings changed that wait for a restart; the snapshot is the old one.
-   * - `invalid`, `unreachable`: what was read is not usable, or a remote source gave nothing; the snapshot is the old one.
-   * - `vetoed`: a listener was not ready; the snapshot is the old one.
-   */
-  readonly outcome: 'applied' | 'unchanged' | 'restart' | 'invalid' | 'unreachable' | 'vetoed'
-  /** Of the snapshot after it. */
-  readonly revision: number
-  /** Settings that are other ones now. */
-  readonly changed: readonly string[]
-  /** Those of `changed` whose old work should be led to its end. */
-  readonly drain: readonly string[]
-  /** Settings that changed at their source and wait for a restart. */
-  readonly restart: readonly string[]
-  /** Why nothing was applied; with `applied`, what a listener threw in its commit. */
-  readonly error?: unknown
-  readonly durationMs: number
-}
 
 export interface Config<T> {
   /** Deep-frozen: plain objects and lists all the way down; replaced as a whole. Inside `pinned` always the same one. */
@@ -67,181 +41,47 @@ export interface Config<T> {
   [Symbol.asyncDispose](): Promise<void>
 }
 
-const rememberedSecrets = 10
+/** What `current` and its like are read from: the settings in force, or those that the caller is pinned to. */
+interface State<T> {
+  readonly snapshot: Snapshot<T>
+  readonly revision: number
+}
 
 export function createConfig<T>(
   schema: Schema<T>,
   options: ResolvedLoadOptions,
   first: { snapshot: Snapshot<T>; start: Start; copy: LastKnownGood | undefined },
 ): { config: Config<T>; changed(): void; onClose(end: () => void): void } {
-  const { copy } = first
-  let snapshot = first.snapshot
-  let revision = 1
-  let pendingRestart: readonly string[] = []
-  let staleMessage = first.start.stale.length === 0 ? undefined : staleNote(first.start)
-  const refusals = createRefusals()
-  const pins = new AsyncLocalStorage<{ readonly snapshot: Snapshot<T>; readonly revision: number }>()
-  const listeners = createListeners()
+  const { start } = first
+  const pins = new AsyncLocalStorage<State<T>>()
   const observers = new Set<(event: ReloadEvent) => unknown>()
-  const older: ReadonlySet<string>[] = []
-  const instruments = createInstruments(() => revision)
-  const closing = new AbortController()
   const ends: (() => void)[] = []
-  let running: Promise<ReloadEvent> | undefined
-  let again: Promise<ReloadEvent> | undefined
-  let retry: NodeJS.Timeout | undefined
-  let retryDelayMs = 1_000
-
+  const reloads = new Reloads<T>(schema, options, first.snapshot, first.copy, {
+    applied: () => current.ask(),
+    ended(event) {
+      instruments.reload(event.outcome)
+      if (event.outcome !== 'unchanged') for (const observer of observers) guarded(() => observer(event))
+    },
+  })
+  const instruments = createInstruments(() => reloads.revision)
   // Before the first change every pin is the snapshot that there is.
-  const now = (): Snapshot<T> => (revision === 1 ? snapshot : (pins.getStore()?.snapshot ?? snapshot))
+  const now = (): Snapshot<T> => (reloads.revision === 1 ? reloads.snapshot : (pins.getStore()?.snapshot ?? reloads.snapshot))
+  const current = new Handle(first.snapshot.value, reloads, now, () => pins.getStore()?.revision ?? reloads.revision)
 
-  const save = async (readings: readonly Reading[]): Promise<void> => {
-    const remote = readings.filter(({ source, failure }) => source.remote === true && failure === undefined)
-    // Without a copy the next start is less safe; this one is as good as before. The key may be a function that never answers.
-    if (copy && remote.length > 0) await settlesWithin(copy.save(remote), options.readTimeoutMs)
-  }
-
-  async function attempt(signal: AbortSignal): Promise<Attempt> {
-    const none = { changed: [], drain: [], restart: pendingRestart }
-    let next: Snapshot<T>
-    let readings: readonly Reading[] = []
-    try {
-      readings = await readSources(schema.sources, schema.map, { signal, readTimeoutMs: options.readTimeoutMs })
-      next = await evaluate(schema, readings)
-    } catch (error) {
-      signal.throwIfAborted()
-      const isOut = ConfigError.isInstance(error) && error.code === 'ERR_CONFIG_UNREACHABLE'
-      return { ...none, outcome: isOut ? 'unreachable' : 'invalid', error, wanted: readings.map(({ layer }) => layer.leaves) }
-    }
-    staleMessage = undefined
-    const changed = changedFields(schema.map.fields, snapshot.value, next.value)
-    const waiting = changed.filter((field) => field.reload === 'restart')
-    if (waiting.length > 0) {
-      const mixed = await evaluateTree(schema, withOld(waiting, snapshot, next), next.warnings)
-      // New settings that are only right together with one that waits: all of them wait.
-      if (mixed === undefined) return { ...none, outcome: 'restart', restart: changed.map(pathOf) }
-      next = mixed
-    }
-    const restart = waiting.map(pathOf)
-    if (changed.length === waiting.length && same(snapshot.value, next.value)) {
-      await save(readings)
-      return { ...none, restart, outcome: same(restart, pendingRestart) ? 'unchanged' : 'restart' }
-    }
-    let commit: () => Promise<unknown[]>
-    try {
-      commit = await listeners.prepare(next.value, snapshot.value, { timeoutMs: options.prepareTimeoutMs, signal })
-    } catch (error) {
-      signal.throwIfAborted()
-      return { ...none, restart, outcome: 'vetoed', error, wanted: next.value }
-    }
-    older.unshift(snapshot.secrets)
-    older.length = Math.min(older.length, rememberedSecrets)
-    snapshot = next
-    revision++
-    current.ask()
-    const [error] = await commit()
-    await save(readings)
-    const applied = changed.filter((field) => field.reload !== 'restart')
-    const drain = applied.filter((field) => field.reload === 'drain')
-    return {
-      outcome: 'applied',
-      changed: applied.map(pathOf),
-      drain: drain.map(pathOf),
-      restart,
-      ...(error === undefined ? {} : { error }),
-    }
-  }
-
-  async function run(): Promise<ReloadEvent> {
-    const startedAt = performance.now()
-    clearTimeout(retry)
-    const { wanted, ...result } = await attempt(closing.signal)
-    const event: ReloadEvent = Object.freeze({ ...result, revision, durationMs: performance.now() - startedAt })
-    pendingRestart = event.outcome === 'invalid' || event.outcome === 'unreachable' ? pendingRestart : event.restart
-    if (isRefusal(event.outcome)) {
-      // Its reason may pass: a listener's database was busy, a rule could not ask. It is tried again while it is wanted.
-      retryLater()
-      // What stays refused for the same reason is told and counted once.
-      if (refusals.isRepeated(event, wanted)) return event
-    } else {
-      refusals.accepted()
-      retryDelayMs = 1_000
-    }
-    instruments.reload(event.outcome)
-    if (event.outcome !== 'unchanged') for (const observer of observers) guarded(() => observer(event))
-    return event
-  }
-
-  function retryLater(): void {
-    if (!options.watch || closing.signal.aborted) return
-    retry = backgroundTimeout(changedSomewhere, jittered(retryDelayMs))
-    retryDelayMs = Math.min(retryDelayMs * 2, 30_000)
-  }
-
-  function reload(): Promise<ReloadEvent> {
-    if (closing.signal.aborted) return Promise.reject(closed())
-    if (running === undefined) {
-      running = run().finally(() => {
-        running = again
-        again = undefined
-      })
-      return running
-    }
-    // What changes while one runs may come too late for it: one more, for all who ask meanwhile.
-    again ??= running
-      .catch(() => {})
-      .then(run)
-      .finally(() => {
-        running = again
-        again = undefined
-      })
-    return again
-  }
-
-  function changedSomewhere(): void {
-    reload().catch(() => {})
-  }
-
-  let ended: Promise<void> | undefined
+  let closing: Promise<void> | undefined
   const close = ({ timeoutMs = 5_000 }: { timeoutMs?: number | undefined } = {}): Promise<void> =>
-    (ended ??= (async () => {
+    (closing ??= (async () => {
       for (const end of ends) guarded(end)
-      clearTimeout(retry)
-      closing.abort(closed())
       instruments.close()
-      await settlesWithin(Promise.allSettled([running, again]), timeoutMs)
+      await reloads.close(timeoutMs)
     })())
 
-  if (staleMessage !== undefined) retryLater()
-  const current = new Handle(
-    snapshot.value,
-    () => now().value,
-    () => ({ ...now(), revision: pins.getStore()?.revision ?? revision, pendingRestart }),
-  )
   const members: Omit<Config<T>, keyof Handle<T>> = {
-    live<U>(select: (value: T) => U): Live<U> {
-      let from: T | undefined
-      let value: U
-      const part = (): U => {
-        const { value: whole } = now()
-        if (from !== whole) {
-          value = select(whole)
-          from = whole
-        }
-        return value
-      }
-      return Object.assign(new Current<U>(undefined, part), {
-        onChange: (prepare: Parameters<Live<U>['onChange']>[0]) =>
-          listeners.add({
-            select: (whole) => select(whole as T),
-            prepare: (next, previous, { signal }) => prepare(next as U, previous as U, { signal }),
-          }),
-      })
-    },
+    live: (select) => liveOf(reloads, now, select),
     explain: (path) => explain(path, now().value, now().origins),
-    secrets: () => new Set([snapshot.secrets, ...older].flatMap((texts) => [...texts])).values(),
-    pinned: (work) => pins.run(pins.getStore() ?? { snapshot, revision }, work),
-    reload: ({ signal } = {}) => orAborted(reload(), signal),
+    secrets: () => reloads.secrets().values(),
+    pinned: (work) => pins.run(pins.getStore() ?? { snapshot: reloads.snapshot, revision: reloads.revision }, work),
+    reload: ({ signal } = {}) => orAborted(reloads.run(), signal),
     onReload(listener) {
       const own = (event: ReloadEvent): unknown => listener(event)
       observers.add(own)
@@ -253,67 +93,66 @@ export function createConfig<T>(
     },
     check() {
       instruments.attach()
-      const notes = [staleMessage, refusals.last && `the last reload was refused: ${refusals.last}`]
-      if (pendingRestart.length > 0) notes.push(`waiting for a restart: ${pendingRestart.join(', ')}`)
-      const message = notes.filter((note) => note !== undefined).join('; ')
+      const message = warningOf(reloads, start)
       return Promise.resolve(message === '' ? undefined : { status: 'warn', message })
     },
     close,
     [Symbol.asyncDispose]: () => close(),
   }
-  const config = Object.assign(current, members)
-  return { config, changed: changedSomewhere, onClose: (end) => ends.push(end) }
+  if (start.stale.length > 0) reloads.retryLater()
+  return { config: Object.assign(current, members), changed: reloads.begin, onClose: (end) => ends.push(end) }
 }
 
-interface Attempt extends Omit<ReloadEvent, 'durationMs' | 'revision'> {
-  /** What was refused: the settings, or what the sources said where that was not usable. */
-  readonly wanted?: unknown
+function liveOf<T, U>(reloads: Reloads<T>, now: () => Snapshot<T>, select: (value: T) => U): Live<U> {
+  let from: T | undefined
+  let value: U
+  const part = (): U => {
+    const { value: whole } = now()
+    if (from !== whole) {
+      value = select(whole)
+      from = whole
+    }
+    return value
+  }
+  return Object.assign(new Current<U>(undefined, part), {
+    onChange: (prepare: Parameters<Live<U>['onChange']>[0]) =>
+      reloads.listeners.add({
+        select: (whole) => select(whole as T),
+        prepare: (next, previous, { signal }) => prepare(next as U, previous as U, { signal }),
+      }),
+  })
 }
 
-const isRefusal = (outcome: ReloadEvent['outcome']): boolean => ['invalid', 'unreachable', 'vetoed'].includes(outcome)
-
-interface State<T> extends Snapshot<T> {
-  readonly revision: number
-  readonly pendingRestart: readonly string[]
+function warningOf({ isComplete, refused, pendingRestart }: Reloads<unknown>, { stale, copyAgeMs }: Start): string {
+  const notes: string[] = []
+  if (stale.length > 0 && !isComplete)
+    notes.push(`${stale.join(', ')} gave no settings at the start; the local copy of ${Math.round(copyAgeMs / 1000)} s ago stands in`)
+  if (refused !== undefined) notes.push(`the last reload was refused: ${refused}`)
+  if (pendingRestart.length > 0) notes.push(`waiting for a restart: ${pendingRestart.join(', ')}`)
+  return notes.join('; ')
 }
 
 class Handle<T> extends Current<T> {
-  readonly #state: () => State<T>
+  readonly #reloads: Reloads<T>
+  readonly #now: () => Snapshot<T>
+  readonly #revision: () => number
 
-  constructor(value: T, ask: () => T, state: () => State<T>) {
-    super(value, ask)
-    this.#state = state
+  constructor(value: T, reloads: Reloads<T>, now: () => Snapshot<T>, revision: () => number) {
+    super(value, () => now().value)
+    this.#reloads = reloads
+    this.#now = now
+    this.#revision = revision
   }
 
   get revision(): number {
-    return this.#state().revision
+    return this.#revision()
   }
 
   get warnings(): readonly Fault[] {
-    return this.#state().warnings
+    return this.#now().warnings
   }
 
   get pendingRestart(): readonly string[] {
-    return this.#state().pendingRestart
+    return this.#reloads.pendingRestart
   }
-}
-
-const pathOf = (field: Field): string => field.path.join('.')
-const closed = (): ConfigError => new ConfigError('ERR_CONFIG_CLOSED', 'the configuration is closed')
-
-function staleNote({ stale, copyAgeMs }: Start): string {
-  return `${stale.join(', ')} gave no settings at the start; the local copy of ${Math.round(copyAgeMs / 1000)} s ago stands in`
-}
-
-function withOld<T>(fields: readonly Field[], before: Snapshot<T>, after: Snapshot<T>): Pick<Snapshot<T>, 'tree' | 'origins'> {
-  const origins = new Map(after.origins)
-  let { tree } = after
-  for (const field of fields) {
-    const path = pathOf(field)
-    tree = replaced(tree, field.path, valueAt(before.tree, field.path))
-    const origin = before.origins.get(path)
-    if (origin) origins.set(path, origin)
-    else origins.delete(path)
-  }
-  return { tree, origins }
 }
