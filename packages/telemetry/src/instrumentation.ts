@@ -1,3 +1,7 @@
+import type { MeterProvider, ObservableResult } from '@opentelemetry/api'
+import type { ExportStats } from './export-queue.ts'
+import type { SamplingReason } from './local-trace.ts'
+
 /** Names of https://opentelemetry.io/docs/specs/semconv/ that are not in the stable part of the package, and our own. */
 export const SCOPE = '@platform/telemetry'
 
@@ -24,3 +28,40 @@ export const METRIC_CPU_TIME = 'process.cpu.time'
 export const ATTR_CPU_MODE = 'cpu.mode'
 export const METRIC_MEMORY_USAGE = 'process.memory.usage'
 export const METRIC_UPTIME = 'process.uptime'
+
+type Exports = { stats(): ExportStats } | undefined
+
+interface Observed {
+  readonly sampler: { readonly counts: { readonly sampled: number; readonly unsampled: number } }
+  readonly spans: Exports
+  readonly unsampled: { readonly counts: Readonly<Record<SamplingReason, number>> } | undefined
+  readonly logs: Exports
+}
+
+/** What this package says of its own work. What is not exported has no series. */
+export function observeExports(meters: MeterProvider, { sampler, spans, unsampled, logs }: Observed): void {
+  const meter = meters.getMeter(SCOPE)
+  const outcomes = (exports: { stats(): ExportStats }) => (result: ObservableResult) => {
+    const { exported, dropped } = exports.stats()
+    result.observe(exported, { [ATTR_OUTCOME]: 'exported' })
+    result.observe(dropped, { [ATTR_OUTCOME]: 'dropped' })
+  }
+  meter
+    .createObservableCounter(METRIC_SPANS, { description: 'Traces begun here, by the decision of the sampler' })
+    .addCallback((result) => {
+      result.observe(sampler.counts.sampled, { [ATTR_SAMPLED]: 'true' })
+      result.observe(sampler.counts.unsampled, { [ATTR_SAMPLED]: 'false' })
+    })
+  if (unsampled)
+    meter
+      .createObservableCounter(METRIC_UPGRADED_TRACES, { description: 'Unsampled traces of which the part done here was exported' })
+      .addCallback((result) => {
+        for (const [reason, count] of Object.entries(unsampled.counts)) result.observe(count, { [ATTR_SAMPLING_REASON]: reason })
+      })
+  if (spans)
+    meter
+      .createObservableCounter(METRIC_EXPORTED_SPANS, { description: 'Spans to be exported, by what became of them' })
+      .addCallback(outcomes(spans))
+  if (logs)
+    meter.createObservableCounter(METRIC_EXPORTED_LOGS, { description: 'Log lines, by what became of them' }).addCallback(outcomes(logs))
+}

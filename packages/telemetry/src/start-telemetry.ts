@@ -1,7 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { context, metrics, type ObservableResult, propagation, trace, type TracerProvider } from '@opentelemetry/api'
-import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks'
-import { CompositePropagator, W3CTraceContextPropagator } from '@opentelemetry/core'
+import { context, propagation } from '@opentelemetry/api'
 import { resourceFromAttributes } from '@opentelemetry/resources'
 import { MeterProvider, MetricReader } from '@opentelemetry/sdk-metrics'
 import {
@@ -11,28 +9,20 @@ import {
   METRIC_HTTP_SERVER_REQUEST_DURATION,
 } from '@opentelemetry/semantic-conventions'
 import { guarded } from '@platform/kernel'
-import { AllowedBaggage } from './baggage.ts'
 import { cleanAttributes } from './clean-span.ts'
 import { TelemetryError } from './errors.ts'
 import { ExemplarMeter } from './durations.ts'
+import { takeGlobals } from './globals.ts'
 import { observeHttpClient } from './http-client.ts'
 import { type InboundHook, inboundHook } from './inbound.ts'
-import {
-  ATTR_OUTCOME,
-  ATTR_SAMPLED,
-  ATTR_SAMPLING_REASON,
-  METRIC_EXPORTED_LOGS,
-  METRIC_EXPORTED_SPANS,
-  METRIC_SPANS,
-  METRIC_UPGRADED_TRACES,
-  SCOPE,
-} from './instrumentation.ts'
+import { observeExports, SCOPE } from './instrumentation.ts'
 import { type SamplingReason, UnsampledTraces } from './local-trace.ts'
 import { resolveOptions, type TelemetryOptions } from './options.ts'
 import type { ExportStats } from './export-queue.ts'
 import { LogQueue } from './log-queue.ts'
 import { otlpSender } from './otlp-sender.ts'
-import { contentTypes, type Format, formatFor, overflowing, renderPage } from './prometheus-page.ts'
+import { MetricsPage } from './metrics-page.ts'
+import { contentTypes, formatFor } from './prometheus-page.ts'
 import type { SpanSink } from './recorded-span.ts'
 import { observeRuntime } from './runtime-metrics.ts'
 import { CountingSampler } from './sampling.ts'
@@ -107,71 +97,17 @@ export function startTelemetry(options: TelemetryOptions): Telemetry {
   })
   const reader = new PullReader({ metricProducers: [measured] })
   const meters = new MeterProvider({ resource, readers: [reader], views: views() })
-  const unregister = register(tracing, meters, resolved.baggage)
+  const giveBack = takeGlobals(tracing, meters, resolved.baggage)
   const records = logs && new LogQueue(otlpSender(logs), logger, attributes)
   const unobserveRuntime = observeRuntime(meters)
   const unobserveClient = resolved.httpClient ? observeHttpClient(tracing.getTracer(SCOPE), calls) : undefined
-  const upgraded = unsampled?.counts ?? { error: 0, slow: 0 }
-  observeSpans()
+  observeExports(meters, { sampler, spans: queue, unsampled, logs: records })
+  const page = new MetricsPage(reader, measured, logger)
   let closing: Promise<void> | undefined
 
   function stats(): TelemetryStats {
-    return { ...(queue?.stats() ?? nothing), traces: { ...sampler.counts }, upgraded: { ...upgraded }, logs: records?.stats() ?? nothing }
-  }
-
-  function observeSpans(): void {
-    const meter = meters.getMeter(SCOPE)
-    meter
-      .createObservableCounter(METRIC_SPANS, { description: 'Traces begun here, by the decision of the sampler' })
-      .addCallback((result) => {
-        result.observe(sampler.counts.sampled, { [ATTR_SAMPLED]: 'true' })
-        result.observe(sampler.counts.unsampled, { [ATTR_SAMPLED]: 'false' })
-      })
-    const observe = (exports: { stats(): ExportStats }) => (result: ObservableResult) => {
-      const { exported, dropped } = exports.stats()
-      result.observe(exported, { [ATTR_OUTCOME]: 'exported' })
-      result.observe(dropped, { [ATTR_OUTCOME]: 'dropped' })
-    }
-    if (unsampled)
-      meter
-        .createObservableCounter(METRIC_UPGRADED_TRACES, { description: 'Unsampled traces of which the part done here was exported' })
-        .addCallback((result) => {
-          for (const [reason, count] of Object.entries(upgraded)) result.observe(count, { [ATTR_SAMPLING_REASON]: reason })
-        })
-    if (queue)
-      meter
-        .createObservableCounter(METRIC_EXPORTED_SPANS, { description: 'Spans to be exported, by what became of them' })
-        .addCallback(observe(queue))
-    if (records)
-      meter
-        .createObservableCounter(METRIC_EXPORTED_LOGS, { description: 'Log lines, by what became of them' })
-        .addCallback(observe(records))
-  }
-
-  // Scrapers that come at once share one page.
-  const pages = new Map<Format, Promise<string>>()
-  const toldOverflows = new Set<string>()
-
-  function page(format: Format): Promise<string> {
-    let rendering = pages.get(format)
-    if (rendering === undefined) {
-      rendering = renderNow(format).finally(() => pages.delete(format))
-      pages.set(format, rendering)
-    }
-    return rendering
-  }
-
-  async function renderNow(format: Format): Promise<string> {
-    const { resourceMetrics, errors } = await reader.collect()
-    for (const err of errors) guarded(() => logger?.warn({ err }, 'a metric could not be read'))
-    for (const metric of overflowing(resourceMetrics)) {
-      if (toldOverflows.has(metric)) continue
-      toldOverflows.add(metric)
-      guarded(() =>
-        logger?.warn({ metric }, 'a metric has more series than are kept: the rest is counted together as otel_metric_overflow'),
-      )
-    }
-    return renderPage(resourceMetrics, format, (metric, series, bucket) => measured.exemplar(metric, series, bucket))
+    const upgraded = { ...(unsampled?.counts ?? { error: 0, slow: 0 }) }
+    return { ...(queue?.stats() ?? nothing), traces: { ...sampler.counts }, upgraded, logs: records?.stats() ?? nothing }
   }
 
   async function close(timeoutMs: number): Promise<void> {
@@ -179,7 +115,7 @@ export function startTelemetry(options: TelemetryOptions): Telemetry {
     unobserveClient?.()
     unobserveRuntime()
     await meters.shutdown()
-    unregister()
+    giveBack()
     const { exported, dropped } = stats()
     if (dropped > 0) guarded(() => logger?.warn({ exported, dropped }, 'spans were lost'))
   }
@@ -189,7 +125,7 @@ export function startTelemetry(options: TelemetryOptions): Telemetry {
       if (closing) throw new TelemetryError('ERR_TELEMETRY_CLOSED', 'telemetry was closed')
       const accept = request.headers['accept']
       const format = formatFor(Array.isArray(accept) ? accept.join() : accept)
-      return { contentType: contentTypes[format], body: await page(format) }
+      return { contentType: contentTypes[format], body: await page.text(format) }
     },
     inbound: inboundHook(tracing, durations),
     outbound: (headers) => propagation.inject(context.active(), headers),
@@ -201,39 +137,5 @@ export function startTelemetry(options: TelemetryOptions): Telemetry {
     [Symbol.asyncDispose]() {
       return this.close()
     },
-  }
-}
-
-/** Takes all four globals of OpenTelemetry or none; returns what gives them back, each only while it is still ours. */
-function register(tracers: TracerProvider, meters: MeterProvider, baggage: readonly string[]): () => void {
-  const manager = new AsyncLocalStorageContextManager().enable()
-  const propagator = new CompositePropagator({ propagators: [new W3CTraceContextPropagator(), new AllowedBaggage(baggage)] })
-  const globals: { take(): boolean; giveBack(): void }[] = [
-    {
-      take: () => trace.setGlobalTracerProvider(tracers),
-      giveBack: () => (trace.getTracerProvider() as { getDelegate?(): unknown }).getDelegate?.() === tracers && trace.disable(),
-    },
-    {
-      take: () => metrics.setGlobalMeterProvider(meters),
-      giveBack: () => metrics.getMeterProvider() === meters && metrics.disable(),
-    },
-    { take: () => context.setGlobalContextManager(manager), giveBack: () => context.disable() },
-    { take: () => propagation.setGlobalPropagator(propagator), giveBack: () => propagation.disable() },
-  ]
-  const taken: (typeof globals)[number][] = []
-  for (const each of globals) {
-    if (each.take()) {
-      taken.push(each)
-      continue
-    }
-    for (const { giveBack } of taken.toReversed()) giveBack()
-    manager.disable()
-    throw new TelemetryError(
-      'ERR_TELEMETRY_ALREADY_STARTED',
-      'an OpenTelemetry SDK, or a part of one, is registered in this process already; register none, or leave this one out',
-    )
-  }
-  return () => {
-    for (const { giveBack } of taken.toReversed()) giveBack()
   }
 }
