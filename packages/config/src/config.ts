@@ -41,8 +41,8 @@ export interface Config<T> {
   [Symbol.asyncDispose](): Promise<void>
 }
 
-/** What `current` and its like are read from: the settings in force, or those that the caller is pinned to. */
-interface State<T> {
+/** What a caller is pinned to. */
+interface Pin<T> {
   readonly snapshot: Snapshot<T>
   readonly revision: number
 }
@@ -53,7 +53,7 @@ export function createConfig<T>(
   first: { snapshot: Snapshot<T>; start: Start; copy: LastKnownGood | undefined },
 ): { config: Config<T>; changed(): void; onClose(end: () => void): void } {
   const { start } = first
-  const pins = new AsyncLocalStorage<State<T>>()
+  const pins = new AsyncLocalStorage<Pin<T>>()
   const observers = new Set<(event: ReloadEvent) => unknown>()
   const ends: (() => void)[] = []
   const reloads = new Reloads<T>(schema, options, first.snapshot, first.copy, {
