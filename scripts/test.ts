@@ -61,6 +61,7 @@ if (areas) {
   steps.push(await step('format', command(bin('biome'), ['format'])))
   steps.push(await step('workflows', command(process.execPath, ['scripts/check-workflows.ts'])))
   steps.push(await step('generated files', command(process.execPath, ['scripts/check-generated.ts'])))
+  steps.push(await step('links of the pages', command(process.execPath, ['scripts/check-links.ts'])))
   steps.push(await step('operations', command(process.execPath, ['scripts/check-operations.ts'])))
   steps.push(await step('types of the packages', command(bin('tsc'), ['--noEmit'])))
   steps.push(await step('types of the examples', command(bin('tsc'), ['--noEmit', '-p', 'examples'])))
