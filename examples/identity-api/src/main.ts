@@ -37,8 +37,9 @@ const telemetry = startTelemetry({
 const signer = await createSigner(current.issuer)
 
 const handle: RequestListener = (request, response) => {
-  const { pathname, searchParams } = new URL(request.url ?? '/', 'http://identity')
-  const customer = searchParams.get('customer')
+  // No URL is made of it: what a client sends may be none.
+  const [pathname, query] = (request.url ?? '/').split('?', 2)
+  const customer = new URLSearchParams(query).get('customer')
   const answer = (status: number, body: object) =>
     response.writeHead(status, { 'content-type': 'application/json', 'cache-control': 'no-store' }).end(JSON.stringify(body))
   if (pathname === '/keys') answer(200, signer.keys)

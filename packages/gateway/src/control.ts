@@ -12,9 +12,9 @@ export class Control {
   constructor(apply: (options: { probationMs: number }) => Promise<void>) {
     this.#server = createServer((incoming, response) => {
       incoming.resume()
-      const { pathname, searchParams } = new URL(incoming.url ?? '/', 'http://control')
+      const [pathname, query] = (incoming.url ?? '/').split('?', 2)
       if (incoming.method !== 'POST' || pathname !== '/apply') return void response.writeHead(404).end()
-      const probationMs = Math.min(longestWaitMs, Math.max(0, Number(searchParams.get('probationMs')) || 0))
+      const probationMs = Math.min(longestWaitMs, Math.max(0, Number(new URLSearchParams(query).get('probationMs')) || 0))
       apply({ probationMs }).then(
         () => response.writeHead(200).end(),
         (error: unknown) => response.writeHead(409).end((error as Error).message),

@@ -1,3 +1,5 @@
+import { once } from 'node:events'
+import { type IncomingMessage, request } from 'node:http'
 import { join } from 'node:path'
 import { expect, it } from 'vitest'
 import { echoService, nginxPrograms, runGateway, settableDiscovery } from './gateway-run.fixture.ts'
@@ -72,4 +74,16 @@ it('instances come and go during a probation', { timeout: 60_000 }, async () => 
   await expect.poll(instance, { timeout: 20_000 }).toBe(2)
   await run.gateway.close({ timeoutMs: 500 })
   expect(await applied).toMatchObject({ code: 'ERR_GATEWAY_CLOSED' })
+})
+
+it('what is asked of the control socket and is no command is not there', async () => {
+  await using run = await runGateway(routes, { discovery: settableDiscovery({ films: [1] }) })
+  const statusOf = async (method: string, path: string) => {
+    const outgoing = request({ socketPath: join(run.folder, 'control.sock'), method, path, agent: false }).end()
+    const [response] = (await once(outgoing, 'response')) as [IncomingMessage]
+    response.resume()
+    return response.statusCode
+  }
+  expect(await Promise.all(['//', '/\\', 'http://', '/apply'].map((path) => statusOf('GET', path)))).toEqual([404, 404, 404, 404])
+  expect(await statusOf('POST', '/apply?probationMs=x')).toBe(200)
 })
