@@ -1,4 +1,4 @@
-const brand = Symbol.for('@platform/config.ConfigError')
+const brand = Symbol.for('@platform/config/error')
 
 export type ConfigErrorCode =
   | 'ERR_CONFIG_INVALID'

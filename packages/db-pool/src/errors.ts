@@ -1,4 +1,4 @@
-const brand = Symbol.for('@platform/db-pool.error')
+const brand = Symbol.for('@platform/db-pool/error')
 
 /** Every code, and whether the same call may simply be made again: the server has certainly done nothing. */
 const codes = {

@@ -2,7 +2,7 @@ import { durationOption, functionOption, integerOption, knownOptions, safeLogger
 import { DiscoveryError, refuseOption as refuse } from './errors.ts'
 import { type DiscoveryEvent, DiscoveryEvents } from './events.ts'
 import { Heartbeat } from './heartbeat.ts'
-import type { LoggerLike } from './logger.ts'
+import type { LoggerLike } from './logger-like.ts'
 import { Registrar } from './registrar.ts'
 import {
   type Check,

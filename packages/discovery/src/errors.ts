@@ -1,4 +1,4 @@
-const brand = Symbol.for('@platform/discovery.DiscoveryError')
+const brand = Symbol.for('@platform/discovery/error')
 
 /** Every code this package throws, with what it means to the caller. */
 export const discoveryErrorCodes = {

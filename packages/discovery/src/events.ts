@@ -1,6 +1,6 @@
 import { guarded } from '@platform/kernel'
 import { instruments } from './instrumentation.ts'
-import type { LoggerLike } from './logger.ts'
+import type { LoggerLike } from './logger-like.ts'
 import type { Instance } from './registry.ts'
 
 export type DiscoveryEvent =

@@ -1,7 +1,7 @@
 import { backgroundPause, jittered } from '@platform/kernel'
 import { DiscoveryError } from './errors.ts'
 import type { Heartbeat } from './heartbeat.ts'
-import type { LoggerLike } from './logger.ts'
+import type { LoggerLike } from './logger-like.ts'
 import type { RegisteredInstance, Registrations } from './registry.ts'
 
 const RECONCILE_MS = 5000

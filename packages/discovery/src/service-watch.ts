@@ -1,7 +1,7 @@
 import { backgroundTimeout, guarded, orAborted } from '@platform/kernel'
 import { DiscoveryError } from './errors.ts'
 import type { DiscoveryEvents } from './events.ts'
-import type { LoggerLike } from './logger.ts'
+import type { LoggerLike } from './logger-like.ts'
 import { type Instance, instanceKey, type RegistryConnection } from './registry.ts'
 import type { SnapshotFile } from './snapshot-file.ts'
 import { Source } from './source.ts'

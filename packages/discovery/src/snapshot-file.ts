@@ -1,5 +1,5 @@
 import { readFile, rename, writeFile } from 'node:fs/promises'
-import type { LoggerLike } from './logger.ts'
+import type { LoggerLike } from './logger-like.ts'
 import { type Instance, isUsable } from './registry.ts'
 
 const FORMAT = 1

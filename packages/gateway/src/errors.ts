@@ -26,7 +26,7 @@ interface Facts {
   faults?: readonly Fault[] | undefined
 }
 
-const brand = Symbol.for('@platform/gateway.GatewayError')
+const brand = Symbol.for('@platform/gateway/error')
 
 /** The only error class of this package; match `code`. Never carries a token or a key. */
 export class GatewayError extends Error {

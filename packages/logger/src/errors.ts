@@ -1,4 +1,4 @@
-const brand = Symbol.for('@platform/logger.LoggerError')
+const brand = Symbol.for('@platform/logger/error')
 
 export type LoggerErrorCode = 'ERR_LOGGER_OPTION' | 'ERR_LOGGER_AUDIT_EVENT' | 'ERR_LOGGER_AUDIT_NOT_WRITTEN'
 

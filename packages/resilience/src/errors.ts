@@ -1,4 +1,4 @@
-const brand = Symbol.for('@platform/resilience.ResilienceError')
+const brand = Symbol.for('@platform/resilience/error')
 
 /** Every code this package throws, with what it means to the caller. */
 export const resilienceErrorCodes = {

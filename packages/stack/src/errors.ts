@@ -22,7 +22,7 @@ export interface StackErrorFacts {
   cause?: unknown
 }
 
-const brand: unique symbol = Symbol.for('@platform/stack.error') as never
+const brand: unique symbol = Symbol.for('@platform/stack/error') as never
 
 export class StackError extends Error {
   readonly code: StackErrorCode

@@ -4,7 +4,7 @@ import { backgroundTimeout, durationOption, guarded, integerOption, knownOptions
 import type { Discovery } from '../discovery.ts'
 import { DiscoveryError, refuseOption as refuse } from '../errors.ts'
 import { instruments } from '../instrumentation.ts'
-import type { LoggerLike } from '../logger.ts'
+import type { LoggerLike } from '../logger-like.ts'
 import { decodeQuery, encodeReply, LARGEST_TCP, type Query, type Reply, reply } from './message.ts'
 import { isDomainName } from './name.ts'
 import { ServiceZone } from './service-zone.ts'
