@@ -136,18 +136,21 @@ export interface FailedRow {
   readonly error: string
 }
 
-/** Deletes what is published; what failed, or was not tried, is free again. */
+/** Deletes what is published; what failed, or was not tried, is free again, unless another relay has claimed it meanwhile. */
 export async function settle(
   db: Database,
+  relay: string,
   outcome: { done: readonly string[]; untried: readonly string[]; failed: readonly FailedRow[] },
 ): Promise<void> {
   const { done, untried, failed } = outcome
   await db.transaction(async (tx: TransactionLike) => {
     if (done.length > 0) await tx.query('delete from platform_outbox where row_id = any($1::uuid[])', [done])
-    if (untried.length > 0) await tx.query('update platform_outbox set claimed_until = null where row_id = any($1::uuid[])', [untried])
+    if (untried.length > 0)
+      await tx.query('update platform_outbox set claimed_until = null where row_id = any($1::uuid[]) and claimed_by = $2', [untried, relay])
     if (failed.length === 0) return
     await tx.query(
-      `update platform_outbox o set attempts = f.attempts, last_error = f.error, claimed_until = null,
+      `update platform_outbox o set attempts = f.attempts, last_error = f.error,
+         claimed_until = case when claimed_by = $5 then null else claimed_until end,
          retry_at = clock_timestamp() + f.ms * interval '1 millisecond'
        from unnest($1::uuid[], $2::int[], $3::float8[], $4::text[]) as f (id, attempts, ms, error) where o.row_id = f.id`,
       [
@@ -155,6 +158,7 @@ export async function settle(
         failed.map((row) => row.attempts),
         failed.map((row) => row.retryInMs),
         failed.map((row) => row.error),
+        relay,
       ],
     )
   })

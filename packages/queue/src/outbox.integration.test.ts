@@ -1,9 +1,11 @@
 import { createDbPool } from '@platform/db-pool'
-import { describe, expect, it, vi } from 'vitest'
+import { afterEach, describe, expect, it, vi } from 'vitest'
 import { createOutbox, QueueError, type Broker, type Database, type OutgoingMessage, type TransactionLike } from './index.ts'
 import { patience, placed, testStore } from './outboxes.fixture.ts'
 
 const store = testStore()
+
+afterEach(() => void vi.useRealTimers())
 
 async function collect(): Promise<string[]> {
   const seen: string[] = []
@@ -21,6 +23,17 @@ function failing(broken: (message: OutgoingMessage) => boolean): Broker {
           await target.send(message, options)
         }
       }
+      const member = Reflect.get(target, name) as unknown
+      return typeof member === 'function' ? (member.bind(target) as unknown) : member
+    },
+  })
+}
+
+/** The broker, but publishing never settles, whatever its signal says. */
+function silent(asked: () => void = () => {}): Broker {
+  return new Proxy(store.broker, {
+    get(target, name) {
+      if (name === 'send') return () => (asked(), new Promise(() => {}))
       const member = Reflect.get(target, name) as unknown
       return typeof member === 'function' ? (member.bind(target) as unknown) : member
     },
@@ -157,11 +170,7 @@ describe('outbox', () => {
     const url = new URL(store.url)
     url.searchParams.set('options', '-c search_path=sick')
     await using sickDb = createDbPool({ url: url.href })
-    const stuck = failing(() => false)
-    const waiting = new Proxy(stuck, {
-      get: (target, name) => (name === 'send' ? () => new Promise(() => {}) : (Reflect.get(target, name) as unknown)),
-    })
-    const sick = createOutbox({ db: sickDb, broker: waiting, ordered: true, pollIntervalMs: 20 })
+    const sick = createOutbox({ db: sickDb, broker: silent(), ordered: true, pollIntervalMs: 20 })
     const seen = await collect()
     await using healthy = createOutbox({ db: store.db, broker: store.broker, ordered: true, pollIntervalMs: 20 })
     await sickDb.transaction((tx) => sick.add(tx, placed, { film: 'a', n: 0 }))
@@ -173,14 +182,7 @@ describe('outbox', () => {
 
   it.each([false, true])('holds no transaction open while the broker is asked (ordered: %s)', async (ordered) => {
     const asked = Promise.withResolvers<void>()
-    const slow = new Proxy(store.broker, {
-      get(target, name) {
-        if (name === 'send') return () => (asked.resolve(), new Promise(() => {}))
-        const member = Reflect.get(target, name) as unknown
-        return typeof member === 'function' ? (member.bind(target) as unknown) : member
-      },
-    })
-    const outbox = createOutbox({ db: store.db, broker: slow, ordered, pollIntervalMs: 20 })
+    const outbox = createOutbox({ db: store.db, broker: silent(asked.resolve), ordered, pollIntervalMs: 20 })
     await store.db.transaction((tx) => outbox.add(tx, placed, { film: 'a', n: 1 }))
     await asked.promise
     const { rows } = await store.db.query(
@@ -188,6 +190,43 @@ describe('outbox', () => {
     )
     expect(rows).toEqual([])
     await outbox.close({ timeoutMs: 50 })
+  })
+
+  it.each([false, true])(
+    'closed while its broker does not answer, asks nothing more and leaves all to the next (ordered: %s)',
+    async (ordered) => {
+      vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] })
+      const asked = Promise.withResolvers<void>()
+      let queries = 0
+      const db: Database = {
+        query: (text, values) => ((queries += 1), store.db.query(text, values)),
+        transaction: (work) => ((queries += 1), store.db.transaction(work)),
+      }
+      const outbox = createOutbox({ db, broker: silent(asked.resolve), ordered, pollIntervalMs: 20 })
+      await store.db.transaction((tx) => outbox.add(tx, placed, { film: 'a', n: 1 }))
+      await asked.promise
+      await outbox.close({ timeoutMs: 50 })
+      const before = queries
+      await vi.advanceTimersByTimeAsync(30_000)
+      expect(queries).toBe(before)
+      vi.useRealTimers()
+      const { rows } = await store.db.query('select claimed_until from platform_outbox where claimed_until is not null')
+      expect([...rows, ...(await store.db.query('select owner from platform_outbox_owner')).rows]).toEqual([])
+      const seen = await collect()
+      await using next = createOutbox({ db: store.db, broker: store.broker, ordered, pollIntervalMs: 20 })
+      await next.drain()
+      await vi.waitFor(() => expect(seen).toEqual(['a1']), patience)
+    },
+  )
+
+  it('gives no row free that another relay has claimed since', async () => {
+    const asked = Promise.withResolvers<void>()
+    const outbox = createOutbox({ db: store.db, broker: silent(asked.resolve), pollIntervalMs: 20 })
+    await store.db.transaction((tx) => outbox.add(tx, placed, { film: 'a', n: 1 }))
+    await asked.promise
+    await store.db.query("update platform_outbox set claimed_by = gen_random_uuid(), claimed_until = now() + interval '1 hour'")
+    await outbox.close({ timeoutMs: 50 })
+    expect((await store.db.query('select 1 from platform_outbox where claimed_until > now()')).rows).toHaveLength(1)
   })
 
   it.each([false, true])('is not stopped by a row that holds no message, and tells of it (ordered: %s)', async (ordered) => {

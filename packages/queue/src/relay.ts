@@ -1,4 +1,4 @@
-import { backgroundInterval, backoffMs } from '@platform/kernel'
+import { backgroundInterval, backoffMs, orAborted } from '@platform/kernel'
 import type { Broker } from './broker.ts'
 import { parseEnvelope } from './envelope.ts'
 import { QueueError } from './errors.ts'
@@ -52,7 +52,8 @@ export async function relayBatch(
     for (const row of lane) {
       if (bound.aborted) return
       try {
-        await broker.send(outgoingOf(row), { signal: bound })
+        // The end of the claim ends the wait too, whether the broker listens to its signal or not.
+        await orAborted(broker.send(outgoingOf(row), { signal: bound }), bound)
         done.push(row.row_id)
       } catch (error) {
         // A close or a lost claim says nothing about the row.
@@ -64,11 +65,11 @@ export async function relayBatch(
   try {
     await Promise.all(lanesOf(rows, limits.ordered).map(publishLane))
   } finally {
-    claim.end()
+    await claim.end()
   }
   const touched = new Set([...done, ...failures.map((failure) => failure.rowId)])
   const untried = limits.ordered ? [] : rows.map((row) => row.row_id).filter((id) => !touched.has(id))
-  await settle(db, { done, untried, failed: failures })
+  await settle(db, relay, { done, untried, failed: failures })
   return { published: done.length, failures, foreign }
 }
 
@@ -77,21 +78,14 @@ class Claim {
   readonly #lost = new AbortController()
   readonly #timer: NodeJS.Timeout
   #renewedAt: number
+  #renewing: Promise<void> | undefined
 
   constructor(db: Database, relay: string, ordered: boolean, rows: readonly Row[], claimedAt: number) {
     this.#renewedAt = claimedAt
     const ids = rows.map((row) => row.row_id)
     this.#timer = backgroundInterval(() => {
-      const startedAt = performance.now()
-      if (startedAt - this.#renewedAt > claimMs - 1_000) this.#lost.abort(new QueueError('ERR_QUEUE_LEASE_LOST'))
-      const renewing = ordered ? own(db, relay) : renewClaims(db, relay, ids).then(() => true)
-      renewing.then(
-        (ours) => {
-          if (ours) this.#renewedAt = startedAt
-          else this.#lost.abort(new QueueError('ERR_QUEUE_LEASE_LOST'))
-        },
-        () => {},
-      )
+      if (performance.now() - this.#renewedAt > claimMs - 1_000) this.#lost.abort(new QueueError('ERR_QUEUE_LEASE_LOST'))
+      this.#renewing ??= this.#renew(() => (ordered ? own(db, relay) : renewClaims(db, relay, ids).then(() => true)))
     }, claimMs / 5)
   }
 
@@ -99,8 +93,22 @@ class Claim {
     return this.#lost.signal
   }
 
-  end(): void {
+  /** A renewal that is under way is awaited: it would take from the next relay what this one has given up. */
+  async end(): Promise<void> {
     clearInterval(this.#timer)
+    await this.#renewing
+  }
+
+  async #renew(renewal: () => Promise<boolean>): Promise<void> {
+    const startedAt = performance.now()
+    try {
+      if (await renewal()) this.#renewedAt = startedAt
+      else this.#lost.abort(new QueueError('ERR_QUEUE_LEASE_LOST'))
+    } catch {
+      // The next one may succeed; until then the claim grows older.
+    } finally {
+      this.#renewing = undefined
+    }
   }
 }
 
