@@ -1,3 +1,5 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { faultProxy } from '@platform/stack'
 import { testRabbitmq } from '@platform/stack/testing'
 import amqp, { type ChannelModel } from 'amqplib'
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
@@ -14,10 +16,37 @@ describe('a member that closes', { timeout: 60_000 }, () => {
   let raw: ChannelModel
   let brokers: Broker[] = []
 
-  const open = (): Broker => {
-    const broker = createBroker({ driver: rabbitmq({ urls: [vhost.url] }), service: 'closing' })
+  const open = (url: string = vhost.url): Broker => {
+    const broker = createBroker({ driver: rabbitmq({ urls: [url] }), service: 'closing' })
     brokers.push(broker)
     return broker
+  }
+  /** Ids of what the queue of a group hands out before a message that is published now: what comes again goes first. */
+  const comesAgain = async (group: string): Promise<string[]> => {
+    const ids: string[] = []
+    const channel = await raw.createChannel()
+    await open().publish(sold, { film: 'last', n: 0 }, { id: 'last' })
+    await channel.consume(groupName(destination, group), (message) => void ids.push(message?.properties.messageId as string))
+    await vi.waitFor(() => expect(ids).toContain('last'), patience)
+    await channel.close()
+    return ids.filter((id) => id !== 'last').toSorted()
+  }
+  /** A member of a plain group that has so many messages in its handlers, and was told to take no more; what it had before it has done. */
+  const memberAtWork = async (url: string, group: string, inHand: number, before = 0) => {
+    const publisher = open()
+    const member = open(url)
+    const began: string[] = []
+    const gates: (() => void)[] = []
+    const handler = async ({ id, body }: { id: string; body: { n: number } }): Promise<void> => {
+      began.push(id)
+      if (body.n >= before) await new Promise<void>((resolve) => gates.push(resolve))
+    }
+    const consumer = await member.consume(sold, handler, { group, concurrency: inHand })
+    const ids = Array.from({ length: before + inHand }, (_, n) => `${group}-${n}`)
+    await Promise.all(ids.map((id, n) => publisher.publish(sold, { film: 'a', n }, { id })))
+    await vi.waitFor(() => expect(gates).toHaveLength(inHand), patience)
+    await consumer.quiesce()
+    return { consumer, gates, held: began.slice(before).toSorted() }
   }
   beforeAll(async () => {
     vhost = await testRabbitmq()
@@ -57,5 +86,28 @@ describe('a member that closes', { timeout: 60_000 }, () => {
     await vi.waitFor(() => expect(handled).toHaveLength(5), patience)
     expect(handled).toEqual(['a', 'b', 'c', 'd', 'a'])
     await second.close()
+  })
+
+  it('of a group without order hears of nothing again that it has handled, however late it did', async () => {
+    const { consumer, gates } = await memberAtWork(vhost.url, 'clean', 1_000)
+    const closing = consumer.close()
+    // The first to come is the last to be done: so many acknowledgements cannot be said as one, and right before the channel they are lost with it.
+    const [first, ...others] = gates
+    for (const open of others) open()
+    await nextTurn()
+    first?.()
+    await closing
+    expect(await comesAgain('clean')).toEqual([])
+  })
+
+  it('of a group without order and is cut off meanwhile leaves behind what it had in hand, and nothing that it had done before', async () => {
+    await using proxy = await faultProxy(vhost.url)
+    const { consumer, gates, held } = await memberAtWork(proxy.url, 'cut', 20, 200)
+    const closing = consumer.close()
+    for (const open of gates) open()
+    await nextTurn()
+    proxy.cut()
+    await closing
+    expect(await comesAgain('cut')).toEqual(held)
   })
 })
