@@ -8,6 +8,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { createLogger } from './index.ts'
 
 const source = new URL('./index.ts', import.meta.url).href
+const telemetry = new URL('../../telemetry/src/index.ts', import.meta.url).href
 let directory: string
 let children: ChildProcess[] = []
 beforeEach(() => {
@@ -22,7 +23,7 @@ afterEach(() => {
 /** A process that logs to its standard output and tells over IPC. */
 function start(script: string, output: number | 'pipe', descriptor = 1) {
   const code = `import { createLogger } from '${source}'\nconst logger = createLogger({ name: 'child', destination: ${descriptor} })\n${script}`
-  const child = spawn(process.execPath, ['--input-type=module', '--no-warnings', '-e', code], {
+  const child = spawn(process.execPath, ['--conditions=@platform/source', '--input-type=module', '--no-warnings', '-e', code], {
     stdio: descriptor === 1 ? ['ignore', output, 'inherit', 'ipc'] : ['ignore', 'ignore', 'inherit', 'ipc', output],
   })
   children.push(child)
@@ -115,6 +116,29 @@ describe('a reader that stands still', () => {
     expect(await ended).toBe(0)
     expect(linesOf(text)).toHaveLength(600)
   })
+})
+
+it('what waits for a reader that stands still is on the page of metrics, and no more once it reads', async () => {
+  const { child, ended, told } = start(
+    `import { startTelemetry } from '${telemetry}'
+    const telemetry = startTelemetry({ service: 'child' })
+    const shown = async () => Number(/^platform_logger_at_risk\\S* (\\d+)$/m.exec((await telemetry.metrics({ headers: {} })).body)?.[1])
+    for (let index = 0; index < 2000; index++) logger.info({ index, text: 'x'.repeat(100) }, 'line')
+    process.send({ shown: await shown(), ...logger.stats() })
+    process.once('message', async () => {
+      while (logger.stats().atRisk > 0) await new Promise((resolve) => setTimeout(resolve, 5))
+      process.send({ shown: await shown(), ...logger.stats() }, () => process.disconnect())
+    })`,
+    'pipe',
+  )
+  const standing = await told()
+  expect(standing['shown']).toBeGreaterThan(0)
+  expect(standing['shown']).toBe(standing['atRisk'])
+  child.stdout!.resume()
+  const finished = told()
+  child.send('read')
+  expect(await finished).toMatchObject({ shown: 0, atRisk: 0, written: 2000, dropped: 0 })
+  expect(await ended).toBe(0)
 })
 
 /** Reads slowly: naps between small reads. */
