@@ -11,7 +11,7 @@ export type { HttpServer, InboundHook, InboundRequest } from '@platform/service/
 
 /**
  * A Nest application on Express or Fastify as a component: `ready` initialises it, starts its connected microservices and listens, `drain` is
- * that of `httpServer` and of its consumers, `close` closes the server and then the application with its hooks. Call it right after NestFactory.create, before
+ * that of `httpServer`, of its consumers and of its microservices' handlers, `close` closes the server and then the application with its hooks. Call it right after NestFactory.create, before
  * other middleware. The service owns the signals: what `enableShutdownHooks` registered is taken back.
  */
 export function nestHttp(app: INestApplication, options: NestHttpOptions): HttpServer {
@@ -37,10 +37,8 @@ export function nestHttp(app: INestApplication, options: NestHttpOptions): HttpS
     },
     async ready(readyOptions) {
       await lifecycle.init(readyOptions?.signal)
-      await orAborted(
-        settle().then(() => app.startAllMicroservices()),
-        readyOptions?.signal,
-      )
+      await orAborted(settle(), readyOptions?.signal)
+      await lifecycle.listen(() => app.startAllMicroservices(), readyOptions?.signal)
       await http.ready(readyOptions)
     },
     async check(checkOptions) {
@@ -53,7 +51,7 @@ export function nestHttp(app: INestApplication, options: NestHttpOptions): HttpS
       void guarded(() => lifecycle.consumers()?.quiesce())
     },
     async drain(drainOptions) {
-      await Promise.all([http.drain(drainOptions), lifecycle.consumers()?.drain(drainOptions)])
+      await Promise.all([http.drain(drainOptions), lifecycle.drain(drainOptions)])
     },
     close,
     stats: () => http.stats(),

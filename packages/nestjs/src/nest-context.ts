@@ -17,7 +17,7 @@ type NestApp = INestApplicationContext | INestMicroservice
 
 /**
  * A Nest application without HTTP (`createApplicationContext`, `createMicroservice`) as a component: `ready` runs its init hooks and, for a
- * microservice, listens; its consumers (`@Consume`) are checked, quiesced and drained; `close` runs its destroy hooks. Nest initialises a
+ * microservice, listens; its consumers (`@Consume`) are checked, quiesced and drained, and so are the handlers of its transport; `close` drains and runs its destroy hooks. Nest initialises a
  * context while it makes it: give the function that makes it, and `ready` calls that, after what the component needs. When it fails, what
  * factories of ours have made by then is closed.
  * The service owns the signals: what `enableShutdownHooks` registered is taken back.
@@ -47,11 +47,11 @@ export function nestContext(app: NestApp | (() => Promise<NestApp>)): NestContex
       const made = await orAborted(making, signal).finally(() => signal?.removeEventListener('abort', giveUp))
       lifecycle ??= nestLifecycle(made)
       await lifecycle.init(signal)
-      if ('listen' in made) await orAborted(made.listen(), signal)
+      if ('listen' in made) await lifecycle.listen(() => made.listen(), signal)
     },
     check: async () => lifecycle?.consumers()?.check(),
     quiesce: async () => lifecycle?.consumers()?.quiesce(),
-    drain: async (options) => lifecycle?.consumers()?.drain(options),
+    drain: async (options) => lifecycle?.drain(options),
     close,
     [Symbol.asyncDispose]: () => close(),
   }
