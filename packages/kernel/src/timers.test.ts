@@ -17,10 +17,11 @@ test('a pause that is awaited holds the process', () => {
   expect(ending("await pause(100); console.log('waited')")).toEqual({ status: 0, output: 'waited\n' })
 })
 
-test('a time that is over already is now, and nobody is warned of it', async () => {
+test('a time that is over already, or no number, is now, and nobody is warned of it', async () => {
   const warned = vi.fn<(warning: Error) => void>()
   process.on('warning', warned)
   await pause(-2_389)
+  await pause(Number.NaN)
   await backgroundPause(-1, new AbortController().signal)
   await expect(
     withDeadline(

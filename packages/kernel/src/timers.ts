@@ -3,8 +3,8 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 /** What setTimeout can wait for at the longest; more would fire at once. About 24.8 days. */
 export const longestTimerMs = 2_147_483_647
 
-/** The time as a timer takes it: what is over already is now, which Node would warn of, and what is too long is as long as it can be. */
-export const timerMs = (ms: number): number => Math.min(Math.max(0, ms), longestTimerMs)
+/** The time as a timer takes it: what is over already, or no number, is now, which Node would warn of, and what is too long is as long as it can be. */
+export const timerMs = (ms: number): number => (ms > 0 ? Math.min(ms, longestTimerMs) : 0)
 
 /** Waits; rejects with the signal's reason as soon as it aborts. Holds the process: somebody awaits it. */
 export function pause(ms: number, signal?: AbortSignal): Promise<void> {

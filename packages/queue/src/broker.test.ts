@@ -55,6 +55,57 @@ describe('createBroker', () => {
     expect(String(error)).not.toContain('secret')
   })
 
+  it('refuses by code what has no form on the wire, whichever function of the user says so, with its error as the cause', async () => {
+    await using broker = createBroker({ driver: memory(), service: 'test' })
+    const no = new Error('no')
+    const fail = (): never => {
+      throw no
+    }
+    const any = defineMessage('any', { version: 1, schema: z.any() })
+    const circular: { self?: object } = {}
+    circular.self = circular
+    for (const body of [1n, circular, { toJSON: fail }, { toJSON: () => undefined }, () => 1]) {
+      await expect(broker.publish(any, body)).rejects.toThrow(code('ERR_QUEUE_INVALID'))
+    }
+    const keyed = defineMessage('keyed', { version: 1, schema: z.any(), key: fail })
+    const checked = defineMessage('checked', { version: 1, schema: z.any().refine(fail) })
+    const slow = defineMessage('slow', { version: 1, schema: z.any().refine(async () => fail()) })
+    for (const message of [keyed, checked, slow]) {
+      await expect(broker.publish(message, 1)).rejects.toMatchObject({ code: 'ERR_QUEUE_INVALID', cause: no })
+      await expect(broker.prepare(message, 1)).rejects.toMatchObject({ code: 'ERR_QUEUE_INVALID', cause: no })
+    }
+  })
+
+  it.each([Number.POSITIVE_INFINITY, Number.NaN, -1, 2 ** 31, 2 ** 53])('closes whatever its time is said to be: %d', async (timeoutMs) => {
+    const warned = vi.fn<(warning: Error) => void>()
+    process.on('warning', warned)
+    const closed = vi.fn<() => Promise<void>>(async () => {})
+    const inner = memory()
+    const driver: QueueDriver = { name: 'watched', open: (given) => Object.assign(inner.open(given), { close: closed }) }
+    const broker = createBroker({ driver, service: 'test' })
+    const consumer = await broker.consume(ping, async () => {}, { group: 'g' })
+    await consumer.close({ timeoutMs })
+    await broker.close({ timeoutMs })
+    expect(closed).toHaveBeenCalledOnce()
+    await new Promise(setImmediate)
+    process.off('warning', warned)
+    expect(warned).not.toHaveBeenCalled()
+  })
+
+  it('lets nobody wait for handlers that close has given up', async () => {
+    const broker = createBroker({ driver: memory(), service: 'test' })
+    const begun = Promise.withResolvers<void>()
+    const gate = Promise.withResolvers<void>()
+    const consumer = await broker.consume(ping, () => (begun.resolve(), gate.promise), { group: 'g' })
+    await broker.publish(ping, { n: 1 })
+    await begun.promise
+    const drains = [consumer.drain(), broker.drain(), broker.drain({ signal: new AbortController().signal })]
+    const outcomes = Promise.allSettled(drains)
+    await broker.close({ timeoutMs: 10 })
+    for (const outcome of await outcomes) expect(outcome).toMatchObject({ status: 'rejected', reason: { code: 'ERR_QUEUE_CLOSED' } })
+    gate.resolve()
+  })
+
   it('stops waiting for a silent broker at the deadline, at the abort and when too many wait', async () => {
     const broker = silent({ publishTimeoutMs: 50, maxPendingPublishes: 2 })
     const abort = new AbortController()

@@ -266,11 +266,14 @@ class DriverBroker implements Broker {
     this.#closing.abort(new QueueError('ERR_QUEUE_CLOSED'))
     await settlesWithin(this.#publisher.drain(), left())
     this.#publisher.abandon()
-    const closing = this.#session.close({ signal: AbortSignal.timeout(Math.ceil(left())) }).catch((error: unknown) => {
+    const late = new AbortController()
+    const closing = this.#session.close({ signal: late.signal }).catch((error: unknown) => {
       logger.warn({ err: error }, 'broker could not be closed; its connections end by themselves')
     })
-    if (!(await settlesWithin(closing, left())))
+    if (!(await settlesWithin(closing, left()))) {
+      late.abort()
       logger.warn({ timeoutMs }, 'broker did not close in time; its connections end by themselves')
+    }
     logger.debug({ durationMs: Math.round(performance.now() - startedAt) }, 'broker closed')
   }
 

@@ -23,7 +23,7 @@ export interface Consumer {
   check(options?: Cancellable): Promise<void | { status: 'warn'; message: string }>
   /** Starts no further handler. */
   quiesce(): Promise<void>
-  /** Waits for running handlers. */
+  /** Waits for running handlers; rejects with ERR_QUEUE_CLOSED when `close` has given them up. */
   drain(options?: Cancellable): Promise<void>
   /** Drains; after `timeoutMs` (default 30,000) aborts the handlers' signal and gives their messages back. */
   close(options?: { timeoutMs?: number | undefined }): Promise<void>
@@ -110,8 +110,9 @@ export class MessageConsumer implements Consumer {
 
   async drain({ signal }: Cancellable = {}): Promise<void> {
     signal?.throwIfAborted()
-    await orAborted(this.quiesce(), signal)
-    if (this.#counts.inFlight > 0) await orAborted(new Promise<void>((resolve) => this.#idle.push(resolve)), signal)
+    const bound = signal === undefined ? this.#cut.signal : AbortSignal.any([signal, this.#cut.signal])
+    await orAborted(this.quiesce(), bound)
+    if (this.#counts.inFlight > 0) await orAborted(new Promise<void>((resolve) => this.#idle.push(resolve)), bound)
   }
 
   close({ timeoutMs = 30_000 }: { timeoutMs?: number | undefined } = {}): Promise<void> {

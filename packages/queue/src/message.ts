@@ -1,6 +1,7 @@
 import { knownOptions } from '@platform/kernel'
 import type { ZodType, input as Input, output as Output } from 'zod'
 import { headersFault, isIdentifier, type Envelope } from './envelope.ts'
+import { nameOf } from './error-text.ts'
 import { QueueError } from './errors.ts'
 import { uuidv7 } from './uuid.ts'
 import { namePattern, refuse } from './validation.ts'
@@ -27,7 +28,7 @@ export interface MessageOptions<S extends ZodType> {
   mandatory?: boolean | undefined
   /**
    * By version, what makes a body of the next version out of one of that version, without gap up to `version`. With them a consumer takes
-   * older messages as well, each version in an order of its own. What they make is checked by the schema. Default: none.
+   * older messages as well, each version in an order of its own. They may be asynchronous; what they make is checked by the schema. Default: none.
    */
   upcasters?: Readonly<Record<number, (body: unknown) => unknown>> | undefined
 }
@@ -131,9 +132,9 @@ export function encode<In>(
   const contract = contractOf(message)
   const seal = (result: ParseResult): OutgoingMessage => {
     if (!result.success) throw invalid(contract.destination, issuePaths(result.error.issues))
-    const text = JSON.stringify(body)
+    const text = orInvalid(contract, 'the body has no JSON form', () => JSON.stringify(body))
     if (text === undefined) throw invalid(contract.destination, 'the body has no JSON form')
-    const key = contract.key?.(body as never)
+    const key = orInvalid(contract, 'key() failed', () => contract.key?.(body as never))
     if (key !== undefined && !isIdentifier(key)) throw invalid(contract.destination, 'key: well-formed text of 1 to 255 bytes without NUL')
     if (id !== undefined && !isIdentifier(id)) throw invalid(contract.destination, 'id: well-formed text of 1 to 255 bytes without NUL')
     const fault = headersFault(headers)
@@ -146,7 +147,19 @@ export function encode<In>(
     }
   }
   const result = contract.parse(body)
-  return result instanceof Promise ? result.then(seal) : seal(result)
+  if (!(result instanceof Promise)) return seal(result)
+  return result.then(seal, (error: unknown) => {
+    throw invalid(contract.destination, 'the schema failed', error)
+  })
+}
+
+/** What the user's own functions throw is the cause. */
+function orInvalid<R>({ destination }: Contract, detail: string, work: () => R): R {
+  try {
+    return work()
+  } catch (error) {
+    throw invalid(destination, detail, error)
+  }
 }
 
 type Decoded<Out> = { readonly body: Out } | { readonly reason: string }
@@ -165,30 +178,39 @@ export function decode<Out>(
   }
   const chain = upcasters.filter((upcaster) => upcaster.version >= envelope.version)
   if (envelope.version !== version - chain.length) return { reason: `invalid version: ${envelope.version}, not ${version}` }
-  for (const upcaster of chain) {
-    try {
-      value = upcaster.upcast(value)
-    } catch (error) {
-      return { reason: `invalid body: the upcaster of version ${upcaster.version} failed (${nameOf(error)})` }
-    }
-  }
   const judge = (result: ParseResult): Decoded<Out> =>
     result.success ? { body: result.data as Out } : { reason: `invalid body: ${issuePaths(result.error.issues)}` }
   const failed = (error: unknown): Decoded<Out> => ({ reason: `invalid body: the schema failed (${nameOf(error)})` })
+  const check = (raised: Raised): Decoded<Out> | Promise<Decoded<Out>> => {
+    if ('reason' in raised) return raised
+    try {
+      const result = parse(raised.value)
+      return result instanceof Promise ? result.then(judge).catch(failed) : judge(result)
+    } catch (error) {
+      return failed(error)
+    }
+  }
+  const raised = raise(value, chain)
+  return raised instanceof Promise ? raised.then(check) : check(raised)
+}
+
+type Raised = { readonly value: unknown } | { readonly reason: string }
+
+/** From version to version; at once as long as the upcasters answer at once. */
+function raise(value: unknown, [next, ...later]: Contract['upcasters']): Raised | Promise<Raised> {
+  if (next === undefined) return { value }
+  const failed = (error: unknown): Raised => ({ reason: `invalid body: the upcaster of version ${next.version} failed (${nameOf(error)})` })
   try {
-    const result = parse(value)
-    return result instanceof Promise ? result.then(judge).catch(failed) : judge(result)
+    const raised = next.upcast(value)
+    if (typeof (raised as PromiseLike<unknown> | null | undefined)?.then !== 'function') return raise(raised, later)
+    return Promise.resolve(raised).then((settled) => raise(settled, later), failed)
   } catch (error) {
     return failed(error)
   }
 }
 
-function nameOf(error: unknown): string {
-  return error instanceof Error ? error.name : typeof error
-}
-
-function invalid(destination: string, detail: string): QueueError {
-  return new QueueError('ERR_QUEUE_INVALID', { destination, detail })
+function invalid(destination: string, detail: string, cause?: unknown): QueueError {
+  return new QueueError('ERR_QUEUE_INVALID', { destination, detail, cause })
 }
 
 /** Paths and kinds of fault only: values are user data and stay out of logs and reasons. */

@@ -314,6 +314,22 @@ describe('outbox', () => {
     expect(await outbox.check()).toBeUndefined()
   })
 
+  it('is not stopped by an error whose name no database stores', async () => {
+    const seen = await collect()
+    const odd = failing(({ envelope }) => {
+      if (envelope.body.includes('"n":1')) throw Object.assign(new Error('no'), { name: 'a\0b\ud800' })
+      return false
+    })
+    await using outbox = createOutbox({ db: store.db, broker: odd, pollIntervalMs: 20 })
+    await store.db.transaction(async (tx) => {
+      for (const n of [1, 2]) await outbox.add(tx, placed, { film: 'a', n })
+    })
+    await vi.waitFor(() => expect(outbox.stats().failed).toBeGreaterThan(1), patience)
+    const { rows } = await store.db.query<{ last_error: string }>('select last_error from platform_outbox')
+    expect(rows).toEqual([{ last_error: 'ab\ufffd' }])
+    expect(seen).toEqual(['a2'])
+  })
+
   it('flushes what is due when it closes', async () => {
     const seen = await collect()
     const outbox = createOutbox({ db: store.db, broker: store.broker, pollIntervalMs: 60_000 })

@@ -10,6 +10,7 @@ import {
   type Span,
 } from '@opentelemetry/api'
 import type { Envelope } from './envelope.ts'
+import { nameOf } from './error-text.ts'
 import { attribute, type Instruments } from './instrumentation.ts'
 
 type Metrics = Readonly<Record<string, string>>
@@ -69,7 +70,7 @@ export class ProcessTrace {
   }
 
   failed(error: unknown): void {
-    const failure = { [attribute.errorType]: error instanceof Error ? error.name : 'unknown' }
+    const failure = { [attribute.errorType]: nameOf(error) }
     this.#metrics = { ...this.#metrics, ...failure }
     this.#span.setStatus({ code: SpanStatusCode.ERROR })
     this.#span.setAttributes(failure)

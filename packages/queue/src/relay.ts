@@ -1,6 +1,7 @@
 import { backgroundInterval, backoffMs, orAborted } from '@platform/kernel'
 import type { Broker } from './broker.ts'
 import { parseEnvelope } from './envelope.ts'
+import { nameOf } from './error-text.ts'
 import { QueueError } from './errors.ts'
 import type { OutgoingMessage } from './message.ts'
 import { claimAny, claimInOrder, claimMs, own, renewClaims, settle, type FailedRow, type Row } from './outbox-table.ts'
@@ -119,7 +120,7 @@ function failureOf(row: Row, error: unknown): Failure {
     attempts,
     retryInMs: 250 + backoffMs(attempts, 500, 60_000),
     // Codes and names only: a foreign text may hold anything.
-    error: QueueError.isInstance(error) ? error.code : error instanceof Error ? error.name : 'unknown',
+    error: QueueError.isInstance(error) ? error.code : nameOf(error),
     err: error,
     messageId: QueueError.isInstance(error) ? error.messageId : undefined,
     destination: row.destination,

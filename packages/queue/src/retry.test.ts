@@ -40,6 +40,16 @@ describe('retry', () => {
     } // prettier-ignore
     expect(judgeFailure(hostile, 4, policy)).toEqual({ deadReason: 'failed 4 times, last: an error without a text' })
     expect(judgeFailure('a\0b\ud800', 4, policy)).toEqual({ deadReason: 'failed 4 times, last: ab\ufffd' })
+    const trap = (): never => {
+      throw new Error('no')
+    }
+    const proxy: unknown = new Proxy(new Error('x'), { get: trap, getPrototypeOf: trap })
+    const nameless: unknown = Object.defineProperty(new Error('x'), 'name', { get: trap })
+    const odd: unknown = Object.assign(new Error('x'), { name: Symbol('s') })
+    for (const error of [proxy, nameless, odd, undefined, null, Object.create(null), Object.freeze(new Error('x'))]) {
+      expect(judgeFailure(error, 1, policy)).toHaveProperty('retryAfterMs')
+      expect(judgeFailure(error, 4, policy)).toHaveProperty('deadReason', expect.stringMatching(/^failed 4 times, last: ./))
+    }
   })
 
   it.each([

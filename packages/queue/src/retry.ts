@@ -1,4 +1,5 @@
 import { backoffMs, integerOption } from '@platform/kernel'
+import { describeError, nameOf } from './error-text.ts'
 import { refuse } from './validation.ts'
 
 export interface RetryOptions {
@@ -44,22 +45,12 @@ export type Verdict = { readonly retryAfterMs: number } | { readonly deadReason:
 
 /** What becomes of a try that failed. `begun` counts the tries that certainly began, this one included. */
 export function judgeFailure(error: unknown, begun: number, policy: RetryPolicy): Verdict {
-  if (error instanceof Error && error.name === 'PermanentFailure') return { deadReason: describe(error) }
-  if (begun >= policy.maxAttempts) return { deadReason: `failed ${begun} times, last: ${describe(error)}` }
+  if (nameOf(error) === 'PermanentFailure') return { deadReason: describeError(error) }
+  if (begun >= policy.maxAttempts) return { deadReason: `failed ${begun} times, last: ${describeError(error)}` }
   return { retryAfterMs: Math.max(1, Math.round(backoffMs(begun, policy.initialDelayMs, policy.maxDelayMs))) }
 }
 
 /** Judged before the handler starts: a message that kills its process at every try must not be tried for ever. */
 export function exhaustedBefore(begun: number, policy: RetryPolicy): string | undefined {
   return begun >= policy.maxAttempts ? `given up after ${begun} attempts that never finished` : undefined
-}
-
-function describe(error: unknown): string {
-  let text: string
-  try {
-    text = error instanceof Error ? `${error.name}: ${error.message}` : String(error)
-  } catch {
-    text = 'an error without a text'
-  }
-  return (text.length > 500 ? `${text.slice(0, 499)}…` : text).toWellFormed().replaceAll('\0', '')
 }

@@ -51,6 +51,46 @@ describe('older versions of a message', () => {
     expect(letter?.reason).toBe('invalid body: the upcaster of version 1 failed (TypeError)')
   })
 
+  it('may be brought up to date later, and whatever the upcaster throws makes a dead letter', async () => {
+    const unhandled = vi.fn<(reason: unknown) => void>()
+    process.on('unhandledRejection', unhandled)
+    await using broker = createBroker({ driver: memory(), service: 'versions' })
+    const hostile: object = new Proxy(new Error('x'), {
+      get: () => {
+        throw new Error('no')
+      },
+      getPrototypeOf: () => {
+        throw new Error('no')
+      },
+    })
+    const ways: (() => unknown)[] = [
+      async () => 1,
+      () => Promise.reject(new TypeError('no')),
+      () => {
+        throw hostile
+      },
+      () => Promise.reject(hostile as Error),
+      () => {
+        throw undefined
+      },
+      () => hostile,
+    ]
+    const numbers = defineMessage('number', { version: 1, schema: z.number() })
+    const later = defineMessage('number', {
+      version: 3,
+      schema: z.string(),
+      upcasters: { 1: (body) => ways[body as number]?.(), 2: async (body) => `${body as number}` },
+    })
+    const seen: string[] = []
+    const consumer = await broker.consume(later, async ({ body }) => void seen.push(body), { group: 'g' })
+    for (const way of ways.keys()) await broker.publish(numbers, way)
+    await vi.waitFor(() => expect(consumer.stats()).toMatchObject({ processed: 1, deadLettered: ways.length - 1, inFlight: 0 }))
+    expect(seen).toEqual(['1'])
+    await new Promise(setImmediate)
+    process.off('unhandledRejection', unhandled)
+    expect(unhandled).not.toHaveBeenCalled()
+  })
+
   it.each([
     [2, { 2: () => ({}) }],
     [3, { 1: () => ({}) }],

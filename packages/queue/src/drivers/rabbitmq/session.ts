@@ -1,4 +1,4 @@
-import { awaitedByMany, pause, withDeadline } from '@platform/kernel'
+import { awaitedByMany, orAborted, pause, withDeadline } from '@platform/kernel'
 import type {
   DeadLetterStore,
   DriverContext,
@@ -174,8 +174,7 @@ class RabbitmqSession implements DriverSession {
   async close({ signal }: Cancellable): Promise<void> {
     this.#upkeep.close()
     await this.#expiry.close()
-    const given = new Promise<void>((resolve) => signal?.addEventListener('abort', () => resolve(), { once: true }))
-    await Promise.race([this.#publisher.flushed(), given])
+    await orAborted(this.#publisher.flushed(), signal).catch(() => {})
     await Promise.all([this.#consumeLink.close(), this.#publishLink.close()])
   }
 

@@ -1,4 +1,4 @@
-import { withDeadline } from '@platform/kernel'
+import { orAborted, withDeadline } from '@platform/kernel'
 import type {
   DeadLetterStore,
   DriverContext,
@@ -121,10 +121,10 @@ class RedisSession implements DriverSession {
     return answer !== null
   }
 
-  async close(_options: Cancellable): Promise<void> {
+  async close({ signal }: Cancellable): Promise<void> {
     clearInterval(this.#renewal)
     this.#expiry.close()
-    await this.#publisher.flushed()
+    await orAborted(this.#publisher.flushed(), signal).catch(() => {})
     this.#wakeCalls.close()
     this.#connection.close()
   }
