@@ -11,6 +11,7 @@ import {
   MessagePattern,
   type MicroserviceOptions,
   RpcException,
+  type TcpClientOptions,
   Transport,
 } from '@nestjs/microservices'
 import { createService } from '@platform/service'
@@ -83,7 +84,7 @@ function pricesClass() {
   const { price, changed, history } = Prices.names
   method(Prices as unknown as Type, 'price', [MessagePattern(price)])
   method(Prices as unknown as Type, 'history', [MessagePattern(history)])
-  method(Prices as unknown as Type, 'changed', [EventPattern(changed)])
+  method(Prices as unknown as Type, 'changed', [EventPattern(changed) as MethodDecorator])
   class AppModule {}
   Module({ controllers: [Prices as unknown as Type] })(AppModule)
   return { Prices, AppModule }
@@ -102,7 +103,7 @@ async function started(kind: 'alone' | 'beside HTTP', transport: string) {
   const service = createService({ name: 'prices', components: { nest } })
   await service.start()
   cleanups.push(() => service.stop('test'))
-  const client: ClientProxy = ClientProxyFactory.create(options as never)
+  const client: ClientProxy = ClientProxyFactory.create(options as TcpClientOptions)
   cleanups.push(async () => client.close())
   await client.connect()
   const ask = async (pattern: 'price' | 'history', film: string): Promise<unknown> =>

@@ -3,7 +3,7 @@ import { ModulesContainer } from '@nestjs/core'
 import { orAborted, settlesWithin } from '@platform/kernel'
 import { PlatformConsumers } from './consumers.ts'
 import { NestStart } from './nest-start.ts'
-import { Transports } from './transports.ts'
+import { Transports, type TransportServer } from './transports.ts'
 
 export interface NestLifecycle {
   /** Nest cannot be told to stop initialising; whoever waits for it can, and whoever waits in its hooks for a server of ours. */
@@ -33,8 +33,8 @@ export function nestLifecycle(app: INestApplicationContext): NestLifecycle {
   }
 
   function watchTransports(): void {
-    const servers: Parameters<Transports['watch']>[0][number][] = []
-    const registry = app.get(ModulesContainer, { strict: false }).getRpcTargetRegistry<(typeof servers)[0]>()
+    const servers: TransportServer[] = []
+    const registry = app.get(ModulesContainer, { strict: false }).getRpcTargetRegistry<TransportServer>()
     registry.subscribe((server) => servers.push(server)).unsubscribe()
     transports.watch(servers)
   }

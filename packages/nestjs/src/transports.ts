@@ -4,7 +4,7 @@ import { orAborted } from '@platform/kernel'
 type Handler = (...args: unknown[]) => unknown
 
 /** A server of `@nestjs/microservices`, by what is used of it. */
-interface TransportServer {
+export interface TransportServer {
   getHandlers(): Map<string, Handler>
 }
 

@@ -234,7 +234,7 @@ class DriverBroker implements Broker {
   async check({ signal }: Cancellable = {}): Promise<void | { status: 'warn'; message: string }> {
     signal?.throwIfAborted()
     this.#assertOpen()
-    const answer = await orAborted(this.#session.check({ signal }), signal)
+    const answer = await orAborted(orAborted(this.#session.check({ signal }), signal), this.#closing.signal)
     const troubles = [...this.#consumers].filter(({ asked }) => asked).map((consumer) => consumer.trouble())
     const messages = [answer?.message, ...troubles].filter((message) => message !== undefined)
     if (messages.length > 0) return { status: 'warn', message: messages.join('; ') }

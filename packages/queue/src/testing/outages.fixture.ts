@@ -180,6 +180,26 @@ export function usualFaults({ server, broker, settle }: OutageStage): void {
   })
 }
 
+/** Takes long where the core waits for what is to be given back. */
+export function frozenClose({ server, broker }: OutageStage): void {
+  it('settles every wait and lets the process end when its broker is closed while the server stands still', async () => {
+    const child = startChild('leaving-process.ts', server().url, 'leaving')
+    await vi.waitFor(() => expect(child.lines).toContain('subscribed'), patience)
+    await broker().publish(sold, { film: 'a', n: 1 })
+    await vi.waitFor(() => expect(child.lines).toContain('started'), patience)
+    server().freeze()
+    try {
+      child.process.kill('SIGTERM')
+      // It takes about ten seconds: the time to close, what is given back, and a last word to the server.
+      await vi.waitFor(() => expect(child.process.exitCode).toBe(0), { timeout: 25_000, interval: 50 })
+    } finally {
+      server().thaw()
+    }
+    const outcomes = Object.entries(JSON.parse(child.lines.at(-1) as string) as Record<string, string>)
+    expect(outcomes.filter(([, outcome]) => !/^ERR_QUEUE_(CLOSED|UNAVAILABLE)$/.test(outcome))).toEqual([])
+  })
+}
+
 /** Takes long where leases have to run out. */
 export function poisonInOrder({ server, broker }: OutageStage): void {
   it('convicts the message of an ordered group that kills its process, and none that ran beside it', async () => {

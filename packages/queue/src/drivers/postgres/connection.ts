@@ -1,4 +1,5 @@
 import pg from 'pg'
+import { QueueError } from '../../errors.ts'
 import { revealCredential, type Credential } from '../../shapes.ts'
 import type { ResolvedPostgresOptions } from './options.ts'
 
@@ -23,16 +24,22 @@ export class Connections implements Queryable {
   readonly #options: ResolvedPostgresOptions
   readonly #applicationName: string
   readonly #pool: pg.Pool
+  readonly #Client: typeof pg.Client
+  /** Those that have not ended. */
+  readonly #clients = new Set<pg.Client>()
   #ended: Promise<void> | undefined
 
   constructor(options: ResolvedPostgresOptions, applicationName: string, onIdleError: (error: Error) => void) {
     this.#options = options
     this.#applicationName = applicationName
+    this.#Client = clientWith(options.password, (client) => {
+      this.#clients.add(client)
+      client.once('end', () => this.#clients.delete(client))
+    })
     this.#pool = new pg.Pool({
       ...this.#config(),
       max: options.maxConnections,
-      connectionTimeoutMillis: 5_000,
-      ...(options.password === undefined ? {} : { Client: clientWith(options.password) }),
+      Client: this.#Client,
     })
     this.#pool.on('error', onIdleError)
   }
@@ -80,13 +87,18 @@ export class Connections implements Queryable {
 
   /** A connection of its own for LISTEN; the caller ends it. */
   dedicated(): pg.Client {
-    const Client = this.#options.password === undefined ? pg.Client : clientWith(this.#options.password)
-    return new Client(this.#config())
+    return new this.#Client(this.#config())
   }
 
   end(): Promise<void> {
     this.#ended ??= this.#pool.end()
     return this.#ended
+  }
+
+  /** Ends all of them at once, whoever waits for an answer: a server that does not answer would keep them, and the process with them. */
+  cut(): void {
+    this.end().catch(() => {})
+    for (const client of this.#clients) streamOf(client).destroy()
   }
 
   #config(): pg.ClientConfig {
@@ -95,15 +107,23 @@ export class Connections implements Queryable {
       application_name: this.#applicationName,
       keepAlive: true,
       keepAliveInitialDelayMillis: 10_000,
+      connectionTimeoutMillis: 5_000,
     }
   }
 }
 
+/** pg shows its socket to its own classes only. */
+function streamOf(client: pg.Client): { destroy(): void } {
+  return (client as unknown as { connection: { stream: { destroy(): void } } }).connection.stream
+}
+
 /** pg lets the URL's password win over the option's, so it is set behind the parsing. */
-function clientWith(password: Credential): typeof pg.Client {
+function clientWith(password: Credential | undefined, made: (client: pg.Client) => void): typeof pg.Client {
   return class extends pg.Client {
     constructor(config?: string | pg.ClientConfig) {
       super(config)
+      made(this)
+      if (password === undefined) return
       Object.defineProperty(this, 'password', {
         configurable: true,
         enumerable: false,
@@ -121,6 +141,12 @@ export function isConnectionLoss(error: unknown): boolean {
   const code = (error as { code?: unknown } | undefined)?.code
   if (typeof code !== 'string') return true
   return !/^[0-9A-Z]{5}$/.test(code) || lostStates.test(code)
+}
+
+/** What a caller is told of a failure that is not tried again. */
+export function typed(error: unknown, destination: string): QueueError {
+  if (QueueError.isInstance(error)) return error
+  return new QueueError(isConnectionLoss(error) ? 'ERR_QUEUE_UNAVAILABLE' : 'ERR_QUEUE_REFUSED', { destination, cause: error })
 }
 
 export function isConflict(error: unknown): boolean {

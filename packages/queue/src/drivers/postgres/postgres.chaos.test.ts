@@ -2,14 +2,14 @@ import { createDbPool } from '@platform/db-pool'
 import { startPostgres } from '@platform/stack'
 import { expect, it, onTestFinished, vi } from 'vitest'
 import { startChild } from '../../testing/child.ts'
-import { describeOutages, usualFaults } from '../../testing/outages.fixture.ts'
+import { describeOutages, frozenClose, usualFaults } from '../../testing/outages.fixture.ts'
 import { consumeSales, outOfOrder, soldNumbers } from '../../testing/sales.ts'
 
 const patience = { timeout: 90_000, interval: 50 }
 /** Of one process, so that a fast publisher cannot run away from the consumer. */
 const sales = 200
 
-describeOutages('postgres', { start: () => startPostgres({ fresh: true }) }, usualFaults, ({ server, broker }) => {
+describeOutages('postgres', { start: () => startPostgres({ fresh: true }) }, usualFaults, frozenClose, ({ server, broker }) => {
   it.each([false, true])(
     'outbox: publishes every committed message though its process is killed again and again (ordered: %s)',
     async (ordered) => {

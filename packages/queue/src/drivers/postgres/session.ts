@@ -13,7 +13,7 @@ import type {
 import { QueueError } from '../../errors.ts'
 import type { Cancellable, LoggerLike } from '../../shapes.ts'
 import { Boss } from './boss.ts'
-import { Connections, isConflict, isConnectionLoss } from './connection.ts'
+import { Connections, isConflict, isConnectionLoss, typed } from './connection.ts'
 import { PostgresDeadLetters } from './dead-letters.ts'
 import { Listener } from './listener.ts'
 import { resolvePostgresOptions, type PostgresOptions, type ResolvedPostgresOptions } from './options.ts'
@@ -60,8 +60,12 @@ class PostgresSession implements DriverSession {
     this.deadLetters = new PostgresDeadLetters(this.#connections, this.#boss, options.schema, channel)
   }
 
-  deleteGroup(destination: string, group: string, { discard }: { discard: boolean }): Promise<boolean> {
-    return this.#registry.deleteGroup(destination, group, discard, (queue) => this.#presence.count(queue))
+  async deleteGroup(destination: string, group: string, { discard }: { discard: boolean }): Promise<boolean> {
+    try {
+      return await this.#registry.deleteGroup(destination, group, discard, (queue) => this.#presence.count(queue))
+    } catch (error) {
+      throw typed(error, destination)
+    }
   }
 
   async ready(): Promise<void> {
@@ -116,10 +120,10 @@ class PostgresSession implements DriverSession {
     }
   }
 
-  async close(_options: Cancellable): Promise<void> {
+  async close({ signal }: Cancellable): Promise<void> {
+    signal?.addEventListener('abort', () => this.#connections.cut(), { once: true })
     clearInterval(this.#renewal)
-    await this.#presence.close()
-    await this.#listener.close()
+    await Promise.all([this.#presence.close(), this.#listener.close()])
     // Before the tables were ever reached nothing can be on its way.
     if (this.#boss.running !== undefined) await this.#publisher.flushed()
     await this.#boss.close()

@@ -76,8 +76,8 @@ export class Link {
     const connection = this.#current
     if (connection === undefined) return
     await settlesWithin(connection.close(), closeTimeoutMs)
-    // amqplib has no way to give a connection up; a silent one would live on until its heartbeats fail.
-    streamOf(connection)?.destroy()
+    // amqplib has no way to give a connection up; a silent one would live on until its heartbeats fail. Only an error ends these.
+    streamOf(connection)?.destroy(new Error('the connection was given up'))
   }
 
   async #connection(signal: AbortSignal | undefined): Promise<ChannelModel> {
@@ -131,7 +131,9 @@ export class Link {
         'this version of RabbitMQ is not known; 3.10 or later is needed',
       )
     }
-    connection.on('error', (error: Error) => this.#logger.warn({ err: error, connection: this.name }, 'broker connection lost'))
+    connection.on('error', (error: Error) => {
+      if (!this.#closing.signal.aborted) this.#logger.warn({ err: error, connection: this.name }, 'broker connection lost')
+    })
     connection.on('blocked', (reason: string) => {
       this.blockedSince = performance.now()
       this.#logger.warn({ reason, connection: this.name }, 'broker refuses publishes')

@@ -1,6 +1,6 @@
 import { startRedis } from '@platform/stack'
-import { describeOutages, usualFaults } from '../../testing/outages.fixture.ts'
+import { describeOutages, frozenClose, usualFaults } from '../../testing/outages.fixture.ts'
 
 const settings = { appendfsync: 'always' }
 
-describeOutages('redis', { start: () => startRedis({ fresh: true, durable: true, settings }) }, usualFaults)
+describeOutages('redis', { start: () => startRedis({ fresh: true, durable: true, settings }) }, usualFaults, frozenClose)
