@@ -39,8 +39,8 @@ export interface ConsumerParts {
   readonly system: string
   readonly logger: LoggerLike
   subscribe(receive: (lease: Lease) => Promise<void>, signal: AbortSignal): Promise<DriverSubscription>
-  /** Runs the handler and settles the lease; `cut` aborts when the time to close is over. */
-  process(lease: Lease, cut: AbortSignal): Promise<Outcome>
+  /** Runs the handler and settles the lease; `cut` aborts when the time to close is over, `last` when nothing more is taken. */
+  process(lease: Lease, cut: AbortSignal, last: AbortSignal): Promise<Outcome>
   readonly labels: Readonly<Record<string, string>>
   onUnsettled(): void
   onLost(): void
@@ -167,7 +167,7 @@ export class MessageConsumer implements Consumer {
     this.#counts.inFlight += 1
     if (lease.envelope !== undefined) this.#backlog?.saw(lease.envelope.publishedAt)
     try {
-      const outcome = await this.#parts.process(lease, this.#cut.signal)
+      const outcome = await this.#parts.process(lease, this.#cut.signal, this.#stop.signal)
       if (outcome === 'duplicate') this.#counts.duplicates += 1
       if (outcome === 'duplicate' || outcome === 'processed') this.#counts.processed += 1
       if (outcome === 'retried' || outcome === 'deadLettered') this.#counts[outcome] += 1

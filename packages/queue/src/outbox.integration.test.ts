@@ -267,6 +267,37 @@ describe('outbox', () => {
     await vi.waitFor(() => expect(seen.toSorted()).toEqual(['a2', 'b1']), patience)
   })
 
+  it('ordered: a transaction with savepoints holds up what was added after it, and nothing else', async () => {
+    const seen = await collect()
+    await using outbox = createOutbox({ db: store.db, broker: store.broker, ordered: true, pollIntervalMs: 20 })
+    await outbox.ready()
+    const [first, added, go] = [Promise.withResolvers<void>(), Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+    const earlier = store.db.transaction(async (tx) => {
+      await outbox.add({ query: (text, values) => tx.query(text, values) }, placed, { film: 'a', n: 1 })
+      first.resolve()
+      await added.promise
+    })
+    await first.promise
+    const open = store.db.transaction(async (tx) => {
+      await tx.query('savepoint kept')
+      await outbox.add(tx, placed, { film: 'a', n: 2 })
+      await tx.query('savepoint dropped')
+      await outbox.add(tx, placed, { film: 'a', n: 3 })
+      await tx.query('rollback to savepoint dropped')
+      await outbox.add(tx, placed, { film: 'a', n: 4 })
+      added.resolve()
+      await go.promise
+    })
+    await earlier
+    await vi.waitFor(() => expect(seen).toEqual(['a1']), patience)
+    await store.db.transaction((tx) => outbox.add(tx, placed, { film: 'a', n: 5 }))
+    await outbox.drain()
+    expect(seen).toEqual(['a1'])
+    go.resolve()
+    await open
+    await vi.waitFor(() => expect(seen).toEqual(['a1', 'a2', 'a4', 'a5']), patience)
+  })
+
   it('publishes rows that another server numbered, before those added since, and says so', async () => {
     const seen = await collect()
     const told: string[] = []
@@ -343,6 +374,21 @@ describe('outbox', () => {
     await expect(store.db.transaction((tx) => outbox.add(tx, placed, { film: 'a', n: 1 }))).rejects.toMatchObject({
       code: 'ERR_QUEUE_CLOSED',
     })
+  })
+
+  it('ends every wait with its close, whatever its database does', async () => {
+    const never: Database = { query: () => new Promise(() => {}), transaction: () => new Promise(() => {}) }
+    const outbox = createOutbox({ db: never, broker: store.broker })
+    const waits = [
+      outbox.ready(),
+      outbox.ready({ signal: new AbortController().signal }),
+      outbox.drain(),
+      outbox.add({ query: async () => ({ rows: [] }) }, placed, { film: 'a', n: 1 }),
+    ]
+    const outcomes = Promise.allSettled(waits)
+    await outbox.close({ timeoutMs: 20 })
+    for (const outcome of await outcomes) expect(outcome).toMatchObject({ status: 'rejected', reason: { code: 'ERR_QUEUE_CLOSED' } })
+    await outbox.drain()
   })
 
   it('takes a database that answers with bare rows', async () => {

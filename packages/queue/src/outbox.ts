@@ -103,7 +103,7 @@ class TableOutbox implements Outbox {
     if (this.#stop.signal.aborted) throw new QueueError('ERR_QUEUE_CLOSED')
     integerOption(refuse, 'delayMs', delayMs, 0, 2_147_483_647)
     const outgoing = await this.#broker.prepare(message, body as NoInfer<In>, { id })
-    await this.#ensureTable()
+    await orAborted(this.#ensureTable(), this.#stop.signal)
     await tx.query(
       `insert into platform_outbox (row_id, destination, key, message, due_at)
        values ($1, $2, $3, $4, now() + $5 * interval '1 millisecond')`,
@@ -118,17 +118,17 @@ class TableOutbox implements Outbox {
   }
 
   async ready({ signal }: Cancellable = {}): Promise<void> {
+    const bound = this.#bound(signal)
     for (let failures = 0; ; failures += 1) {
-      signal?.throwIfAborted()
-      this.#stop.signal.throwIfAborted()
+      bound.throwIfAborted()
       try {
-        return await orAborted(this.#ensureTable(), signal)
+        return await orAborted(this.#ensureTable(), bound)
       } catch (error) {
-        signal?.throwIfAborted()
+        bound.throwIfAborted()
         // Without a signal nobody bounds the wait: the caller hears at once.
         if (signal === undefined) throw error
         if (failures === 0) this.#logger.warn({ err: error }, 'outbox waits for its database')
-        await pause(schemaRetryMs, signal)
+        await pause(schemaRetryMs, bound)
       }
     }
   }
@@ -141,11 +141,13 @@ class TableOutbox implements Outbox {
 
   async drain({ signal }: Cancellable = {}): Promise<void> {
     signal?.throwIfAborted()
+    if (this.#stop.signal.aborted) return
+    const bound = this.#bound(signal)
     // At most one more pass than there are full batches: a row that keeps failing must not hold a shutdown.
     let done: number
     do {
-      await orAborted(this.#running?.catch(() => {}) ?? Promise.resolve(), signal)
-      done = await orAborted(this.#relay(), signal)
+      await orAborted(this.#running?.catch(() => {}) ?? Promise.resolve(), bound)
+      done = await orAborted(this.#relay(), bound)
     } while (done > 0)
   }
 
@@ -160,7 +162,7 @@ class TableOutbox implements Outbox {
 
   async #close(timeoutMs: number): Promise<void> {
     const draining = this.drain().catch((error: unknown) => {
-      this.#logger.warn({ err: error }, 'outbox was not drained; its messages stay in the table')
+      if (!this.#stop.signal.aborted) this.#logger.warn({ err: error }, 'outbox was not drained; its messages stay in the table')
     })
     if (!(await settlesWithin(draining, timeoutMs))) {
       this.#logger.warn({ timeoutMs }, 'outbox was not drained in time; its messages stay in the table')
@@ -171,6 +173,11 @@ class TableOutbox implements Outbox {
     await settlesWithin(this.#running ?? Promise.resolve(), giveBackMs)
     if (this.#limits.ordered && this.#schema !== undefined) await settlesWithin(disown(this.#db, this.#relayId), giveBackMs)
     this.#instruments.end()
+  }
+
+  /** The caller's, or the end of the outbox: no wait outlives it. */
+  #bound(signal: AbortSignal | undefined): AbortSignal {
+    return signal === undefined ? this.#stop.signal : AbortSignal.any([signal, this.#stop.signal])
   }
 
   #ensureTable(): Promise<void> {

@@ -15,6 +15,8 @@ interface Begun<T> {
   readonly delivery: Delivery<T>
   readonly lease: Lease
   readonly cut: AbortSignal
+  /** Aborts when nothing more is taken: no batch grows from then on. */
+  readonly last: AbortSignal
 }
 
 /** One delivery from its arrival to its settlement: checked, handled inside hooks, span and inbox, judged, settled, and told once that is stored. */
@@ -54,7 +56,7 @@ export class Processing<T> {
     this.#batches = options.batch === undefined ? undefined : new Batches(options.batch, (begun) => this.#handle(begun))
   }
 
-  readonly process = async (lease: Lease, cut: AbortSignal): Promise<Outcome> => {
+  readonly process = async (lease: Lease, cut: AbortSignal, last: AbortSignal): Promise<Outcome> => {
     const { envelope } = lease
     if (envelope === undefined) return this.#bury(lease, 'invalid: not a message of this library')
     const exhausted = exhaustedBefore(lease.begun, this.#options.retry)
@@ -63,7 +65,7 @@ export class Processing<T> {
     const decoded = decoding instanceof Promise ? await decoding : decoding
     if ('reason' in decoded) return this.#bury(lease, decoded.reason)
 
-    const begun = { delivery: deliveryOf(envelope, decoded.body, lease.attempt), lease, cut }
+    const begun = { delivery: deliveryOf(envelope, decoded.body, lease.attempt), lease, cut, last }
     let outcome: Outcome
     try {
       outcome = await (lease.alone ? this.#run(envelope, begun) : this.#runBeside(envelope, begun))
@@ -149,7 +151,7 @@ export class Processing<T> {
   }
 
   async #begin(begun: Begun<T>): Promise<Outcome> {
-    if (this.#batches !== undefined) return this.#batches.add(begun, begun.cut)
+    if (this.#batches !== undefined) return this.#batches.add(begun, begun.last)
     if (this.#options.inbox !== undefined) return (await this.#handle([begun]))[0] as Outcome
     await this.#call([begun])
     return 'processed'
