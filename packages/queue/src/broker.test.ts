@@ -69,8 +69,7 @@ describe('createBroker', () => {
     }
     const keyed = defineMessage('keyed', { version: 1, schema: z.any(), key: fail })
     const checked = defineMessage('checked', { version: 1, schema: z.any().refine(fail) })
-    const slow = defineMessage('slow', { version: 1, schema: z.any().refine(async () => fail()) })
-    for (const message of [keyed, checked, slow]) {
+    for (const message of [keyed, checked]) {
       await expect(broker.publish(message, 1)).rejects.toMatchObject({ code: 'ERR_QUEUE_INVALID', cause: no })
       await expect(broker.prepare(message, 1)).rejects.toMatchObject({ code: 'ERR_QUEUE_INVALID', cause: no })
     }
