@@ -67,7 +67,9 @@ describe.each([
     const [trusted, stranger, plain] = [await instance('trusted'), await instance('stranger'), await instance('plain')]
     const ask = await open({ localhost: [stranger, trusted], 'another-name': [trusted] })
     await vi.waitUntil(async () => (await ask('/own')).status === 200, { timeout: 20_000 })
-    const answers = await Promise.all(Array.from({ length: 30 }, () => ask('/own')))
+    // One after the other: thirty handshakes at once may take a busy machine longer than nginx waits for one.
+    const answers: Awaited<ReturnType<typeof ask>>[] = []
+    while (answers.length < 30) answers.push(await ask('/own'))
     expect(new Set(answers.map(({ status, text }) => `${status} ${text}`))).toEqual(new Set(['200 trusted']))
     // Its certificate is for another name.
     expect((await ask('/other')).status).toBe(503)
