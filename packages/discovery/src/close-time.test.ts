@@ -4,10 +4,6 @@ import type { Instance, RegistryDriver } from './index.ts'
 import { discoveryOn, POLL, scriptedRegistry } from './scripted-registry.fixture.ts'
 
 const shopAt = (url: string): Instance => ({ id: url, service: 'shop', address: '127.0.0.1', port: Number(new URL(url).port) })
-/** A multiple of it: a loaded machine is slow, and the next limit is far above. */
-const closeMs = 500
-const inTime = closeMs * 6
-
 it('a request to an instance that has left holds a close no longer than one to an instance that is there', async () => {
   const { url, requests } = await backend(() => {})
   const other = await backend()
@@ -20,8 +16,9 @@ it('a request to an instance that has left holds a close no longer than one to a
   set(shopAt(other.url))
   await vi.waitFor(() => expect(client.explain().map(({ instance }) => instance.id)).toEqual([other.url]), POLL)
   const from = performance.now()
-  await client.close({ timeoutMs: closeMs })
-  expect(performance.now() - from).toBeLessThan(inTime)
+  await client.close({ timeoutMs: 500 })
+  // Far above that for a loaded machine, and far below the minute that an instance is given which has left.
+  expect(performance.now() - from).toBeLessThan(20_000)
   expect(await never).toBeInstanceOf(Error)
 })
 
@@ -41,7 +38,7 @@ it('a registry that does not answer and an instance that does not share the time
   const never = settled(discovery.client('shop', { policy: {} }).fetch('/never', { method: 'POST' }))
   await vi.waitFor(() => expect(requests).toHaveLength(1), POLL)
   const from = performance.now()
-  await discovery.close({ timeoutMs: 2_000 })
-  expect(performance.now() - from).toBeLessThan(3_500)
+  await discovery.close({ timeoutMs: 4_000 })
+  expect(performance.now() - from).toBeLessThan(7_500)
   expect(await never).toBeInstanceOf(Error)
 })
