@@ -168,12 +168,12 @@ function joined(parent: Layer | undefined, bindings: object, given: unknown): La
   return new Layer(fields, serializers)
 }
 
-function formatOf({ format, name, destination }: ResolvedLoggerOptions): Format {
+function formatOf({ format, name, version, destination }: ResolvedLoggerOptions): Format {
   switch (format) {
     case 'json':
-      return jsonFormat(name)
+      return jsonFormat(name, version)
     case 'ecs':
-      return ecsFormat(name)
+      return ecsFormat(name, version)
     case 'pretty':
       return prettyFormat(name, destination)
   }

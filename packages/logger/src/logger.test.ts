@@ -272,6 +272,19 @@ describe('formats', () => {
     expect(lines()[0]!['data'].err).not.toHaveProperty('message')
   })
 
+  it.each([
+    ['json', 'version'],
+    ['ecs', 'service.version'],
+  ] as const)('%s says of which release the program is, if it was told', (format, key) => {
+    const { logger, lines } = kept({ format, version: '1.4.0' })
+    logger.error({ err: new Error('no'), version: 'free' }, 'said')
+    expect(lines()[0]).toHaveProperty([key], '1.4.0')
+    const untold = kept({ format })
+    untold.logger.info({ version: 'free' }, 'said')
+    expect(untold.lines()[0]!['service.version']).toBeUndefined()
+    expect(JSON.stringify(untold.lines()[0])).toContain('"version":"free"')
+  })
+
   it('pretty cannot be made to start a line, move the cursor or turn text around', () => {
     const { logger, texts } = kept({ format: 'pretty' })
     const evil = 'a\r\nb\u001b[2J\u009b2J\u202etxt\u2028'
@@ -289,6 +302,7 @@ describe('formats', () => {
 it('refuses options that are wrong by their name', () => {
   for (const [options, named] of [
     [{ name: '' }, 'name'],
+    [{ name: 'a', version: '' }, 'version'],
     [{ name: 'a', format: 'xml' }, 'format'],
     [{ name: 'a', destination: -1 }, 'destination'],
     [{ name: 'a', destination: {} }, 'destination'],

@@ -8,6 +8,8 @@ export type LogFormat = 'json' | 'ecs' | 'pretty'
 export interface LoggerOptions {
   /** Of the program; on every line. 1 to 100 characters. */
   name: string
+  /** Of the program; on every line, as `version` (`json`) or `service.version` (`ecs`). 1 to 100 characters. Default: none. */
+  version?: string | undefined
   /** `trace`, `debug`, `info`, `warn`, `error`, `fatal` or `silent`. Default `info`. */
   level?: string | undefined
   /** pino's JSON, Elastic Common Schema, or text for people. Default `json`. */
@@ -69,6 +71,7 @@ export interface Limits {
 
 export interface ResolvedLoggerOptions {
   readonly name: string
+  readonly version: string | undefined
   readonly level: string
   readonly format: LogFormat
   readonly redaction: RedactionRules
@@ -82,16 +85,22 @@ export interface ResolvedLoggerOptions {
 export const levels: readonly string[] = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']
 const formats: readonly string[] = ['json', 'ecs', 'pretty']
 
+const known = ['name', 'version', 'level', 'format', 'redact', 'destination', 'limits', 'repeats', 'bufferBytes', 'fullWaitMs']
+
+const isShortText = (text: unknown): boolean => typeof text === 'string' && text.length > 0 && text.length <= 100
+
 export function resolveOptions(options: LoggerOptions): ResolvedLoggerOptions {
-  knownOptions(refuse, '', options, ['name', 'level', 'format', 'redact', 'destination', 'limits', 'repeats', 'bufferBytes', 'fullWaitMs'])
-  const { name, level = 'info', format = 'json', redact = {}, destination = 1, limits = {}, bufferBytes = 1024 * 1024 } = options
-  must(typeof name === 'string' && name.length > 0 && name.length <= 100, 'name', 'a text of 1 to 100 characters')
+  knownOptions(refuse, '', options, known)
+  const { name, version, level = 'info', format = 'json', redact = {}, destination = 1, limits = {}, bufferBytes = 1024 * 1024 } = options
+  must(isShortText(name), 'name', 'a text of 1 to 100 characters')
+  must(version === undefined || isShortText(version), 'version', 'a text of 1 to 100 characters')
   must(levels.includes(level), 'level', `one of ${levels.join(', ')}`)
   must(formats.includes(format), 'format', `one of ${formats.join(', ')}`)
   must(isDestination(destination), 'destination', 'a file descriptor, a path or a writable stream')
   knownOptions(refuse, 'limits', limits, ['depth', 'width', 'stringLength', 'lineLength'])
   return {
     name,
+    version,
     level,
     format,
     redaction: resolveRedaction(redact),

@@ -32,7 +32,7 @@ const levels: Readonly<Record<number, string>> = { 10: 'trace', 20: 'debug', 30:
 
 /** Members of a line that have places of their own in a record, or belong to the resource: of pino's JSON and of ECS. */
 const placed: ReadonlySet<string> = new Set(
-  'level time pid hostname msg trace_id span_id trace_flags @timestamp log.level message ecs.version service.name process.pid host.hostname trace.id span.id'.split(
+  'level time pid hostname msg trace_id span_id trace_flags @timestamp log.level message ecs.version service.name service.version process.pid host.hostname trace.id span.id'.split(
     ' ',
   ),
 )

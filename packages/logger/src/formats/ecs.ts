@@ -6,8 +6,9 @@ import { asJsonMember } from './json.ts'
 const ecsVersion = '9.2.0'
 
 /** Elastic Common Schema. All free fields stand under `data` (map it as `flattened`), so that they can neither collide nor multiply the mapping. */
-export function ecsFormat(name: string): Format {
-  const base = `,"ecs.version":"${ecsVersion}","service.name":${quote(name)},"process.pid":${process.pid},"host.hostname":${quote(hostname())}`
+export function ecsFormat(name: string, version?: string): Format {
+  const release = version === undefined ? '' : `,"service.version":${quote(version)}`
+  const base = `,"ecs.version":"${ecsVersion}","service.name":${quote(name)}${release},"process.pid":${process.pid},"host.hostname":${quote(hostname())}`
   return {
     reserved: new Set(['truncated']),
     known: new Map([

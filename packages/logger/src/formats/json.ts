@@ -5,10 +5,12 @@ import { quote } from '../render.ts'
 export const asJsonMember: Format['member'] = (renderer, key, value, beside) => renderer.member(key, value, beside)
 
 /** pino's own lines: `level` as a number, `time` in milliseconds, `msg` at the end. */
-export function jsonFormat(name: string): Format {
-  const base = `,"pid":${process.pid},"hostname":${quote(hostname())},"name":${quote(name)}`
+export function jsonFormat(name: string, version?: string): Format {
+  const release = version === undefined ? '' : `,"version":${quote(version)}`
+  const base = `,"pid":${process.pid},"hostname":${quote(hostname())},"name":${quote(name)}${release}`
+  const ours = ['level', 'time', 'pid', 'hostname', 'name', 'msg', 'trace_id', 'span_id', 'trace_flags', 'truncated', 'error_id']
   return {
-    reserved: new Set(['level', 'time', 'pid', 'hostname', 'name', 'msg', 'trace_id', 'span_id', 'trace_flags', 'truncated', 'error_id']),
+    reserved: new Set(version === undefined ? ours : [...ours, 'version']),
     known: new Map(),
     ownsError: false,
     member: asJsonMember,
