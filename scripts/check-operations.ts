@@ -1,13 +1,15 @@
 /** What watches the store, as far as it can be checked without an engine. Part of `lint`. */
 import { spawnSync } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, globSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { parse } from 'yaml'
 import { alertNames, routeTests, runbookPage } from '../examples/operations/src/index.ts'
+import { composeFiles, type FileService } from './compose-files.ts'
+import { brokenCommands } from './operator-commands.ts'
 import { root } from './pinned-node.ts'
 
 const problems: string[] = []
 const notes: string[] = []
+const files = composeFiles()
 const read = (file: string) => readFileSync(join(root, file), 'utf8')
 
 /** What may run at once on one host, by the sum of the limits: store, backups, watch and dashboard; and the logs beside them (decision 0104). */
@@ -16,21 +18,13 @@ const budgets = [
   { file: 'docker/compose.logs.yml', mostMb: 2_560 },
 ] as const
 
-interface Service {
-  readonly image?: string
-  readonly profiles?: readonly string[]
-  readonly mem_limit?: string
-  readonly restart?: string
-}
-
 /** What runs once, or when it is named, is over before the rest has grown. */
 function memory({ file, mostMb }: (typeof budgets)[number]): string {
-  const { services } = parse(read(file), { merge: true, maxAliasCount: -1 }) as { services: Record<string, Service> }
   // An override of what another file describes has no image.
-  const lasting = Object.entries(services).filter(
+  const lasting = Object.entries(files.get(file)!).filter(
     ([, { restart, image }]) => restart !== 'no' && restart !== 'on-failure' && image !== undefined,
   )
-  const megabytes = ({ mem_limit: limit = '' }: Service) => Number(/^(\d+)m$/.exec(limit)?.[1] ?? Number.NaN)
+  const megabytes = ({ mem_limit: limit = '' }: FileService) => Number(/^(\d+)m$/.exec(limit)?.[1] ?? Number.NaN)
   for (const [name, service] of lasting)
     if (Number.isNaN(megabytes(service))) problems.push(`${file}: ${name} has no mem_limit in megabytes`)
   const sums = new Map<string, number>()
@@ -59,6 +53,29 @@ function runbooks(): void {
   for (const name of sections.keys()) if (!alertNames.includes(name)) problems.push(`${runbookPage}: there is no alert ${name}`)
 }
 
+/** Ports that are published, in whatever file: on this machine alone, but for the door, whose address somebody may change. */
+function published(): void {
+  for (const [file, services] of files)
+    for (const [name, { ports = [] }] of Object.entries(services))
+      for (const port of ports)
+        if (!port.startsWith('127.0.0.1:') && !(name === 'gateway' && port.startsWith('${FILM_STORE_ADDRESS:-127.0.0.1}:')))
+          problems.push(`${file}: ${name} publishes ${port} beyond this machine`)
+}
+
+/** What pages tell somebody to type is there; and the check finds what is not. */
+function typed(): void {
+  for (const page of globSync(['docs/operations/*.md', 'README.md', 'CONTRIBUTING.md'], { cwd: root }))
+    problems.push(...brokenCommands(page, read(page)))
+  const broken = [
+    'infra upp',
+    'infra down --no-build',
+    'infra compose exec postgress psql',
+    'infra ask order-api-1 /ready',
+    'infra logs logstsh',
+  ]
+  for (const line of broken) if (brokenCommands('a page', `\`${line}\``).length !== 1) problems.push(`the check lets pass: ${line}`)
+}
+
 function tool(program: string, ...args: string[]): void {
   const { status, stdout, stderr, error } = spawnSync(program, args, { cwd: join(root, 'docker'), encoding: 'utf8' })
   if ((error as NodeJS.ErrnoException | undefined)?.code === 'ENOENT') {
@@ -70,6 +87,8 @@ function tool(program: string, ...args: string[]): void {
 const sums = budgets.map(memory).join(', ')
 if (existsSync(join(root, runbookPage))) runbooks()
 else problems.push(`${runbookPage} is missing`)
+published()
+typed()
 for (const file of ['objectives', 'symptoms']) {
   tool('promtool', 'check', 'rules', `prometheus/${file}.rules.yml`)
   tool('promtool', 'test', 'rules', `prometheus/${file}.test.yml`)

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Backups of what cannot be made again: PostgreSQL by pgBackRest, beside it the definitions of RabbitMQ and what Consul holds.
 #   schedule         one when the last is a day old, again and again
-#   now              one now
+#   now [PART …]     one now: of postgres, rabbitmq, consul, or of all
 #   restore [TIME]   fills an empty data folder: with all that was archived, or with what was true at TIME (2026-01-31 12:00:00+00)
 #   deploy SERVICE VERSION OUTCOME LINE   tells the watch and the logs of a release
 #   restore-consul   gives the newest snapshot to the Consul that runs
@@ -14,11 +14,11 @@ as_consul() { printf 'header = "X-Consul-Token: %s"\n' "$(cat /run/secrets/consu
 as_backup() { printf 'user = "backup:%s"\n' "$(cat /run/secrets/backup_queue_password)"; }
 ask() { curl --config "$1" --fail --silent --show-error --max-time 60 "${@:2}"; }
 
-# Encrypted beside the repository, for as many days.
+# What a command says, encrypted beside the repository, for as many days. A command that fails leaves nothing: a restore takes the newest.
 keep() {
   local folder=/backups/$1
   mkdir -p "$folder"
-  key > "$folder/unfinished"
+  "${@:2}" | key > "$folder/unfinished"
   mv "$folder/unfinished" "$folder/$(date -u +%Y%m%dT%H%M%SZ).enc"
   find "$folder" -name '*.enc' -mtime "+$days" -delete
 }
@@ -37,11 +37,13 @@ case $1 in
     if [ "$(date -u +%u)" = 7 ]; then pg --type=full backup; else pg --type=incr backup; fi
     ;;
   # Queues are declared by the services and users come from the secrets; here is what somebody added by hand.
-  rabbitmq) ask <(as_backup) "${RABBITMQ_URL:-http://rabbitmq:15672}/api/definitions/%2F" | keep rabbitmq ;;
-  consul) ask <(as_consul) "${CONSUL_URL:-http://consul:8500}/v1/snapshot" | keep consul ;;
+  rabbitmq) keep rabbitmq ask <(as_backup) "${RABBITMQ_URL:-http://rabbitmq:15672}/api/definitions/%2F" ;;
+  consul) keep consul ask <(as_consul) "${CONSUL_URL:-http://consul:8500}/v1/snapshot" ;;
   now)
+    shift
+    [ $# -gt 0 ] || set -- postgres rabbitmq consul
     failed=0
-    for part in postgres rabbitmq consul; do
+    for part in "$@"; do
       if "$0" "$part"; then record "$part"; else echo "the backup of $part failed" >&2; failed=1; fi
     done
     exit $failed
@@ -49,8 +51,12 @@ case $1 in
   schedule)
     trap 'exit 0' TERM
     while :; do
-      wait=60
-      if [ -z "$(find /metrics -name postgres.prom -newermt "-$every seconds")" ]; then "$0" now || wait=$retry; fi
+      wait=60 due=()
+      for part in postgres rabbitmq consul; do
+        [ -n "$(find /metrics -name "$part.prom" -newermt "-$every seconds")" ] || due+=("$part")
+      done
+      # Each by itself: one that fails is tried again, whatever became of the others.
+      [ ${#due[@]} = 0 ] || "$0" now "${due[@]}" || wait=$retry
       sleep $wait & wait $!
     done
     ;;
@@ -63,10 +69,18 @@ case $1 in
     printf '%s\n' "$5" > /proc/1/fd/1
     ;;
   restore)
-    if [ -e "$PGDATA/PG_VERSION" ]; then
+    if [ -n "$(find "$PGDATA" -mindepth 1 -print -quit)" ]; then
       echo "there is a database already: a restore needs an empty volume" >&2
       exit 1
     fi
+    # Half a database is none: whoever tries again, with another time or another key, finds the volume as empty as it was.
+    give_up() {
+      pg_ctl stop --silent --mode=immediate 2> /dev/null || true
+      find "$PGDATA" -mindepth 1 -delete
+      echo 'the volume was emptied again' >&2
+    }
+    trap give_up EXIT
+    trap 'exit 1' TERM INT
     if [ $# -gt 1 ]; then pg restore --type=time "--target=$2" --target-action=promote; else pg restore; fi
     # It is recovered here: whoever starts it next finds a database that takes writes. Until it does, it takes no connection at all.
     pg_ctl start --silent --wait --timeout=86400 --options="-c listen_addresses= -c hot_standby=off -c archive_mode=on -c archive_command='pgbackrest --stanza=film-store archive-push %p'" >&2
@@ -78,20 +92,25 @@ case $1 in
     for service in catalog orders fulfilment; do
       url=$(cat "/run/secrets/${service}_db_url")
       user=${url#*://} user=${user%%@*}
-      psql --quiet --username=postgres --set ON_ERROR_STOP=1 --set service="$service" --set name="${user%%:*}" --set password="${user#*:}" <<'SQL'
+      # By standard input: no process shows the password, which has letters and digits alone.
+      psql --quiet --username=postgres --set ON_ERROR_STOP=1 <<SQL
+\\set service '$service'
+\\set name '${user%%:*}'
+\\set password '${user#*:}'
 select format('create role %I login', :'name') where not exists (select from pg_roles where rolname = :'name') \gexec
 alter role :"name" login password :'password';
-select format('grant %1$I to %2$I', :'service', :'name') where :'name' <> :'service' \gexec
-select format('alter role %2$I set role to %1$I', :'service', :'name') where :'name' <> :'service' \gexec
+select format('grant %1\$I to %2\$I', :'service', :'name') where :'name' <> :'service' \gexec
+select format('alter role %2\$I set role to %1\$I', :'service', :'name') where :'name' <> :'service' \gexec
 SQL
     done
     psql --username=postgres --no-align --tuples-only --command "select 'recovered; the last commit is of ' || coalesce(pg_last_xact_replay_timestamp()::text, 'the backup')"
     pg_ctl stop --silent --wait --mode=fast
+    trap - EXIT
     ;;
   restore-consul)
     newest=$(find /backups/consul -name '*.enc' | sort | tail -n 1)
     [ -n "$newest" ] || { echo 'there is no snapshot of Consul' >&2; exit 1; }
     key -d -in "$newest" | ask <(as_consul) --upload-file - "${CONSUL_URL:-http://consul:8500}/v1/snapshot"
     ;;
-  *) echo "backup: schedule, now, restore [TIME] or restore-consul, not $1" >&2; exit 2 ;;
+  *) echo "backup: schedule, now [PART …], restore [TIME] or restore-consul, not $1" >&2; exit 2 ;;
 esac

@@ -8,7 +8,11 @@ for sentinel in sentinel-1 sentinel-2 sentinel-3; do
   [ -z "$leader" ] || break
 done
 [ -n "$leader" ] || leader=redis
-set -- redis-server /etc/redis/redis.conf --replica-announce-ip "$HOSTNAME" --masterauth "$REDISCLI_AUTH"
-[ "$leader" = "$HOSTNAME" ] || set -- "$@" --replicaof "$leader 6379"
+umask 077
+# Into memory: a process shows its arguments, and the sentinels have changes of leader written down here.
+{
+  printf 'include /etc/redis/redis.conf\nreplica-announce-ip %s\nmasterauth %s\n' "$HOSTNAME" "$REDISCLI_AUTH"
+  [ "$leader" = "$HOSTNAME" ] || printf 'replicaof %s 6379\n' "$leader"
+} > /tmp/redis.conf
 unset REDISCLI_AUTH
-exec "$@"
+exec redis-server /tmp/redis.conf

@@ -1,6 +1,7 @@
 #!/bin/sh
 # A sentinel writes what it learns into its configuration: into memory, from which it is made anew at each start.
 set -eu
+umask 077
 password=$(cat /run/secrets/redis_password)
 cat > /tmp/sentinel.conf <<CONFIG
 port 26379

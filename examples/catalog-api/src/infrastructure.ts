@@ -1,5 +1,6 @@
 /** What the catalog connects to. */
 import { accessLog, queueDriver } from '@film-store/film-contracts'
+import { release } from '@film-store/film-contracts/release'
 import { createCache } from '@platform/cache'
 import { memory } from '@platform/cache/memory'
 import { postgresBus } from '@platform/cache/postgres'
@@ -24,6 +25,7 @@ export function connect(config: Config<Settings>) {
   const { instance } = current
   const logger = createLogger({
     name,
+    version: release(),
     level: current.logLevel,
     format: current.logFormat,
     redact: { values: () => config.secrets() },

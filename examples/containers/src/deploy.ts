@@ -11,6 +11,8 @@ export interface Deployment extends Omit<StackOptions, 'part'> {
   /** Name of the stack. */
   readonly stack: string
   readonly onProgress: (line: string) => void
+  /** Ends the waiting; what the swarm has begun it goes on with. */
+  readonly signal?: AbortSignal
 }
 
 /** A service went back to what it ran before. */
@@ -36,15 +38,15 @@ export async function deploy(of: Deployment): Promise<void> {
   tell('success')
 }
 
-async function update({ project, stack, onProgress, ...options }: Deployment): Promise<void> {
+async function update({ project, stack, onProgress, signal, ...options }: Deployment): Promise<void> {
   const config = JSON.parse(await compose(project, 'config', '--format', 'json')) as ComposeConfig
   const startedAt = performance.now()
   const since = () => `after ${((performance.now() - startedAt) / 1000).toFixed(1)} s`
   await apply(stack, stackOf(config, { ...options, part: 'foundations' }))
-  await until(foundationsWithinMs, 'servers and migrations are not there', async () => (await unready(stack)).length === 0)
+  await until(foundationsWithinMs, 'servers and migrations are not there', signal, async () => (await unready(stack)).length === 0)
   onProgress(`servers and migrations ${since()}`)
   await apply(stack, stackOf(config, { ...options, part: 'services' }))
-  await until(updatedWithinMs, 'the services are not there', async () => {
+  await until(updatedWithinMs, 'the services are not there', signal, async () => {
     const states = await updateStates(stack)
     const refused = states.filter(({ state }) => /rollback_completed|rollback_paused|paused/.test(state))
     if (refused.length > 0) throw new DeployRefused(refused.map(({ name, state, message }) => `${name} ${state}: ${message}`).join('; '))
@@ -84,10 +86,10 @@ async function updateStates(stack: string): Promise<{ name: string; state: strin
   })
 }
 
-async function until(withinMs: number, what: string, isSo: () => Promise<boolean>): Promise<void> {
+async function until(withinMs: number, what: string, signal: AbortSignal | undefined, isSo: () => Promise<boolean>): Promise<void> {
   const giveUpAt = performance.now() + withinMs
   while (!(await isSo())) {
     if (performance.now() > giveUpAt) throw new Error(`${what} within ${withinMs / 1000} s`)
-    await pause(500)
+    await pause(500, undefined, { signal })
   }
 }

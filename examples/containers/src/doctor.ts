@@ -1,9 +1,10 @@
 import { spawnSync } from 'node:child_process'
-import { existsSync, readFileSync, statfsSync } from 'node:fs'
+import { existsSync, readFileSync, statfsSync, statSync } from 'node:fs'
 import { createServer } from 'node:net'
-import { join } from 'node:path'
+import { isAbsolute, join, resolve } from 'node:path'
 import { composeContainers, type ComposeProject, docker } from '@platform/stack/compose'
 import { certificatesEnd } from './certificates.ts'
+import { isPartOf, projectName } from './project.ts'
 import { secretsFolder } from './secrets.ts'
 
 /** One thing that was looked at; without `fix` it is well. */
@@ -16,6 +17,8 @@ export interface Finding {
   readonly warning?: boolean | undefined
 }
 
+/** As anybody can call it who has Node. */
+const pnpm = 'npx --yes pnpm@12'
 const needs = { engine: 25, compose: [2, 24], diskGb: 6, maps: 262_144 } as const
 /** By the limits of what is started (`lint` adds them up), with room for the engine and for a rollout. */
 const memoryGb = { core: 2.8, metrics: 0.3, grafana: 0.2, ha: 1.3, logs: 2.6 } as const
@@ -25,10 +28,13 @@ export async function diagnose(project: ComposeProject): Promise<Finding[]> {
   const engine = await engineOf()
   if (engine.fix) return [engine]
   const info = JSON.parse(await docker(['info', '--format', 'json'])) as { MemTotal: number; DockerRootDir: string }
-  const parts = await Promise.all([composePlugin(), buildx(), keysFitVolumes(project)])
+  const volumes = await volumesOf(project)
   return [
     engine,
-    ...parts,
+    ...(await Promise.all([composePlugin(), buildx()])),
+    keysFit(project, volumes),
+    ...fits(project, volumes),
+    ...backups({ ...process.env, ...project.env }),
     ...(await ports(project)),
     memory(info.MemTotal, project),
     disk(info.DockerRootDir),
@@ -71,9 +77,9 @@ async function buildx(): Promise<Finding> {
   return { what, found: version.split(' ')[1] ?? version.trim() }
 }
 
-function memory(bytes: number, { profiles, files }: ComposeProject): Finding {
+function memory(bytes: number, project: ComposeProject): Finding {
   const gb = bytes / 1e9
-  const isThere = (part: string) => profiles.some((name) => name === part) || files.some((file) => file.endsWith(`compose.${part}.yml`))
+  const isThere = (part: string) => project.profiles.includes(part) || (part === 'ha' && isPartOf(project, 'ha'))
   const need = Object.entries(memoryGb).reduce((sum, [part, each]) => (isThere(part) ? sum + each : sum), 0)
   const fix = gb < need ? `give the engine at least ${need.toFixed(1)} GB of memory` : undefined
   return { what: 'memory of the engine', found: `${gb.toFixed(1)} GB`, fix, warning: true }
@@ -108,12 +114,12 @@ function maps(project: ComposeProject): Finding[] {
 
 /** They are renewed by a container of the store, when it runs. */
 function certificates(project: ComposeProject): Finding[] {
-  if (!project.files.some((file) => file.endsWith('compose.tls.yml'))) return []
+  if (!isPartOf(project, 'tls')) return []
   const what = 'certificates'
   const end = certificatesEnd(secretsFolder({ ...process.env, ...project.env }))
   if (end === undefined) return [{ what, found: 'made at the first start' }]
   const days = Math.floor((Number(end) - Date.now()) / 86_400_000)
-  return [{ what, found: `the first ends in ${days} days`, fix: days < 3 ? 'pnpm infra certificates --tls' : undefined, warning: true }]
+  return [{ what, found: `the first ends in ${days} days`, fix: days < 3 ? `${pnpm} infra certificates` : undefined, warning: true }]
 }
 
 interface Door {
@@ -162,17 +168,46 @@ async function lookAt({ variable, port, address }: Door): Promise<Pick<Finding, 
     server.listen(Number(port), address, () => server.close(() => resolve(undefined)))
   })
   if (!error) return { found: 'free' }
-  const fix = `${variable}=${Number(port) + 1} pnpm infra up    (or end what holds it: ss -ltnp 'sport = :${port}')`
+  const fix = `${variable}=${Number(port) + 1} ${pnpm} infra up    (or end what holds it: ss -ltnp 'sport = :${port}')`
   return { found: error.code === 'EADDRINUSE' ? 'taken by another program' : String(error.code), fix }
 }
 
+/** By the names that the files give them. */
+async function volumesOf({ env }: ComposeProject): Promise<readonly string[]> {
+  const of = `label=com.docker.compose.project=${projectName({ ...process.env, ...env })}`
+  return (await docker(['volume', 'ls', '--filter', of, '--format', '{{.Label "com.docker.compose.volume"}}'])).split('\n').filter(Boolean)
+}
+
 /** PostgreSQL and RabbitMQ took the passwords of their first start into their volumes. */
-async function keysFitVolumes(project: ComposeProject): Promise<Finding> {
+function keysFit({ env }: ComposeProject, volumes: readonly string[]): Finding {
   const what = 'secrets'
-  const name = project.env['COMPOSE_PROJECT_NAME'] ?? process.env['COMPOSE_PROJECT_NAME'] ?? 'film-store'
-  const written = existsSync(join(secretsFolder({ ...process.env, ...project.env }), 'complete'))
-  const volumes = (await docker(['volume', 'ls', '--quiet', '--filter', `label=com.docker.compose.project=${name}`])).trim()
-  if (written) return { what, found: 'written' }
-  if (volumes === '') return { what, found: 'drawn at the first start' }
-  return { what, found: 'gone, while volumes with the old passwords are still there', fix: 'pnpm infra down --volumes' }
+  const folder = secretsFolder({ ...process.env, ...env })
+  if (existsSync(join(folder, 'complete'))) return { what, found: 'written' }
+  if (volumes.length === 0) return { what, found: 'drawn at the first start' }
+  const fix = `bring the folder back to ${folder}, or lose the data: ${pnpm} infra down --volumes`
+  return { what, found: 'gone, while volumes with the old passwords are still there', fix }
+}
+
+/** Servers of a cluster keep their data otherwise than one alone: started the other way they begin anew, or with what is old. */
+function fits(project: ComposeProject, volumes: readonly string[]): Finding[] {
+  const what = 'data'
+  const isHa = isPartOf(project, 'ha')
+  if (isHa && isPartOf(project, 'tls'))
+    return [{ what: 'switches', found: 'the members of a cluster speak with each other in plain text', fix: 'one of --tls and --ha' }]
+  if (volumes.includes('postgres-2-data') && !isHa) return [{ what, found: 'is that of a store with --ha', fix: `${pnpm} infra up --ha` }]
+  if (isHa && volumes.includes('rabbitmq-data') && !volumes.includes('postgres-2-data'))
+    return [{ what, found: 'is that of a store without --ha', fix: 'docs/operations/failover.md#from-one-to-several' }]
+  return []
+}
+
+/** The user of the containers must write there; the engine would make the folder root's. */
+function backups(env: NodeJS.ProcessEnv): Finding[] {
+  const folder = env['FILM_STORE_BACKUPS']
+  if (!folder) return []
+  const what = 'folder of the backups'
+  const fix = `sudo install --directory --owner=999 --group=999 ${folder}`
+  if (!isAbsolute(folder)) return [{ what, found: `${folder} is no absolute path`, fix: `FILM_STORE_BACKUPS=${resolve(folder)}` }]
+  const owner = statSync(folder, { throwIfNoEntry: false })?.uid
+  if (owner === undefined) return [{ what, found: `${folder} is not there`, fix }]
+  return [{ what, found: `${folder}, of the user ${owner}`, fix: owner === 999 ? undefined : fix, warning: true }]
 }

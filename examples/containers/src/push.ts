@@ -29,7 +29,10 @@ export async function pushes({ project, registry, version }: Omit<Push, 'onProgr
       const tag = releasedImage(image, { registry, version })
       const chosen = [
         ...(target ? ['--target', target] : []),
-        ...Object.entries(args).flatMap(([name, value]) => ['--build-arg', `${name}=${value}`]),
+        ...Object.entries({ ...args, ...('RELEASE' in args && { RELEASE: version }) }).flatMap(([name, value]) => [
+          '--build-arg',
+          `${name}=${value}`,
+        ]),
       ]
       return [
         [

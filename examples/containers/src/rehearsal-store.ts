@@ -9,7 +9,7 @@ import { type Rehearsal, rehearse } from './rehearse.ts'
 import { writeWatch } from './watch.ts'
 
 /** Starts a store of its own whose watch runs at a sixtieth, rehearses on it and takes it down. */
-export async function rehearseOnItsOwn(build: boolean, onProgress: (line: string) => void): Promise<Rehearsal[]> {
+export async function rehearseOnItsOwn(build: boolean, onProgress: (line: string) => void, signal: AbortSignal): Promise<Rehearsal[]> {
   await using opened = new AsyncDisposableStack()
   const folder = await mkdtemp(join(tmpdir(), 'film-store-rehearsal-'))
   await chmod(folder, 0o755)
@@ -27,7 +27,13 @@ export async function rehearseOnItsOwn(build: boolean, onProgress: (line: string
   const project = filmStore([], env, allProfiles)
   opened.defer(async () => void (await compose(project, 'down', '--volumes', '--timeout', '1')))
   onProgress('a store of its own comes up')
-  await infra(['up', '--metrics', ...(build ? [] : ['--no-build'])], env)
+  await infra(['up', '--metrics', ...(build ? [] : ['--no-build'])], env, signal)
   // Awaited here: the store is taken down when this function is left.
-  return await rehearse({ project, shopUrl: `http://127.0.0.1:${shop}`, alertmanagerUrl: `http://127.0.0.1:${alertmanager}`, onProgress })
+  return await rehearse({
+    project,
+    shopUrl: `http://127.0.0.1:${shop}`,
+    alertmanagerUrl: `http://127.0.0.1:${alertmanager}`,
+    onProgress,
+    signal,
+  })
 }

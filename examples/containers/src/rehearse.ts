@@ -106,16 +106,18 @@ export interface Rehearsing {
   readonly shopUrl: string
   readonly alertmanagerUrl: string
   readonly onProgress: (line: string) => void
+  readonly signal?: AbortSignal
 }
 
 /** Breaks a running store whose watch runs at a sixtieth, and sees each alert fire, find its receiver and resolve. */
-export async function rehearse({ project, shopUrl, alertmanagerUrl, onProgress }: Rehearsing): Promise<Rehearsal[]> {
+export async function rehearse({ project, shopUrl, alertmanagerUrl, onProgress, signal }: Rehearsing): Promise<Rehearsal[]> {
   await using store = await customers(shopUrl)
   const stage: Rehearsed = { customers: store, compose: (...args) => compose(project, ...args) }
   // As long as the longest of the short windows, so that every rate has a past.
-  await pause(35_000)
+  await pause(35_000, undefined, { signal })
   const rehearsals: Rehearsal[] = [await watchdog(alertmanagerUrl)]
   for (const failure of failures) {
+    signal?.throwIfAborted()
     onProgress(failure.what)
     const injectedAt = performance.now()
     const mend = await failure.inject(stage)

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { compose, type ComposeProject } from '@platform/stack/compose'
+import { writeSecrets } from './secrets.ts'
 
 export interface Restoring {
   readonly project: ComposeProject
@@ -18,8 +19,12 @@ export interface Restoring {
  * the store was lost is announced again. Needs the folder of the passwords and the backups (`FILM_STORE_BACKUPS`), nothing else of the lost machine.
  */
 export async function restore({ project, secrets, to, up, onProgress }: Restoring): Promise<boolean> {
-  if (!existsSync(join(secrets, 'complete')))
-    throw new Error(`the passwords of the lost store, and the key of its backups, are not in ${secrets}`)
+  const missing = ['complete', 'backup_key', 'pgbackrest_key'].filter((name) => !existsSync(join(secrets, name)))
+  if (missing.length > 0)
+    throw new Error(`the passwords of the lost store, and the key of its backups, are not in ${secrets}: no ${missing.join(', ')}`)
+  if (to !== undefined) checkMoment(to)
+  // What a newer version needs besides.
+  writeSecrets(secrets)
   const recovered = await compose(
     project,
     '--progress=quiet',
@@ -44,6 +49,15 @@ export async function restore({ project, secrets, to, up, onProgress }: Restorin
     onProgress(`announced again: ${what}`)
   }
   return true
+}
+
+/** With its zone: without one, PostgreSQL would take the moment for one of its own clock's. */
+function checkMoment(to: string): void {
+  if (!/^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?[+-]\d\d(:?\d\d)?$/.test(to))
+    throw new Error(`--to '${to}' is no moment with its zone, such as '2026-01-31 12:00:00+00'`)
+  // JavaScript reads minutes of the zone as well, and needs them.
+  const at = Date.parse(to.replace(' ', 'T').replace(/([+-]\d\d)$/, '$1:00'))
+  if (!(at <= Date.now())) throw new Error(`--to '${to}' has not been yet`)
 }
 
 /** What the container said is the reason. */

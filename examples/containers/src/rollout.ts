@@ -3,6 +3,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { registry } from '@platform/metrics'
 import { compose, type ComposeProject, docker } from '@platform/stack/compose'
+import { askInside } from './ask.ts'
 import { recorded } from './deploy-event.ts'
 
 /** The instances of each service, in the order in which they are replaced. */
@@ -33,8 +34,10 @@ const tolerated = { errors: 5, share: 0.05 }
 export interface Rollout {
   readonly project: ComposeProject
   readonly service: string
-  /** What to roll out; without it the image that `build` made. */
+  /** What to roll out, here or in a registry; without it the image that `build` made. */
   readonly image?: string | undefined
+  /** Stops it as a new instance that does not do would: what was replaced goes back. */
+  readonly signal?: AbortSignal | undefined
   readonly onProgress: (line: string) => void
 }
 
@@ -46,30 +49,34 @@ export class RolledBack extends Error {}
  */
 export async function rollout(of: Rollout): Promise<void> {
   const { project, service, image = `film-store/${service}` } = of
-  if (instances[service] === undefined) throw new Error(refusals[service] ?? `there is no service ${service}: ${rolledOut.join(', ')}`)
+  const names = instances[service]
+  if (names === undefined) throw new Error(refusals[service] ?? `there is no service ${service}: ${rolledOut.join(', ')}`)
+  for (const name of names) await theContainer(project, name)
+  await here(image)
   const version = of.image ?? (await inspect(image, '{{.Id}}')).slice('sha256:'.length, 19)
   await recorded(
     project,
     { service, version },
-    () => replaceAll(of),
+    () => replaceAll(of, names),
     (error) => (error instanceof RolledBack ? 'rolled-back' : 'failure'),
   )
 }
 
-async function replaceAll({ project, service, image, onProgress }: Rollout): Promise<void> {
-  const names = instances[service]!
+async function replaceAll({ project, service, image, signal, onProgress }: Rollout, names: readonly string[]): Promise<void> {
   const tag = `film-store/${service}`
   const before = await imageOf(await theContainer(project, names[0]!))
   if (image !== undefined) await docker(['tag', image, tag])
-  await migrate(project, service, onProgress)
   const replaced: string[] = []
   try {
+    await migrate(project, service, onProgress)
     for (const name of names) {
+      signal?.throwIfAborted()
       replaced.push(name)
-      await replace(project, name, onProgress)
+      await replace(project, name, onProgress, signal)
     }
   } catch (cause) {
     onProgress(`${(cause as Error).message}: back to ${before.slice(7, 19)}`)
+    // Whatever starts an instance from now on starts the one of before.
     await docker(['tag', before, tag])
     for (const name of replaced.toReversed()) await goBack(project, name, before, onProgress)
     throw new RolledBack(`${service} runs what it ran before: ${(cause as Error).message}`, { cause })
@@ -79,23 +86,25 @@ async function replaceAll({ project, service, image, onProgress }: Rollout): Pro
 /** Schemas first, by the new image; they must suit the old one as well, which still runs. */
 async function migrate(project: ComposeProject, service: string, onProgress: (line: string) => void): Promise<void> {
   const migration = `migrate-${service.split('-')[0]}`
-  await compose(project, 'run', '--rm', '--no-deps', migration).catch((error: Error) => {
-    throw new Error(`${migration} failed: ${error.message}`, { cause: error })
+  await compose(project, 'run', '--rm', '--no-deps', migration).catch((error: Error & { stdout?: string; stderr?: string }) => {
+    throw new Error(`${migration} failed:\n${lastOf(`${error.stdout ?? ''}${error.stderr ?? ''}`)}`, { cause: error })
   })
   onProgress(`${migration} is done`)
 }
 
-async function replace(project: ComposeProject, name: string, onProgress: (line: string) => void): Promise<void> {
+async function replace(project: ComposeProject, name: string, onProgress: (line: string) => void, signal?: AbortSignal): Promise<void> {
   const startedAt = performance.now()
   const old = await theContainer(project, name)
-  await compose(project, '--progress=quiet', 'up', '--detach', '--no-deps', '--no-recreate', '--no-build', '--scale', `${name}=2`, name)
-  const fresh = (await containersOf(project, name)).find((id) => id !== old)!
   try {
-    await healthy(fresh, name)
-    await pause(foundAfterMs)
-    await watch(fresh, name)
+    await compose(project, '--progress=quiet', 'up', '--detach', '--no-deps', '--no-recreate', '--no-build', '--scale', `${name}=2`, name)
+    const fresh = (await containersOf(project, name)).find((id) => id !== old)!
+    await healthy(fresh, name, signal)
+    await pause(foundAfterMs, undefined, { signal })
+    await watch(fresh, name, signal)
   } catch (error) {
-    await remove(fresh)
+    for (const id of await containersOf(project, name)) if (id !== old) await remove(id)
+    // An abort says why by its reason.
+    signal?.throwIfAborted()
     throw error
   }
   await leave(old)
@@ -113,7 +122,7 @@ async function containersOf(project: ComposeProject, name: string): Promise<stri
 
 async function theContainer(project: ComposeProject, name: string): Promise<string> {
   const [only, ...others] = await containersOf(project, name)
-  if (only === undefined) throw new Error(`${name} does not run: pnpm infra up`)
+  if (only === undefined) throw new Error(`${name} is not there: \`pnpm infra up\` starts it`)
   if (others.length > 0)
     throw new Error(`${name} runs ${others.length + 1} times, as a rollout that was cut off leaves it: remove one by docker rm --force`)
   return only
@@ -123,15 +132,29 @@ async function inspect(id: string, format: string): Promise<string> {
   return (await docker(['inspect', '--format', format, id])).trim()
 }
 
+/** On this machine, or brought to it. */
+async function here(image: string): Promise<void> {
+  const isHere = await inspect(image, '{{.Id}}').then(
+    () => true,
+    () => false,
+  )
+  if (!isHere)
+    await docker(['pull', '--quiet', image]).catch((error: { stderr?: string }) => {
+      throw new Error(`there is no image ${image}, here or in a registry: ${error.stderr?.trim()}`, { cause: error })
+    })
+}
+
+const lastOf = (said: string) => said.trim().split('\n').slice(-5).join('\n')
+
 /** Of both its streams, in which a failure is told. */
 async function lastLines(id: string): Promise<string> {
   const { stdout, stderr } = await promisify(execFile)('docker', ['logs', '--tail', '5', id])
-  return `${stdout}${stderr}`.trim()
+  return lastOf(`${stdout}${stderr}`)
 }
 
 const imageOf = (id: string) => inspect(id, '{{.Image}}')
 
-async function healthy(id: string, name: string): Promise<void> {
+async function healthy(id: string, name: string, signal?: AbortSignal): Promise<void> {
   const giveUpAt = performance.now() + healthyWithinMs
   for (;;) {
     const [state, health, restarts] = (await inspect(id, '{{.State.Status}} {{.State.Health.Status}} {{.RestartCount}}')).split(' ')
@@ -139,19 +162,16 @@ async function healthy(id: string, name: string): Promise<void> {
     if (state === 'exited' || state === 'dead' || Number(restarts) > 0)
       throw new Error(`the new ${name} ends while it starts; it said last:\n${await lastLines(id)}`)
     if (health === 'unhealthy' || performance.now() > giveUpAt)
-      throw new Error(`the new ${name} is not healthy within ${healthyWithinMs / 1000} s`)
-    await pause(250)
+      throw new Error(`the new ${name} is not healthy within ${healthyWithinMs / 1000} s; it said last:\n${await lastLines(id)}`)
+    await pause(250, undefined, { signal })
   }
 }
 
 const requests = registry['http.server.request.duration']
 
 /** Answers and those of 5xx, as the instance counts them itself. */
-const counts = `
-const { readFileSync } = require('node:fs')
-const scheme = Object.keys(process.env).some((name) => name.endsWith('_CERTIFICATE')) ? 'https' : 'http'
-const headers = { authorization: 'Bearer ' + readFileSync('/run/secrets/admin_token', 'utf8') }
-fetch(scheme + '://127.0.0.1:9000/metrics', { headers }).then(async (answer) => {
+const counts = `${askInside}
+ask('/metrics').then(async (answer) => {
   if (!answer.ok) throw new Error('metrics: ' + answer.status)
   let all = 0, errors = 0
   for (const [, labels, count] of (await answer.text()).matchAll(/^${requests.prometheus}_count\\{(.*)\\} (\\d+)/gm)) {
@@ -161,8 +181,8 @@ fetch(scheme + '://127.0.0.1:9000/metrics', { headers }).then(async (answer) => 
   console.log(JSON.stringify({ all, errors }))
 })`
 
-async function watch(id: string, name: string): Promise<void> {
-  await pause(watchedMs)
+async function watch(id: string, name: string, signal?: AbortSignal): Promise<void> {
+  await pause(watchedMs, undefined, { signal })
   const { all, errors } = JSON.parse(await docker(['exec', id, 'node', '-e', counts])) as { all: number; errors: number }
   if (errors >= tolerated.errors && errors > all * tolerated.share)
     throw new Error(`the new ${name} answered ${errors} of ${all} requests with an error`)
@@ -171,8 +191,9 @@ async function watch(id: string, name: string): Promise<void> {
 
 /** It drains by itself: the engine waits as long as the service's grace period. */
 async function leave(id: string): Promise<void> {
-  await docker(['stop', id])
-  await docker(['rm', id])
+  // Ctrl-C ends the command that waits, not the stop: the second one goes on waiting.
+  await docker(['stop', id]).catch(() => docker(['stop', id]))
+  await remove(id)
 }
 
 async function remove(id: string): Promise<void> {

@@ -8,6 +8,8 @@ export interface Rotating {
   readonly project: ComposeProject
   /** Folder of the passwords. */
   readonly secrets: string
+  /** Ends it after what is half done; the next run begins anew. */
+  readonly signal?: AbortSignal | undefined
   readonly onProgress: (line: string) => void
 }
 
@@ -22,8 +24,9 @@ const services = { catalog: 'catalog-api', orders: 'orders-api', fulfilment: 'fu
  * Every service gets its other user, with a new password, in PostgreSQL and in RabbitMQ, and is replaced instance by instance, so that nobody waits. The user
  * of before stays valid until the next rotation: whoever holds it still goes on. What failed leaves the service as it was.
  */
-export async function rotateCredentials({ project, secrets, onProgress }: Rotating): Promise<void> {
+export async function rotateCredentials({ project, secrets, signal, onProgress }: Rotating): Promise<void> {
   for (const [name, service] of Object.entries(services)) {
+    signal?.throwIfAborted()
     const { db, queue } = JSON.parse(await compose(project, '--progress=quiet', 'run', '--rm', '--no-deps', 'rotate', name)) as {
       db: Credential
       queue: Credential
@@ -33,7 +36,7 @@ export async function rotateCredentials({ project, secrets, onProgress }: Rotati
     // A broker with an empty volume begins with those that are in use.
     rewrite(join(secrets, 'rabbitmq_definitions'), () => rabbitmqDefinitions(queueUsers(secrets)))
     onProgress(`${name}: ${db.username} in PostgreSQL and ${queue.username} in RabbitMQ are proven`)
-    await rollout({ project, service, onProgress })
+    await rollout({ project, service, signal, onProgress })
   }
 }
 

@@ -1,15 +1,15 @@
 import { createHash } from 'node:crypto'
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { writeSecrets } from './secrets.ts'
+import { removeSecrets, secretsFolder, writeSecrets } from './secrets.ts'
 
 let folder: string
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'film-store-test-'))
 })
-afterEach(() => rmSync(folder, { recursive: true }))
+afterEach(() => rmSync(folder, { recursive: true, force: true }))
 
 const read = (name: string) => readFileSync(join(folder, name), 'utf8')
 const all = () => Object.fromEntries(readdirSync(folder).map((name) => [name, read(name)]))
@@ -63,5 +63,25 @@ describe('the secrets', () => {
       acl: { enabled: true, default_policy: 'deny', tokens: { master: token, agent: token } },
     })
     expect(new Set([token, read('catalog_consul_token'), read('orders_consul_token')]).size).toBe(3)
+  })
+
+  it('go alone: what somebody else keeps in their folder stays', () => {
+    writeSecrets(folder)
+    mkdirSync(join(folder, 'tls/gateway'), { recursive: true })
+    writeFileSync(join(folder, 'notes'), 'mine')
+    removeSecrets(folder)
+    expect(all()).toEqual({ notes: 'mine' })
+    rmSync(join(folder, 'notes'))
+    writeSecrets(folder)
+    removeSecrets(folder)
+    expect(existsSync(folder)).toBe(false)
+    removeSecrets(folder)
+  })
+
+  it('of each store are in a folder of their own', () => {
+    const [plain, other] = [secretsFolder({}), secretsFolder({ COMPOSE_PROJECT_NAME: 'other' })]
+    expect(plain.endsWith('/docker/.secrets')).toBe(true)
+    expect(other.endsWith('/docker/.secrets-other')).toBe(true)
+    expect(secretsFolder({ COMPOSE_PROJECT_NAME: 'other', FILM_STORE_SECRETS: folder })).toBe(folder)
   })
 })

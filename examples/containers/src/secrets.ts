@@ -1,10 +1,12 @@
 import { createHash, randomBytes, randomUUID } from 'node:crypto'
-import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { dockerFolder } from './project.ts'
+import { dockerFolder, projectName } from './project.ts'
 
+/** Each store has one of its own, so that none takes another's passwords with it. */
 export function secretsFolder(env: NodeJS.ProcessEnv = process.env): string {
-  return resolve(dockerFolder, env['FILM_STORE_SECRETS'] ?? '.secrets')
+  const name = projectName(env)
+  return resolve(dockerFolder, env['FILM_STORE_SECRETS'] || (name === 'film-store' ? '.secrets' : `.secrets-${name}`))
 }
 
 /** Letters and digits only: they stand unescaped in URLs and configuration files. */
@@ -56,13 +58,8 @@ function consulAcl(management: string): string {
   return JSON.stringify({ acl: { enabled: true, default_policy: 'deny', tokens: { master: management, agent: management } } })
 }
 
-/**
- * Draws every password once; returns true when it did. The containers' users differ from the owner of the files,
- * so the files are readable and it is the folder that keeps other users of this machine out.
- */
-export function writeSecrets(folder: string): boolean {
-  mkdirSync(folder, { recursive: true, mode: 0o700 })
-  chmodSync(folder, 0o700)
+/** All of them, by the names of their files: drawn, or as the folder has them where one repeats another. */
+function secretFiles(folder: string): readonly (readonly [name: string, text: string])[] {
   const databases = services.flatMap((name) => {
     const password = kept(folder, `${name}_db_password`) ?? draw()
     const who = credentialOf(kept(folder, `${name}_db_url`)) ?? `${name}:${password}`
@@ -78,7 +75,7 @@ export function writeSecrets(folder: string): boolean {
   const queueUsers = queues.map(([, who]) => who.split(':') as [string, string])
   const [backups, backupKey] = [kept(folder, 'backup_queue_password') ?? draw(), kept(folder, 'backup_key') ?? draw()]
   const management = randomUUID()
-  const files = [
+  return [
     ['admin_token', draw()],
     ['postgres_password', draw()],
     ['metrics_db_password', draw()],
@@ -103,7 +100,7 @@ export function writeSecrets(folder: string): boolean {
     ['redis_url', `redis://:${redis}@redis:6379`],
     ['redis_url_tls', `rediss://:${redis}@redis:6379`],
     ['redis_exporter_passwords_tls', JSON.stringify({ 'rediss://redis:6379': redis })],
-    ['redis_exporter_passwords', JSON.stringify({ 'redis://redis:6379': redis })],
+    ['redis_exporter_passwords', JSON.stringify({ 'redis://redis:6379': redis, 'redis://redis-2:6379': redis })],
     ['consul_management_token', management],
     ['consul_acl', consulAcl(management)],
     ['catalog_consul_token', randomUUID()],
@@ -111,12 +108,24 @@ export function writeSecrets(folder: string): boolean {
     ['gateway_consul_token', randomUUID()],
     ['complete', ''],
   ] as const
+}
+
+/**
+ * Draws every password once; returns true when it did. The containers' users differ from the owner of the files,
+ * so the files are readable and it is the folder that keeps other users of this machine out.
+ */
+export function writeSecrets(folder: string): boolean {
+  mkdirSync(folder, { recursive: true, mode: 0o700 })
+  chmodSync(folder, 0o700)
   // What belongs together came together, so what a newer version needs besides is drawn alone.
-  const missing = files.filter(([name]) => !existsSync(join(folder, name)))
+  const missing = secretFiles(folder).filter(([name]) => !existsSync(join(folder, name)))
   for (const [name, text] of missing) writeFileSync(join(folder, name), text, { mode: 0o444 })
   return missing.length > 0
 }
 
+/** What was drawn, and the certificates beside it. Whatever else somebody keeps in the folder stays, and then the folder does. */
 export function removeSecrets(folder: string): void {
-  rmSync(folder, { recursive: true, force: true })
+  if (!existsSync(folder)) return
+  for (const name of [...secretFiles(folder).map(([each]) => each), 'tls']) rmSync(join(folder, name), { recursive: true, force: true })
+  if (readdirSync(folder).length === 0) rmdirSync(folder)
 }

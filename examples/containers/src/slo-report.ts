@@ -16,6 +16,8 @@ export function sloReport(prometheusUrl: string): Promise<Kept[]> {
       const { name, title, objective } = slo
       const answer = await fetch(`${prometheusUrl}/api/v1/query?query=${encodeURIComponent(errorRatio(slo, '30d'))}`, {
         signal: AbortSignal.timeout(30_000),
+      }).catch((cause: unknown) => {
+        throw new Error(`Prometheus does not answer at ${prometheusUrl}: \`pnpm infra up --metrics\` starts it`, { cause })
       })
       const { status, data, error } = (await answer.json()) as {
         status: string

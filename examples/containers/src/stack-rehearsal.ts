@@ -21,7 +21,7 @@ export interface Rehearsed {
  * The stack on a swarm of this one machine, which must not be in a swarm yet and is in none afterwards: deployed, replaced by another release under load,
  * and by one that does not start, which must go back. Nobody may get an error.
  */
-export async function rehearseStack(onProgress: (line: string) => void): Promise<Rehearsed[]> {
+export async function rehearseStack(onProgress: (line: string) => void, signal: AbortSignal): Promise<Rehearsed[]> {
   const stack = `film-store-stack-${process.pid}`
   await using opened = new AsyncDisposableStack()
   const folder = await mkdtemp(join(tmpdir(), 'film-store-stack-'))
@@ -44,13 +44,13 @@ export async function rehearseStack(onProgress: (line: string) => void): Promise
     results.push(result)
   }
   // The gateway stays: it holds the only port of the only node, so that its replacement is a gap whoever makes it.
-  const release = (version: string) => deploy({ project, stack, version, gatewayVersion: releases.first, onProgress })
+  const release = (version: string) => deploy({ project, stack, version, gatewayVersion: releases.first, onProgress, signal })
   const startedAt = performance.now()
   await release(releases.first)
   note({ what: 'deployed from nothing', detail: seconds(startedAt) })
-  note(await served(shopUrl, 'another release under load', () => release(releases.second)))
+  note(await served(shopUrl, 'another release under load', signal, () => release(releases.second)))
   note(
-    await served(shopUrl, 'a release that does not start goes back', async () => {
+    await served(shopUrl, 'a release that does not start goes back', signal, async () => {
       const outcome = await release(releases.broken).catch((error: unknown) => error)
       if (!(outcome instanceof DeployRefused)) throw outcome ?? new Error('it was taken')
     }),
@@ -60,12 +60,13 @@ export async function rehearseStack(onProgress: (line: string) => void): Promise
 
 const seconds = (since: number) => `${((performance.now() - since) / 1000).toFixed(1)} s`
 
-async function served(shopUrl: string, what: string, work: () => Promise<void>): Promise<Rehearsed> {
+async function served(shopUrl: string, what: string, signal: AbortSignal, work: () => Promise<void>): Promise<Rehearsed> {
   const startedAt = performance.now()
   await using shop = await customers(shopUrl)
   try {
     await work()
   } catch (error) {
+    signal.throwIfAborted()
     return { what, fault: (error as Error).message, detail: '' }
   }
   const { all, failed } = shop.answers

@@ -1,5 +1,6 @@
 /** What fulfilment connects to. */
 import { queueDriver } from '@film-store/film-contracts'
+import { release } from '@film-store/film-contracts/release'
 import type { Config } from '@platform/config'
 import { createDbPool } from '@platform/db-pool'
 import { createLogger, createRedactor } from '@platform/logger'
@@ -14,6 +15,7 @@ export function connect(config: Config<Settings>) {
   const { instance } = current
   const logger = createLogger({
     name,
+    version: release(),
     level: current.logLevel,
     format: current.logFormat,
     redact: { values: () => config.secrets() },

@@ -1,6 +1,7 @@
 /** The only door of the store: nginx, and what tells it of routes, instances, tokens and limits. */
 import { join } from 'node:path'
 import { tlsOf } from '@film-store/film-contracts/certificate'
+import { release } from '@film-store/film-contracts/release'
 import { sentinelOptions, sentinelsSetting } from '@film-store/film-contracts/sentinels'
 import { commonSettings } from '@film-store/film-contracts/settings'
 import { args, defineConfig, dotenv, env, secret } from '@platform/config'
@@ -14,12 +15,13 @@ import { startTelemetry } from '@platform/telemetry'
 import { Redis } from 'ioredis'
 import { z } from 'zod'
 
-const { logLevel, instance, gracePeriod, admin, sampling, certificate } = commonSettings
+const { logLevel, logFormat, instance, gracePeriod, admin, sampling, certificate } = commonSettings
 const atStart = { reload: 'restart' } as const
 const prefix = 'GATEWAY'
 const settings = defineConfig({
   schema: z.object({
     logLevel,
+    logFormat,
     instance,
     gracePeriod,
     admin,
@@ -40,7 +42,13 @@ const settings = defineConfig({
 const config = await settings.load({ sources: [dotenv('.env', { prefix }), env({ prefix }), args()] })
 const { current } = config
 const { file, folder, nginx, workers } = current
-const logger = createLogger({ name: 'gateway', level: current.logLevel, redact: { values: () => config.secrets() } })
+const logger = createLogger({
+  name: 'gateway',
+  version: release(),
+  level: current.logLevel,
+  format: current.logFormat,
+  redact: { values: () => config.secrets() },
+})
 const telemetry = startTelemetry({
   service: 'gateway',
   instance: current.instance,

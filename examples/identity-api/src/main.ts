@@ -2,6 +2,7 @@
 import { createServer, type RequestListener } from 'node:http'
 import { createServer as createTlsServer } from 'node:https'
 import { tlsOf } from '@film-store/film-contracts/certificate'
+import { release } from '@film-store/film-contracts/release'
 import { commonSettings, httpSettings } from '@film-store/film-contracts/settings'
 import { args, defineConfig, dotenv, env } from '@platform/config'
 import { createLogger, createRedactor } from '@platform/logger'
@@ -11,11 +12,12 @@ import { startTelemetry } from '@platform/telemetry'
 import { z } from 'zod'
 import { createSigner } from './signer.ts'
 
-const { logLevel, instance, gracePeriod, admin, sampling, certificate } = commonSettings
+const { logLevel, logFormat, instance, gracePeriod, admin, sampling, certificate } = commonSettings
 const prefix = 'IDENTITY'
 const settings = defineConfig({
   schema: z.object({
     logLevel,
+    logFormat,
     instance,
     gracePeriod,
     admin,
@@ -27,7 +29,13 @@ const settings = defineConfig({
 })
 const config = await settings.load({ sources: [dotenv('.env', { prefix }), env({ prefix }), args()] })
 const { current } = config
-const logger = createLogger({ name: 'identity-api', level: current.logLevel, redact: { values: () => config.secrets() } })
+const logger = createLogger({
+  name: 'identity-api',
+  version: release(),
+  level: current.logLevel,
+  format: current.logFormat,
+  redact: { values: () => config.secrets() },
+})
 const telemetry = startTelemetry({
   service: 'identity-api',
   instance: current.instance,

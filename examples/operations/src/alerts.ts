@@ -238,8 +238,8 @@ const safety: readonly Alert[] = [
   {
     name: 'BackupOld',
     severity: 'page',
-    summary: 'The last backup is older than a day, or there is none',
-    expr: ({ scale }) => `time() - ${backups} > ${(26 * hour * scale) / second} or absent(${backups})`,
+    summary: 'The last backup is older than a day',
+    expr: ({ scale }) => `time() - ${backups} > ${(26 * hour * scale) / second}`,
     forMs: hour,
     fires: {
       series: { 'film_store_backup_completed_timestamp_seconds{job="node",instance="node-exporter",part="consul"}': '0+0x2000' },
@@ -251,6 +251,67 @@ const safety: readonly Alert[] = [
         'film_store_backup_completed_timestamp_seconds{job="node",instance="node-exporter",part="consul"}': '0+0x1439 86400+0x1000',
       },
       afterMs: 30 * hour,
+    },
+  },
+  {
+    name: 'BackupMissing',
+    severity: 'page',
+    summary: 'There is no backup of a part, or nothing is known of it',
+    // Of each part by itself: that there is one of another says nothing.
+    expr: () =>
+      ['postgres', 'rabbitmq', 'consul']
+        .map((part) => `absent(${foreign('film_store_backup_completed_timestamp_seconds', { part })})`)
+        .join(' or '),
+    forMs: hour,
+    fires: {
+      series: {
+        'film_store_backup_completed_timestamp_seconds{job="node",part="postgres"}': always(0),
+        'film_store_backup_completed_timestamp_seconds{job="node",part="rabbitmq"}': always(0),
+      },
+      afterMs: 2 * hour,
+      labels: { part: 'consul' },
+    },
+    silent: {
+      series: {
+        'film_store_backup_completed_timestamp_seconds{job="node",part="postgres"}': always(0),
+        'film_store_backup_completed_timestamp_seconds{job="node",part="rabbitmq"}': always(0),
+        'film_store_backup_completed_timestamp_seconds{job="node",part="consul"}': always(0),
+      },
+      afterMs: 2 * hour,
+    },
+  },
+  {
+    name: 'ReplicationLags',
+    severity: 'page',
+    summary: 'A second PostgreSQL does not follow the leader: if that dies, what was committed last may be lost, or nobody takes over',
+    // A replica that hears from nobody thinks that it is up to date, so the leader is asked as well whom it sends to.
+    expr: ({ scale }) => {
+      const replicas = foreign('pg_replication_is_replica')
+      const behind = foreign('pg_stat_replication_pg_wal_lsn_diff')
+      return [
+        `max by (job) (${foreign('pg_replication_lag_seconds')}) > ${30 * scale}`,
+        `max by (job) (${behind}) > ${64 * 1024 * 1024}`,
+        `count by (job) (${replicas} == 1) > (count by (job) (${behind}) or 0 * count by (job) (${replicas}))`,
+      ].join(' or ')
+    },
+    forMs: 2 * minute,
+    fires: {
+      series: {
+        'pg_replication_is_replica{job="postgres",instance="postgres-exporter"}': always(0),
+        'pg_replication_is_replica{job="postgres",instance="postgres-2-exporter"}': always(1),
+        'pg_replication_lag_seconds{job="postgres",instance="postgres-2-exporter"}': always(0),
+      },
+      afterMs: 4 * minute,
+      labels: { job: 'postgres' },
+    },
+    silent: {
+      series: {
+        'pg_replication_is_replica{job="postgres",instance="postgres-exporter"}': always(0),
+        'pg_replication_is_replica{job="postgres",instance="postgres-2-exporter"}': always(1),
+        'pg_replication_lag_seconds{job="postgres",instance="postgres-2-exporter"}': always(3),
+        'pg_stat_replication_pg_wal_lsn_diff{job="postgres",instance="postgres-exporter",application_name="postgres-2"}': always(5_000),
+      },
+      afterMs: 4 * minute,
     },
   },
   {

@@ -8,6 +8,9 @@ const exported = {
   pg_database_size_bytes: ['datname'],
   pg_stat_archiver_archived_count: [],
   pg_stat_archiver_failed_count: [],
+  pg_replication_is_replica: [],
+  pg_replication_lag_seconds: [],
+  pg_stat_replication_pg_wal_lsn_diff: ['application_name', 'client_addr', 'state'],
   film_store_backup_completed_timestamp_seconds: ['part'],
   film_store_certificate_expires_timestamp_seconds: ['part'],
   film_store_deploy_timestamp_seconds: ['service', 'version', 'outcome'],
@@ -40,8 +43,12 @@ type Matchers<Name extends ExportedName> = {
     | { readonly unlike: string }
 }
 
-/** With `--tls` alone, and after a deploy. */
-const later: readonly ExportedName[] = ['film_store_certificate_expires_timestamp_seconds', 'film_store_deploy_timestamp_seconds']
+/** With `--tls` alone, with `--ha` alone, and after a deploy. */
+const later: readonly ExportedName[] = [
+  'film_store_certificate_expires_timestamp_seconds',
+  'pg_stat_replication_pg_wal_lsn_diff',
+  'film_store_deploy_timestamp_seconds',
+]
 
 /** Those that are there in any store. */
 export const exportedNames: readonly string[] = Object.keys(exported).filter((name) => !later.includes(name as ExportedName))

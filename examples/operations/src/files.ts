@@ -17,8 +17,9 @@ export interface File {
 export function watchFiles(scale = 1): readonly File[] {
   const at = clock(scale)
   return [
-    { name: 'prometheus/prometheus.yml', text: yamlFile(prometheusConfig(at, false)) },
-    { name: 'prometheus/prometheus.tls.yml', text: yamlFile(prometheusConfig(at, true)) },
+    { name: 'prometheus/prometheus.yml', text: yamlFile(prometheusConfig(at, {})) },
+    { name: 'prometheus/prometheus.tls.yml', text: yamlFile(prometheusConfig(at, { tls: true })) },
+    { name: 'prometheus/prometheus.ha.yml', text: yamlFile(prometheusConfig(at, { ha: true })) },
     { name: 'prometheus/objectives.rules.yml', text: yamlFile(objectiveRules(at)) },
     { name: 'prometheus/symptoms.rules.yml', text: yamlFile(symptomRules(at)) },
     { name: 'alertmanager/alertmanager.yml', text: yamlFile(alertmanagerConfig(at)) },

@@ -19,7 +19,7 @@ const time = '@timestamp'
 /** Asked of the lines by name: each is in the table that the template is made from. */
 export const askedFields = {
   group: 'error.id',
-  shown: ['service.name', 'error.type', 'error.code', 'trace.id'],
+  shown: ['service.name', 'service.version', 'error.type', 'error.code', 'trace.id'],
   errors: 'log.level:(error OR fatal)',
 } as const
 const jaeger = 'http://127.0.0.1:16686/trace/'
@@ -31,7 +31,7 @@ function metric(type: MetricAggregationType, builder: { build(): object }): { bu
   return { build: () => ({ ...builder.build(), type }) as MetricAggregation }
 }
 
-/** Errors by what they have in common: how often, first and last seen, and of the last one who said it, what it was, and its trace. */
+/** Errors by what they have in common: how often, first and last seen, and of the last one who said it, its release, what it was, and its trace. */
 function errors(): TableBuilder {
   const query = new DataqueryBuilder()
     .query(askedFields.errors)

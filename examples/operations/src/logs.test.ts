@@ -44,7 +44,7 @@ describe('lines of the logger in the ECS format', () => {
 
   it('fit the template, whatever is logged', async () => {
     const path = join(folder, 'lines')
-    const logger = createLogger({ name: 'orders-api', format: 'ecs', level: 'trace', destination: path })
+    const logger = createLogger({ name: 'orders-api', version: '1.4.0', format: 'ecs', level: 'trace', destination: path })
     const endless: Record<string, unknown> = {}
     endless['self'] = endless
     const values = [

@@ -10,6 +10,7 @@ export const logFields: Readonly<Record<string, FieldType>> = {
   'log.level': 'keyword',
   message: 'match_only_text',
   'service.name': 'keyword',
+  'service.version': 'keyword',
   'process.pid': 'long',
   'host.hostname': 'keyword',
   'trace.id': 'keyword',
@@ -143,6 +144,7 @@ export function savedObjects(): readonly object[] {
   const searches = [
     search('film-store-errors', 'Film store: errors', 'log.level: (error or fatal)', [
       'service.name',
+      'service.version',
       'error.id',
       'error.type',
       'error.code',

@@ -270,6 +270,11 @@ const servers: Row = {
       legend: '{{part}}',
       rare: true,
     }),
+    line('PostgreSQL: not yet at the other', 'bytes', {
+      expr: `sum by (application_name) (${foreign('pg_stat_replication_pg_wal_lsn_diff')})`,
+      legend: '{{application_name}}',
+      rare: true,
+    }),
     line('PostgreSQL: log archived', 'cps', {
       expr: `rate(${foreign('pg_stat_archiver_archived_count')}[${window}])`,
       legend: 'segments',

@@ -10,6 +10,14 @@ export interface Job {
   readonly token?: string
   /** Where it is asked by https, when the parts of the store speak TLS. Default: nowhere. */
   readonly secureTargets?: readonly string[]
+  /** All of them, where no server is alone. Default: as otherwise. */
+  readonly haTargets?: readonly string[]
+}
+
+/** The variants of the store that Prometheus must know of. */
+export interface StoreKind {
+  readonly tls?: boolean
+  readonly ha?: boolean
 }
 
 const service = (name: string, targets: readonly string[]): Job => ({ name, targets, secureTargets: targets, token: 'admin_token' })
@@ -22,13 +30,17 @@ export const services: readonly Job[] = [
   service('gateway', ['gateway:9000']),
 ]
 
+/** A node tells of the queues that it leads. */
+const brokers = ['rabbitmq-1:15692', 'rabbitmq-2:15692', 'rabbitmq-3:15692']
+
 export const servers: readonly Job[] = [
-  { name: 'postgres', targets: ['postgres-exporter:9187'] },
-  { name: 'redis', targets: ['redis-exporter:9121'] },
-  { name: 'rabbitmq', targets: ['rabbitmq:15692'] },
+  { name: 'postgres', targets: ['postgres-exporter:9187'], haTargets: ['postgres-exporter:9187', 'postgres-2-exporter:9187'] },
+  { name: 'redis', targets: ['redis-exporter:9121'], haTargets: ['redis-exporter:9121', 'redis-2-exporter:9121'] },
+  { name: 'rabbitmq', targets: ['rabbitmq:15692'], haTargets: brokers },
   {
     name: 'rabbitmq-queues',
     targets: ['rabbitmq:15692'],
+    haTargets: brokers,
     path: '/metrics/detailed',
     params: { family: ['queue_coarse_metrics', 'queue_consumer_count'] },
   },
@@ -39,6 +51,7 @@ export const servers: readonly Job[] = [
     params: { format: ['prometheus'] },
     token: 'metrics_consul_token',
     secureTargets: ['consul:8501'],
+    haTargets: ['consul-1.data:8500', 'consul-2.data:8500', 'consul-3.data:8500'],
   },
 ]
 
@@ -50,21 +63,21 @@ const watchers: readonly Job[] = [
 
 export const jobs: readonly Job[] = [...services, ...servers, ...watchers]
 
-/** `prometheus.yml`, or `prometheus.tls.yml`. At a faster clock the targets are asked as much more often. */
-export function prometheusConfig({ scale }: Clock, tls: boolean): object {
+/** `prometheus.yml`, `prometheus.tls.yml`, `prometheus.ha.yml`. At a faster clock the targets are asked as much more often. */
+export function prometheusConfig({ scale }: Clock, { tls = false, ha = false }: StoreKind): object {
   // Never so often that the asking is what keeps the store busy.
   const often = (ms: number) => writeDuration(Math.max(second, Math.round(ms * scale)))
   return {
     global: { scrape_interval: often(minute / 4), scrape_timeout: often(minute / 6), evaluation_interval: often(minute / 4) },
     rule_files: ['/etc/prometheus/*.rules.yml'],
     alerting: { alertmanagers: [{ static_configs: [{ targets: ['alertmanager:9093'] }] }] },
-    scrape_configs: jobs.map(({ name, targets, secureTargets, path, params, token }) => ({
+    scrape_configs: jobs.map(({ name, targets, secureTargets, haTargets, path, params, token }) => ({
       job_name: name,
       ...(tls && secureTargets && { scheme: 'https', tls_config: { ca_file: '/trusted/ca.pem' } }),
       ...(path && { metrics_path: path }),
       ...(params && { params }),
       ...(token && { authorization: { credentials_file: `/run/secrets/${token}` } }),
-      static_configs: [{ targets: (tls && secureTargets) || targets }],
+      static_configs: [{ targets: (tls && secureTargets) || (ha && haTargets) || targets }],
       // The container's name says more than its address.
       relabel_configs: [{ source_labels: ['__address__'], regex: '([^:]+):.*', target_label: 'instance', replacement: '$1' }],
     })),

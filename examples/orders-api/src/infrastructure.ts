@@ -1,5 +1,6 @@
 /** What the order desk connects to. */
 import { accessLog, queueDriver } from '@film-store/film-contracts'
+import { release } from '@film-store/film-contracts/release'
 import { type Config, pinnedHook } from '@platform/config'
 import { createDbPool, toTypeOrmDriver } from '@platform/db-pool'
 import { createDiscovery } from '@platform/discovery'
@@ -21,6 +22,7 @@ export function connect(config: Config<Settings>) {
   const { instance } = current
   const logger = createLogger({
     name,
+    version: release(),
     level: current.logLevel,
     format: current.logFormat,
     redact: { values: () => config.secrets() },

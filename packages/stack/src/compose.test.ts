@@ -4,11 +4,13 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { compose, composeContainers, isWell } from './compose.ts'
 
-/** Stands where the engine's client would: it prints what it was asked, or what `ps` prints. */
+/** Stands where the engine's client would: it prints what it was asked, or what `ps` and `inspect` print. */
 const client = `#!/bin/sh
 case "$*" in
-  *" ps "*) printf '%s\\n' '{"Service":"redis","Name":"x-redis-1","State":"running","Health":"healthy","ExitCode":0}' \\
-    '{"Service":"migrate","Name":"x-migrate-1","State":"exited","Health":"","ExitCode":0}' ;;
+  *" ps "*) printf '%s\\n' '{"ID":"1","Service":"redis","Name":"x-redis-1","State":"running","Health":"healthy","ExitCode":0}' \\
+    '{"ID":"2","Service":"migrate","Name":"x-migrate-1","State":"exited","Health":"","ExitCode":0}' \\
+    '{"ID":"3","Service":"stopped","Name":"x-stopped-1","State":"exited","Health":"","ExitCode":0}' ;;
+  inspect*) printf '%s\\n' '1 unless-stopped' '2 no' '3 unless-stopped' ;;
   *) printf '%s ' "$PLACE" "$@" ;;
 esac
 `
@@ -34,20 +36,23 @@ describe('a Compose project', () => {
 
   it('tells its containers by service', async () => {
     const found = await composeContainers(project)
-    expect(found.map(({ Service }) => Service)).toEqual(['migrate', 'redis'])
-    expect(found.map(isWell)).toEqual([true, true])
+    expect(found.map(({ Service }) => Service)).toEqual(['migrate', 'redis', 'stopped'])
+    expect(found.map(({ once }) => once)).toEqual([true, false, false])
+    // Whoever should run and was stopped is not well, however well it left.
+    expect(found.map(isWell)).toEqual([true, true, false])
   })
 })
 
 describe('a container is well', () => {
-  const container = { Service: 'redis', Name: 'x', State: 'running', Health: 'healthy', ExitCode: 0 }
+  const container = { Service: 'redis', Name: 'x', State: 'running', Health: 'healthy', ExitCode: 0, once: false }
   it.each([
     [{}, true],
     [{ Health: 'starting' }, false],
     [{ Health: '' }, true], // it has no healthcheck
     [{ State: 'restarting' }, false],
-    [{ State: 'exited', Health: '' }, true],
-    [{ State: 'exited', Health: '', ExitCode: 1 }, false],
+    [{ State: 'exited', Health: '' }, false],
+    [{ State: 'exited', Health: '', once: true }, true],
+    [{ State: 'exited', Health: '', ExitCode: 1, once: true }, false],
   ])('%o: %s', (state, well) => {
     expect(isWell({ ...container, ...state })).toBe(well)
   })

@@ -11,11 +11,14 @@ export interface ComposeProject {
 
 /** One container, as `docker compose ps` tells it. */
 export interface ComposeContainer {
+  readonly ID: string
   readonly Service: string
   readonly Name: string
   readonly State: string
   readonly Health: string
   readonly ExitCode: number
+  /** It is there to end: the engine starts it again never, or only when it failed. */
+  readonly once: boolean
 }
 
 function composeArgs({ files, profiles }: ComposeProject, args: readonly string[]): string[] {
@@ -51,15 +54,17 @@ export function composeInView(project: ComposeProject, ...args: string[]): Promi
 
 /** Every container of the project, ended ones as well, by service. */
 export async function composeContainers(project: ComposeProject): Promise<ComposeContainer[]> {
-  const lines = await compose(project, 'ps', '--all', '--format', 'json')
-  return lines
-    .split('\n')
-    .filter((line) => line !== '')
-    .map((line) => JSON.parse(line) as ComposeContainer)
+  const lines = (await compose(project, 'ps', '--all', '--no-trunc', '--format', 'json')).split('\n').filter((line) => line !== '')
+  const found = lines.map((line) => JSON.parse(line) as Omit<ComposeContainer, 'once'>)
+  if (found.length === 0) return []
+  const told = await docker(['inspect', '--format', '{{.Id}} {{.HostConfig.RestartPolicy.Name}}', ...found.map(({ ID }) => ID)])
+  const policies = new Map(told.split('\n').map((line) => line.split(' ') as [id: string, policy: string]))
+  return found
+    .map((each) => ({ ...each, once: ['no', 'on-failure', ''].includes(policies.get(each.ID) ?? 'always') }))
     .toSorted((a, b) => a.Service.localeCompare(b.Service))
 }
 
 /** True for a container that does what it is there for: it runs and is healthy, as far as it can tell, or it has done its work. */
-export function isWell({ State, Health, ExitCode }: ComposeContainer): boolean {
-  return State === 'running' ? Health === 'healthy' || Health === '' : State === 'exited' && ExitCode === 0
+export function isWell({ State, Health, ExitCode, once }: Omit<ComposeContainer, 'ID'>): boolean {
+  return State === 'running' ? Health === 'healthy' || Health === '' : once && State === 'exited' && ExitCode === 0
 }
