@@ -29,9 +29,10 @@ const areas: Readonly<Record<string, Area>> = {
       .map((folder): [string, Area] => [basename(folder), async (servers) => [await longSuite(folder, servers)]]),
   ),
   published,
-  failover: async () => withEngine('each leader dies in turn', 'failover'),
+  failover: async () => withEngine('each leader dies in turn', 'scripts/infra.ts', 'failover'),
+  ha: async () => withEngine('a store with --ha is watched and rotated', '--conditions=@platform/source', 'scripts/test-compose.ts', 'ha'),
   // On a swarm of this machine alone.
-  stack: async () => withEngine('the stack is deployed and replaced', 'rehearse-stack'),
+  stack: async () => withEngine('the stack is deployed and replaced', 'scripts/infra.ts', 'rehearse-stack'),
   demo: async (servers) => [await longSuite('examples/demo', servers), ...(await books())],
 }
 
@@ -58,9 +59,8 @@ async function published({ suites, programs }: Servers): Promise<StepResult[]> {
   }
 }
 
-async function withEngine(what: string, rehearsal: string): Promise<StepResult[]> {
-  if (spawnSync('docker', ['info'], { stdio: 'ignore' }).status === 0)
-    return [await step(what, command(process.execPath, ['scripts/infra.ts', rehearsal]))]
+async function withEngine(what: string, ...args: string[]): Promise<StepResult[]> {
+  if (spawnSync('docker', ['info'], { stdio: 'ignore' }).status === 0) return [await step(what, command(process.execPath, args))]
   console.log(`\nNo container engine answers: ${what} is not tested. \`pnpm infra doctor\` says what is missing.`)
   return []
 }

@@ -18,10 +18,12 @@ import { compose, composeContainers, isWell } from '../packages/stack/src/compos
 import { freePort } from '../packages/stack/src/index.ts'
 import { check, counts, leavesNothing, must, seconds } from './compose/check.ts'
 import { gathererStandIns } from './compose/gatherers.ts'
+import { haChecks } from './compose/ha-checks.ts'
 import { logsChecks } from './compose/logs-checks.ts'
+import { operatorChecks } from './compose/operator-checks.ts'
 import { rehearsalChecks } from './compose/rehearsal-checks.ts'
 import { rolloutChecks, served } from './compose/rollout-checks.ts'
-import { leaves, lockedDown, oneGracePeriod, passwords, publishedPorts, services } from './compose/store-checks.ts'
+import { leaves, lockedDown, oneGracePeriod, passwords, publishedPorts, secretsShown, services } from './compose/store-checks.ts'
 import { watchChecks } from './compose/watch-checks.ts'
 import { bin, requirePinnedNode, root } from './pinned-node.ts'
 import { run } from './step.ts'
@@ -29,7 +31,7 @@ import { suite } from './suites.ts'
 
 requirePinnedNode()
 /**
- * Each brings up a store of its own and leaves nothing. `failover` and `stack` are long, `test:long` runs them as well; `logs` needs images that not
+ * Each brings up a store of its own and leaves nothing. `failover`, `ha` and `stack` are long, `test:long` runs them as well; `logs` needs images that not
  * every machine can have.
  */
 const pieces: Readonly<Record<string, () => Promise<void>>> = {
@@ -38,6 +40,7 @@ const pieces: Readonly<Record<string, () => Promise<void>>> = {
   drill: () => rehearsalChecks('drill', 'film-store-drill-'),
   tls: () => rehearsalChecks('rehearse-tls', 'film-store-demo-'),
   failover: () => rehearsalChecks('failover', 'film-store-demo-'),
+  ha: haChecks,
   stack: async () => {
     await check('the stack is deployed, replaced and goes back', async () => {
       const code = await run(process.execPath, ['scripts/infra.ts', 'rehearse-stack'])
@@ -98,13 +101,14 @@ async function store(): Promise<void> {
     await check('published beyond this machine', () => publishedPorts(project))
     await check('grace period of the services and of the engine', () => oneGracePeriod(project))
     await check('passwords', () => passwords(project, secrets))
+    await check('no password is shown', () => secretsShown(project, secrets))
     for (const network of Object.keys(reachWatched))
       await check(`from inside ${network}`, async () =>
         must(await strayReach(name, reachWatched, [network]), reachWatched[network]!.join(', ')),
       )
     await check('from inside each network, with what gathers lines', async () => {
       await using _standIns = await gathererStandIns(project)
-      return must(await strayReach(name, reachLogs), 'stand-ins at the ports of Elasticsearch, Logstash, Kibana and Jaeger')
+      return must(await strayReach(name, reachLogs), 'stand-ins at the ports of Elasticsearch, Logstash, Kibana, Jaeger and Grafana')
     })
     await check('who serves in plain text is found out', async () => {
       const doors = ['postgres:5432', 'redis:6379', 'rabbitmq:5672', 'consul:8500', 'catalog-api-1:3000', 'orders-api-2:9000']
@@ -116,6 +120,7 @@ async function store(): Promise<void> {
     })
     await watchChecks({ project, name, check, shopUrl, prometheusUrl, alertmanagerUrl: `http://127.0.0.1:${alertmanagerPort}` })
     await rolloutChecks({ project, shopUrl, prometheusUrl, check })
+    await operatorChecks({ project, shopUrl, check })
     await check('every service gets its other user under load', () =>
       served(shopUrl, () => rotateCredentials({ project, secrets, onProgress: () => {} })),
     )

@@ -1,4 +1,4 @@
-import { readFileSync, statSync } from 'node:fs'
+import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { allProfiles, filmStore } from '../../examples/containers/src/index.ts'
 import { compose, type ComposeProject, docker } from '../../packages/stack/src/compose.ts'
@@ -13,15 +13,17 @@ export const services: readonly string[] = [
   'identity-api',
   'gateway',
 ]
-const servers = ['postgres', 'redis', 'rabbitmq', 'consul']
 /** What runs before the rest and ends. */
 const once = /^(migrate-|consul-tokens$)/
 
 const exec = (project: ComposeProject, container: string, ...args: string[]) => compose(project, 'exec', '-T', container, ...args)
 
 interface Inspected {
+  readonly Id: string
   readonly Name: string
-  readonly Config: { Labels: Record<string, string> }
+  readonly Image: string
+  readonly State: { readonly Running: boolean; readonly Pid: number }
+  readonly Config: { readonly Labels: Record<string, string> }
   readonly HostConfig: {
     readonly ReadonlyRootfs: boolean
     readonly CapDrop: string[] | null
@@ -57,9 +59,11 @@ export async function lockedDown(project: ComposeProject): Promise<string> {
     ]
     return rules.filter(([, broken]) => broken).map(([what]) => `${who} has ${what}`)
   })
-  for (const each of [...servers, ...services]) {
-    const user = /^Uid:\s+(\d+)/m.exec(await exec(project, each, 'cat', '/proc/1/status'))?.[1]
-    if (user === '0') faults.push(`${each} runs as root`)
+  for (const { Id, Config, State } of all.filter((each) => each.State.Running)) {
+    // Asked from outside, since not every image can be asked inside.
+    const users = (await docker(['top', Id, '-eo', 'pid,uid,comm'])).trim().split('\n').slice(1)
+    if (users.some((line) => line.trim().split(/\s+/)[1] === '0'))
+      faults.push(`${Config.Labels['com.docker.compose.service']} runs as root (${State.Pid})`)
   }
   return must(faults, `${all.length} containers`)
 }
@@ -109,6 +113,34 @@ export async function oneGracePeriod(project: ComposeProject): Promise<string> {
     faults.map(([service]) => `${service} is told another figure`),
     all[0]![1].stop_grace_period!,
   )
+}
+
+/** No password among what the engine or the machine shows of a container: its description, the arguments of its processes, the layers of its image. */
+export async function secretsShown(project: ComposeProject, folder: string): Promise<string> {
+  // Names of users and parts of URLs are no secrets; what was drawn is long.
+  const words = (text: string) => text.split(/[^\w-]+/).filter((word) => word.length >= 32)
+  const drawn = new Map(
+    readdirSync(folder)
+      .filter((name) => !['tls', 'rabbitmq_definitions'].includes(name))
+      .flatMap((name) => words(readFileSync(join(folder, name), 'utf8')).map((word) => [word, name] as const)),
+  )
+  const all = await inspectAll(project)
+  const images = [...new Set(all.map(({ Image }) => Image))]
+  const shown = [
+    ['the description of a container', JSON.stringify(all)],
+    ...(await Promise.all(
+      all
+        .filter((each) => each.State.Running)
+        .map(async ({ Id, Name }) => [`a process of ${Name}`, await docker(['top', Id, '-eo', 'pid,args'])] as const),
+    )),
+    ...(await Promise.all(
+      images.map(async (id) => [`a layer of ${id}`, await docker(['history', '--no-trunc', '--format', '{{.CreatedBy}}', id])] as const),
+    )),
+  ] as const
+  const faults = shown.flatMap(([where, text]) =>
+    [...drawn].filter(([word]) => text.includes(word)).map(([, name]) => `${name} is in ${where}`),
+  )
+  return must(faults, `${drawn.size} of them in ${all.length} containers and ${images.length} images`)
 }
 
 export async function passwords(project: ComposeProject, secrets: string): Promise<string> {

@@ -25,7 +25,7 @@ export async function watchChecks(watched: Watched): Promise<void> {
   const { check } = watched
   const startedAt = Date.now()
   const ask: Ask = <T>(path: string) => askPrometheus<T>(watched.prometheusUrl, path)
-  await check('every target is scraped', () => targetsUp(ask))
+  await check('every target is scraped', () => targetsUp(watched.prometheusUrl))
   await check('rules and routes in their own images', promises)
   await check('rehearsal', async () => {
     const rehearsals = await rehearse({ ...watched, onProgress: (line) => console.log(`     ${line}`) })
@@ -61,10 +61,13 @@ export async function askPrometheus<T>(url: string, path: string): Promise<T> {
 
 type Ask = <T>(path: string) => Promise<T>
 
-async function targetsUp(ask: Ask): Promise<string> {
+export async function targetsUp(prometheusUrl: string): Promise<string> {
   const giveUpAt = performance.now() + waitsMs
   for (;;) {
-    const { activeTargets } = await ask<{ activeTargets: { scrapeUrl: string; health: string; lastError: string }[] }>('targets')
+    const { activeTargets } = await askPrometheus<{ activeTargets: { scrapeUrl: string; health: string; lastError: string }[] }>(
+      prometheusUrl,
+      'targets',
+    )
     const down = activeTargets.filter(({ health }) => health !== 'up').map(({ scrapeUrl, lastError }) => `${scrapeUrl}: ${lastError}`)
     if (down.length === 0 || performance.now() > giveUpAt) return must(down, `${activeTargets.length} targets`)
     await new Promise((resolve) => setTimeout(resolve, 500))

@@ -1,3 +1,4 @@
+export { firing } from './alertmanager.ts'
 export { infra, infraArgs } from './command.ts'
 export { authorityFile, certified, renewCertificates } from './certificates.ts'
 export { allProfiles, dockerFolder, filmStore, type Profile } from './project.ts'

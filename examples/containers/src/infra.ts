@@ -143,6 +143,7 @@ async function told(work: () => Promise<unknown>): Promise<boolean> {
 async function deployStack(): Promise<void> {
   const { version, registry, stack, gateway: gatewayVersion } = values
   if (version === undefined) throw new Error('--version says which images: a release is a tag of its own')
+  await using _held = await holdStore(`stack ${stack}`, 'infra deploy')
   const isThere = (await docker(['stack', 'ls', '--format', '{{.Name}}'])).split('\n').includes(stack!)
   if (isThere && !existsSync(join(folder, 'complete'))) throw new Error(`the passwords of the stack ${stack} are not in ${folder}`)
   if (writeSecrets(folder)) onProgress(`Passwords drawn into ${folder}`)

@@ -48,8 +48,9 @@ export const reachHa: Reach = {
   data: [...core['data']!, ...others, ...stores],
 }
 
-/** What gathers lines and traces; services bring their traces to Jaeger. */
+/** What gathers lines and traces, and shows them; services bring their traces to Jaeger. */
 export const logPorts: Readonly<Record<string, readonly number[]>> = {
+  grafana: [3000],
   elasticsearch: [9200],
   logstash: [5044],
   kibana: [5601],

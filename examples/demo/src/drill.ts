@@ -2,7 +2,7 @@
  * The disaster drill: a store trades and is destroyed; another is restored from a copy of its backups and of its passwords, and the books are compared.
  * Once with all that was archived, once with what was true at a moment before.
  */
-import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { chmod, cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { filmStore, infra, signIn } from '@film-store/containers'
@@ -46,6 +46,28 @@ async function settled(site: Site, accepted: readonly AcceptedOrder[], signal: A
 
 const setting = 'film-store/drill'
 const consul = (project: ComposeProject, ...args: string[]) => compose(project, 'exec', '-T', 'consul', 'consul', 'kv', ...args)
+
+/** Tries what cannot be restored; the volume must be empty for the one that can. */
+async function refusedRestores({ project, folder }: Pick<Site, 'project' | 'folder'>): Promise<readonly string[]> {
+  const attempt = async (what: string, ...args: string[]): Promise<readonly string[]> => {
+    const error: unknown = await compose(project, '--progress=quiet', 'run', '--rm', 'restore', 'restore', ...args).catch(
+      (reason: unknown) => reason,
+    )
+    const said = error instanceof Error ? String((error as { stderr?: unknown }).stderr) : 'it was restored'
+    return said.includes('the volume was emptied again') ? [] : [`${what}: ${said.trim().split('\n').at(-1)}`]
+  }
+  const tooEarly = await attempt('a moment before all backups', '2000-01-01 00:00:00+00')
+  const key = join(folder, 'secrets/pgbackrest_key')
+  const right = await readFile(key, 'utf8')
+  const change = async (text: string) => {
+    await chmod(key, 0o644)
+    await writeFile(key, text)
+  }
+  await change('[global]\nrepo1-cipher-pass=wrong\n')
+  const wrongKey = await attempt('a wrong key')
+  await change(right)
+  return [...tooEarly, ...wrongKey]
+}
 
 async function drill({ build, json }: RehearsalOptions, signal: AbortSignal): Promise<boolean> {
   const { films } = await readFilms()
@@ -134,6 +156,8 @@ async function drill({ build, json }: RehearsalOptions, signal: AbortSignal): Pr
 
   const third = await place('third')
   await carry(third)
+  const refusals = await refusedRestores(third)
+  say('a moment of which there is no backup and a wrong key were refused')
   await compose(third.project, '--progress=quiet', 'run', '--rm', 'restore', 'restore', then)
   await compose(third.project, '--progress=quiet', 'up', '--detach', '--wait', '--no-build', 'postgres')
   const ledgerBack = await readLedger(await withDatabases(third))
@@ -145,6 +169,10 @@ async function drill({ build, json }: RehearsalOptions, signal: AbortSignal): Pr
       look: () => ({ faults: value === 'kept' ? [] : [`${setting} is ${value || 'gone'}`], detail: value }),
     }),
     sameBooks(ledgerBack, ledgerThen),
+    judge({
+      name: 'a restore that cannot be says so and leaves an empty volume',
+      look: () => ({ faults: refusals, detail: 'no backup of that moment, a wrong key' }),
+    }),
     ...(
       [
         ['RPO', rpoMs, `${lost} of ${accepted.length} orders lost`],
