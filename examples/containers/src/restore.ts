@@ -35,7 +35,9 @@ export async function restore({ project, secrets, to, up, onProgress }: Restorin
     ...(to === undefined ? [] : [to]),
   ).catch(said)
   onProgress(`databases: ${recovered.trim().split('\n').at(-1)}`)
-  await compose(project, '--progress=quiet', 'up', '--detach', '--wait', '--no-build', 'consul')
+  // All of them, where there are several: one alone elects no leader.
+  const servers = (await compose(project, 'config', '--services')).split('\n').filter((name) => /^consul(-\d)?$/.test(name))
+  await compose(project, '--progress=quiet', 'up', '--detach', '--wait', '--no-build', ...servers)
   await compose(project, '--progress=quiet', 'run', '--rm', '--no-deps', 'backup', 'restore-consul').then(
     () => onProgress('Consul: the newest snapshot'),
     (error: { stderr?: string }) => onProgress(`Consul starts empty: ${error.stderr?.trim().split('\n').at(-1)}`),
