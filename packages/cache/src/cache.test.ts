@@ -1,7 +1,9 @@
+import { getEventListeners } from 'node:events'
 import { describe, expect, it, vi } from 'vitest'
 import { cachesWith, onVirtualTime } from './caches.fixture.ts'
 import { memory } from './drivers/memory.ts'
-import { CacheError, createCache, noopCache, type CacheOptions } from './index.ts'
+import { CacheError, createCache, noopCache, type CacheOptions, type InvalidationBus } from './index.ts'
+import { MemoryChannel, MemoryPlace, memoryStore } from './testing/index.ts'
 
 const cacheWith = cachesWith(() => ({ namespace: 'test', l1: memory({ maxBytes: 1e6 }), ttlMs: 1_000 }))
 onVirtualTime()
@@ -235,6 +237,27 @@ describe('createCache', () => {
       )
     })
 
+    it('a signal and thousands of keys: one listener on it, and one reason for all', async () => {
+      const cache = cacheWith({ l1: memory({ maxBytes: 1e8 }) })
+      const keys = Array.from({ length: 10_000 }, (_, n) => `k${n}`)
+      const caller = new AbortController()
+      let aborted = false
+      const batch = cache.getOrSetMany(
+        keys,
+        (_missing, { signal }) => {
+          signal.addEventListener('abort', () => (aborted = true))
+          return new Promise(() => undefined)
+        },
+        { signal: caller.signal },
+      )
+      await vi.advanceTimersByTimeAsync(1)
+      expect(getEventListeners(caller.signal, 'abort')).toHaveLength(1)
+      caller.abort(new Error('gone'))
+      await expect(batch).rejects.toThrow('gone')
+      expect(aborted).toBe(true)
+      expect(getEventListeners(caller.signal, 'abort')).toEqual([])
+    })
+
     it('an aborted caller gets its reason; the batch goes on for those who share it', async () => {
       const cache = cacheWith()
       const caller = new AbortController()
@@ -252,11 +275,14 @@ describe('createCache', () => {
 
   it('close waits for loads in flight, then cuts them; later calls are refused', async () => {
     const cache = cacheWith()
+    await cache.set('kept', 1)
+    await expect(cache.close({ timeoutMs: Number.NaN })).rejects.toEqual(code('ERR_CACHE_OPTION'))
     const load = Promise.withResolvers<string>()
     const finishing = cache.getOrSet('a', () => load.promise)
     const stuck = Promise.allSettled([cache.getOrSet('b', () => new Promise(() => undefined))])
     const closed = cache.close({ timeoutMs: 100 })
     expect(cache.close()).toBe(closed)
+    await expect(cache.getOrSet('kept', () => 2)).rejects.toEqual(code('ERR_CACHE_CLOSED'))
     load.resolve('done')
     expect(await finishing).toBe('done')
     await vi.advanceTimersByTimeAsync(101)
@@ -278,6 +304,12 @@ describe('createCache', () => {
       [{ leaseMs: 1_000 }, 'leaseMs'],
       [{ hardTimeoutMs: Number.NaN }, 'hardTimeoutMs'],
       [{ ttl: 5 } as object, 'ttl'],
+      [{ earlyRefresh: 1 }, 'earlyRefresh'],
+      [{ bus: {} as InvalidationBus }, 'bus must be'],
+      [{ bus: new MemoryChannel().bus(Number.NaN) }, 'heartbeatMs'],
+      [{ intents: { database: {} } as never }, 'intents.database is unknown'],
+      [{ intents: { db: 5 } as never }, 'intents.db'],
+      [{ l2: memoryStore(new MemoryPlace()), serializer: null as never }, 'serializer'],
     ]
     for (const [options, name] of wrong) {
       const make = () => createCache({ namespace: 'test', l1, ttlMs: 1_000, ...options })
@@ -302,6 +334,17 @@ describe('createCache', () => {
       await expect(cache.deleteByTag(odd)).rejects.toEqual(code('ERR_CACHE_OPTION'))
       await expect(cache.getOrSet('k', odd as never)).rejects.toThrow('factory')
     }
+    for (const signal of [null, 5, {}] as unknown as AbortSignal[]) {
+      const calls = [
+        cache.getOrSet('s', () => 1, { signal }),
+        cache.get('k', { signal }),
+        cache.set('k', 1, { signal }),
+        cache.clear({ signal }),
+      ]
+      expect(await Promise.allSettled(calls)).toEqual(
+        calls.map(() => ({ status: 'rejected', reason: code('ERR_CACHE_OPTION') as unknown })),
+      )
+    }
     await expect(cache.getOrSet('k', () => 1, { ttl: 5 } as object)).rejects.toThrow('ttl is unknown')
     await expect(cache.set('k', 1, { ttl: 5 } as object)).rejects.toThrow('ttl is unknown')
     expect(CacheError.isInstance(await cache.get('x'.repeat(1025)).catch((error: unknown) => error))).toBe(true)
@@ -313,5 +356,19 @@ describe('createCache', () => {
     await noopCache.getOrSet('k', factory)
     expect(factory).toHaveBeenCalledTimes(2)
     expect(await noopCache.get('k')).toBeUndefined()
+  })
+
+  it('noopCache answers a batch as a cache does: asked keys only, failures by key', async () => {
+    const down = new Error('down')
+    const made = new Map<string, number | undefined>([
+      ['foreign', 1],
+      ['a', undefined],
+      ['b', 2],
+    ])
+    expect(await noopCache.getOrSetMany(['a', 'b', 'b'], async () => made as Map<string, number>)).toEqual(new Map([['b', 2]]))
+    const fails = (): never => {
+      throw down
+    }
+    expect(await noopCache.getOrSetMany(['a', 'b'], fails)).toEqual(await cacheWith().getOrSetMany(['a', 'b'], fails))
   })
 })

@@ -1,4 +1,4 @@
-import { durationOption, orAborted, pause, settlesWithin } from '@platform/kernel'
+import { durationOption, knownOptions, orAborted, pause, settlesWithin } from '@platform/kernel'
 import type {
   BatchFactory,
   Cache,
@@ -10,6 +10,7 @@ import type {
   ReadOptions,
   StoreOptions,
 } from './contract.ts'
+import { signalOption } from './departure.ts'
 import { CacheError, wrongOption } from './errors.ts'
 import { explain } from './explain.ts'
 import { instrument } from './instrumentation.ts'
@@ -20,7 +21,7 @@ import { Loader } from './load.ts'
 import { mayBeEscaped, safeName, safeNames } from './names.ts'
 import { type CacheOptions, type ResolvedCacheOptions, resolveOptions } from './options.ts'
 import { Requests } from './request.ts'
-import type { SchemaLike } from './schema.ts'
+import { schemaOption, type SchemaLike } from './schema.ts'
 import { Writes } from './writes.ts'
 
 export function createCache(options: CacheOptions): Cache {
@@ -61,27 +62,28 @@ class TieredCache implements Cache {
     const signal = options?.signal
     if (signal?.aborted) return Promise.reject(signal.reason as Error)
     const { local } = this.#layers
+    if (this.#closing !== undefined) return Promise.reject(this.#closedError())
     const entry = typeof key !== 'string' || mayBeEscaped(key) ? undefined : local.fresh(key)
-    if (entry === undefined) return this.#closing ? Promise.reject(this.#closedError()) : this.#requests.one(key, factory, options)
+    if (entry === undefined) return this.#requests.one(key, factory, options)
     this.#journal.counts.hits++
     return Promise.resolve(local.handOut(entry.value as T))
   }
 
   async getOrSetMany<T>(keys: readonly string[], factory: BatchFactory<T>, options?: LoadOptions): Promise<Map<string, T | Error>> {
-    options?.signal?.throwIfAborted()
-    this.#assertOpen()
+    this.#begin(options)
     return this.#requests.many(keys, factory, options)
   }
 
   async get<T>(key: string, options?: ReadOptions): Promise<T | undefined> {
-    options?.signal?.throwIfAborted()
-    this.#assertOpen()
+    this.#begin(options)
     const { local } = this.#layers
     const name = safeName('key', key)
     const found = local.find(name)
-    const hit = found?.state === 'fresh' ? found.entry : await orAborted(this.#peek(name, options?.schema), options?.signal)
+    const schema = schemaOption(options?.schema)
+    const hit = found?.state === 'fresh' ? found.entry : await orAborted(this.#peek(name, schema), options?.signal)
+    const value = hit && local.handOut(hit.value as T)
     this.#journal.answered(hit ? 'hit' : 'miss')
-    return hit && local.handOut(hit.value as T)
+    return value
   }
 
   /** Looks into l2 without the wish to fill it. */
@@ -91,8 +93,7 @@ class TieredCache implements Cache {
   }
 
   async set<T>(key: string, value: T, options?: StoreOptions): Promise<void> {
-    options?.signal?.throwIfAborted()
-    this.#assertOpen()
+    this.#begin(options)
     if (value === undefined) throw wrongOption('value', 'must not be undefined; delete removes')
     await this.#writes.set(safeName('key', key), value, options)
   }
@@ -102,36 +103,34 @@ class TieredCache implements Cache {
   }
 
   async deleteMany(keys: readonly string[], options?: Cancellable): Promise<void> {
-    options?.signal?.throwIfAborted()
-    this.#assertOpen()
+    this.#begin(options)
     await this.#writes.invalidate({ keys: safeNames('key', keys), tags: [], all: false }, options?.signal)
   }
 
   async deleteByTag(tags: string | readonly string[], options?: Cancellable): Promise<void> {
-    options?.signal?.throwIfAborted()
-    this.#assertOpen()
+    this.#begin(options)
     const names = safeNames('tag', typeof tags === 'string' ? [tags] : tags)
     await this.#writes.invalidate({ keys: [], tags: names, all: false }, options?.signal)
   }
 
   async clear(options?: Cancellable): Promise<void> {
-    options?.signal?.throwIfAborted()
-    this.#assertOpen()
+    this.#begin(options)
     await this.#writes.invalidate({ keys: [], tags: [], all: true }, options?.signal)
   }
 
   invalidateAfterCommit(tx: TransactionLike, what: { keys?: readonly string[]; tags?: readonly string[] }): void {
     const { namespace } = this.#options
     this.#assertOpen()
+    knownOptions(wrongOption, 'what', what, ['keys', 'tags'])
     const [keys, tags] = [safeNames('key', what.keys ?? []), safeNames('tag', what.tags ?? [])]
+    if (typeof tx?.query !== 'function') throw wrongOption('tx', 'must be an open transaction: have query and afterCommit')
     if (typeof tx.afterCommit !== 'function') throw new CacheError('ERR_CACHE_NO_AFTER_COMMIT', undefined, { namespace })
     if (!this.#intents) throw new CacheError('ERR_CACHE_NO_INTENT_STORE', undefined, { namespace })
     if (keys.length + tags.length > 0) this.#intents.add(tx, { keys, tags, all: false })
   }
 
   async explain(key: string, options?: Cancellable): Promise<Explanation> {
-    options?.signal?.throwIfAborted()
-    this.#assertOpen()
+    this.#begin(options)
     const name = safeName('key', key)
     const flight = this.#requests.peek(name)
     return orAborted(explain(key, name, this.#layers, flight, this.#options), options?.signal)
@@ -154,16 +153,16 @@ class TieredCache implements Cache {
   }
 
   async ready(options?: Cancellable): Promise<void> {
-    options?.signal?.throwIfAborted()
-    this.#assertOpen()
+    this.#begin(options)
     const { shared, coherence } = this.#layers
     const given = new AbortController()
+    const over = AbortSignal.any([given.signal, this.#ended.signal])
     const reachable = async (): Promise<void> => {
       while (shared) {
         try {
           return await shared.ping()
         } catch {
-          await pause(50, AbortSignal.any([given.signal, this.#ended.signal]))
+          await pause(50, over)
         }
       }
     }
@@ -177,8 +176,7 @@ class TieredCache implements Cache {
 
   /** A cache that is not well makes things slower, not wrong: it warns. */
   async check(options?: Cancellable): Promise<void | { status: 'warn'; message: string }> {
-    options?.signal?.throwIfAborted()
-    this.#assertOpen()
+    this.#begin(options)
     const { shared, coherence, pending } = this.#layers
     const faults: string[] = []
     if (coherence?.suspect) faults.push('the bus is not confirmed')
@@ -189,8 +187,12 @@ class TieredCache implements Cache {
   }
 
   close(options?: { timeoutMs?: number }): Promise<void> {
-    this.#closing ??= this.#shutDown(durationOption(wrongOption, 'timeoutMs', options?.timeoutMs ?? 5_000, 0))
-    return this.#closing
+    try {
+      this.#closing ??= this.#shutDown(durationOption(wrongOption, 'timeoutMs', options?.timeoutMs ?? 5_000, 0))
+      return this.#closing
+    } catch (error) {
+      return Promise.reject(error as Error)
+    }
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -215,6 +217,12 @@ class TieredCache implements Cache {
     this.#ended.abort(error)
     local.close()
     this.#telemetry.stop()
+  }
+
+  /** Of every call that takes a signal: nothing is done for who has left already. */
+  #begin(options: Cancellable | undefined): void {
+    signalOption(options?.signal)?.throwIfAborted()
+    this.#assertOpen()
   }
 
   #assertOpen(): void {

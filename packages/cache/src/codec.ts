@@ -37,10 +37,14 @@ export const v8Serializer: Serializer = {
 
 export type Body = string | Uint8Array
 
-export function encode(serializer: Serializer, namespace: string, value: unknown): Body {
+/** What l2 is to hold, and the value as it comes out of there: what every caller gets, the first one too. */
+export function throughSerializer(serializer: Serializer, namespace: string, value: unknown): { body: Body; value: unknown } {
   try {
     const body: unknown = serializer.encode(value)
-    if (serializer.binary ? body instanceof Uint8Array : typeof body === 'string') return body as Body
+    if (serializer.binary ? body instanceof Uint8Array : typeof body === 'string')
+      return { body: body as Body, value: decode(serializer, body as Body) }
+    // A promise, perhaps, whose rejection would be nobody's.
+    Promise.resolve(body).catch(() => undefined)
     throw new TypeError(`the serializer made ${serializer.binary ? 'no Uint8Array' : 'no string'}`)
   } catch (cause) {
     throw new CacheError('ERR_CACHE_NOT_SERIALIZABLE', undefined, { cause, namespace })
@@ -56,13 +60,28 @@ export function decode(serializer: Serializer, body: Body): unknown {
 /** How values in l1 are handed out. */
 export type Isolation = 'shared' | 'frozen' | 'copied'
 
-/** Freezes plain objects and arrays all the way down; other objects (dates, maps, buffers) only outside, since freezing does not reach what they hold. */
+/**
+ * Freezes plain objects and arrays all the way down, also below what is frozen already; other objects (dates, maps, buffers) only outside, since
+ * freezing does not reach what they hold. Getters are not asked.
+ */
 export function freezeDeep<T>(value: T): T {
+  const seen = new Set<object>()
   const left: unknown[] = [value]
-  for (let part = left.pop(); part !== undefined || left.length > 0; part = left.pop()) {
-    if (typeof part !== 'object' || part === null || Object.isFrozen(part) || ArrayBuffer.isView(part)) continue
-    Object.freeze(part)
-    left.push(...Object.values(part))
+  while (left.length > 0) {
+    const part = left.pop()
+    if (typeof part !== 'object' || part === null || seen.has(part) || ArrayBuffer.isView(part)) continue
+    seen.add(Object.freeze(part))
+    for (const name of Reflect.ownKeys(part)) left.push(Object.getOwnPropertyDescriptor(part, name)?.value)
   }
   return value
+}
+
+/** The structured clone for a caller of `values: 'copied'`. */
+export function copyOf<T>(value: T): T {
+  if (typeof value !== 'object' || value === null) return value
+  try {
+    return structuredClone(value)
+  } catch (cause) {
+    throw new CacheError('ERR_CACHE_NOT_SERIALIZABLE', "the value cannot be copied, which values: 'copied' needs", { cause })
+  }
 }

@@ -39,6 +39,20 @@ export function wrongOption(option: string, problem: string): CacheError {
   return new CacheError('ERR_CACHE_OPTION', `${option} ${problem}`)
 }
 
+/** What a factory has thrown, as the value of a key in a batch. */
+export function failureOf(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error('the factory failed', { cause: thrown })
+}
+
+const requestFields = ['command', 'query', 'parameters', 'detail', 'where']
+
+/** What a client says of a failure, without what it was asked: keys and values stand there. Its code stays. */
+export function withoutRequest(error: unknown): unknown {
+  if (!(error instanceof Error) || !requestFields.some((field) => field in error)) return error
+  const { name, message, code } = error as Error & { code?: unknown }
+  return Object.assign(new Error(message), { name }, code === undefined ? {} : { code })
+}
+
 /** The other side answered: sending the same again changes nothing, and it is not away. */
 export function isRefusal(error: unknown): boolean {
   return CacheError.isInstance(error) && error.code === 'ERR_CACHE_REFUSED'

@@ -11,6 +11,8 @@ export class FactoryRun {
   ended = false
   #controller: AbortController | undefined
   #reason: { readonly reason: unknown } | undefined
+  /** So many flights, from the first on, are known to be settled. */
+  #settled = 0
   #waitsFor: Map<FactoryRun, number> | undefined
 
   /** Aborts when every caller has gone, at hardTimeoutMs and at close. */
@@ -38,7 +40,8 @@ export class FactoryRun {
   /** Nobody waits for this flight any more; the load ends when that is true of all. */
   abandon(flight: Flight, reason: unknown): void {
     flight.fail(reason)
-    if (this.flights.every(({ state }) => state.is === 'settled')) this.abort(reason)
+    while (this.flights[this.#settled]?.state.is === 'settled') this.#settled++
+    if (this.#settled === this.flights.length) this.abort(reason)
   }
 
   /** Runs the factory so that what it asks for is known to be waited for by this load. */

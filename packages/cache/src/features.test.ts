@@ -45,6 +45,28 @@ describe('earlyRefresh', () => {
   })
 })
 
+describe('earlyRefresh of values that live shorter', () => {
+  it.each([
+    ['than the cache says, by the factory', (entry: FactoryEntry) => (entry.ttlMs = 100), {}],
+    ['by the call', () => undefined, { ttlMs: 100 }],
+  ])('%s: the share is that of their own life', async (_name, shorten, options) => {
+    const cache = cacheWith({ earlyRefresh: 0.8 })
+    let loads = 0
+    const factory = (entry: FactoryEntry): number => {
+      shorten(entry)
+      return ++loads
+    }
+    for (let round = 0; round < 8; round++) {
+      expect(await cache.getOrSet('k', factory, options)).toBe(1)
+      await vi.advanceTimersByTimeAsync(9)
+    }
+    await vi.advanceTimersByTimeAsync(15)
+    expect(await cache.getOrSet('k', factory, options)).toBe(1)
+    await vi.advanceTimersByTimeAsync(1)
+    expect(await cache.getOrSet('k', factory, options)).toBe(2)
+  })
+})
+
 describe('previous', () => {
   const layers: [string, () => Partial<CacheOptions>][] = [
     ['l1', () => ({})],
@@ -151,6 +173,15 @@ describe('values', () => {
     const kept = await frozen.getOrSet('k', made)
     expect(() => kept.list.push({ n: 2 })).toThrow(TypeError)
     expect(() => Object.assign(kept.list[0] as object, { n: 2 })).toThrow(TypeError)
+    const outside = await frozen.getOrSet('frozen outside', () =>
+      Object.freeze({
+        ...made(),
+        get never() {
+          return Promise.reject(new Error('asked'))
+        },
+      }),
+    )
+    expect(() => outside.list.push({ n: 2 })).toThrow(TypeError)
     const copied = cacheWith({ values: 'copied' })
     const mine = await copied.getOrSet('k', made)
     mine.list.length = 0

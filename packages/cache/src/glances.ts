@@ -2,7 +2,7 @@ import { orAborted } from '@platform/kernel'
 import type { SharedRead } from './driver.ts'
 import type { Generations, Pending } from './generations.ts'
 import type { Layers } from './layers.ts'
-import { livesOf } from './lifetimes.ts'
+import { livesLeft } from './lifetimes.ts'
 import type { Ask } from './load.ts'
 import type { LocalLayer } from './local-layer.ts'
 import type { Asking, Sent } from './questions.ts'
@@ -113,7 +113,7 @@ class Glance implements Asking {
     const copy = this.#copy
     if (copy) {
       const { local, generations, pending } = copy
-      const lives = livesOf(freshMs, this.#wish.lifetimes)
+      const lives = livesLeft(freshMs, this.#wish.lifetimes)
       if (value !== undefined) local.put(this.key, { pending, value, tags, shared: true, vouchedAt: at, confirmed: true, ...lives })
       generations.end(pending)
     }

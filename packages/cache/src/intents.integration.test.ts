@@ -115,6 +115,30 @@ describe('invalidateAfterCommit', () => {
     await db.query('alter table hidden rename to platform_cache_invalidations')
   })
 
+  it('a hook that is refused later fails nothing else: the row stays for a sweep', async () => {
+    const a = processOn('hook', 100)
+    await a.ready()
+    await a.set('key', 'old')
+    await db.transaction(async (tx) => {
+      a.invalidateAfterCommit(
+        { query: (text, values) => tx.query(text, values), afterCommit: () => Promise.reject(new Error('too late')) as never },
+        { keys: ['key'] },
+      )
+      await tx.query('select 1')
+    })
+    await db.query("update platform_cache_invalidations set created_at = now() - interval '1 minute'")
+    await expect.poll(() => a.get('key')).toBeUndefined()
+  })
+
+  it('refuses what it cannot mean, by name', () => {
+    const a = processOn('wrong')
+    const tx = { query: () => Promise.resolve(), afterCommit: () => undefined }
+    const refused = expect.objectContaining({ code: 'ERR_CACHE_OPTION' }) as Error
+    for (const what of [{ key: 'a' }, { keys: 'a' }, undefined] as object[])
+      expect(() => a.invalidateAfterCommit(tx, what)).toThrow(refused)
+    expect(() => a.invalidateAfterCommit(undefined as never, { keys: ['a'] })).toThrow(refused)
+  })
+
   it('says what is missing: a hook for the commit, a place for the intents', async () => {
     const a = processOn('missing')
     expect(() => a.invalidateAfterCommit({ query: () => Promise.resolve() }, { keys: ['k'] })).toThrow(

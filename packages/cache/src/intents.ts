@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { backgroundInterval, guarded, settlesWithin } from '@platform/kernel'
-import { CacheError } from './errors.ts'
+import { CacheError, withoutRequest } from './errors.ts'
 import type { Invalidation, QueryableLike } from './invalidation.ts'
 import type { Journal } from './journal.ts'
 import { isSafeName } from './names.ts'
@@ -71,23 +71,27 @@ export class Intents {
     const id = randomUUID()
     // A hook that is refused (the transaction has ended) writes no row.
     const written = Promise.withResolvers<void>()
-    tx.afterCommit(() => {
+    const hooked: unknown = tx.afterCommit(() => {
       if (this.#closed) return
       const work: Promise<void> = Promise.all([this.#options.deliver(what), written.promise])
         .then(() => this.#db.query(remove, [[id]]))
         .then(
           () => undefined,
-          (err: unknown) => journal.log('warn', 'an invalidation after a commit waits for the next sweep', { err }),
+          (error: unknown) =>
+            journal.log('warn', 'an invalidation after a commit waits for the next sweep', { err: withoutRequest(error) }),
         )
         .finally(() => this.#inFlight.delete(work))
       this.#inFlight.add(work)
     })
+    Promise.resolve(hooked).catch((error: unknown) =>
+      journal.log('error', 'the hook for a commit was refused: its invalidation waits for the next sweep', { err: withoutRequest(error) }),
+    )
     const row = [id, namespace, JSON.stringify(what.keys), JSON.stringify(what.tags)]
     const insertRow = async (): Promise<unknown> => tx.query(insert, row)
     insertRow().then(
       () => written.resolve(),
-      (err: unknown) => {
-        journal.log('error', 'the intent of an invalidation could not be written', { err })
+      (error: unknown) => {
+        journal.log('error', 'the intent of an invalidation could not be written', { err: withoutRequest(error) })
         written.resolve()
       },
     )
@@ -109,7 +113,7 @@ export class Intents {
   }
 
   #sweepQuietly(): void {
-    this.sweep().catch((err: unknown) => this.#options.journal.log('debug', 'intents could not be swept', { err }))
+    this.sweep().catch((error: unknown) => this.#options.journal.log('debug', 'intents could not be swept', { err: withoutRequest(error) }))
   }
 
   async #sweep(): Promise<void> {

@@ -27,9 +27,9 @@ export class Journal {
     else this.counts.errors++
   }
 
-  fault(where: 'l2' | 'bus', message: string, err?: unknown): void {
+  fault(where: 'l2' | 'bus', message: string, fields: object = {}): void {
     this.counts.faults[where]++
-    this.log('warn', message, err === undefined ? {} : { err })
+    this.log('warn', message, fields)
   }
 
   log(level: keyof LoggerLike, message: string, fields: object): void {

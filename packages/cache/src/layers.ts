@@ -29,10 +29,15 @@ export class Layers {
       keepsFallback: options.lifetimes.errorMs > 0,
     })
     if (l2) this.shared = this.#openShared(l2, options)
-    if (bus) {
+    if (!bus) return
+    try {
       this.coherence = this.#openBus(bus, options)
-      this.local.coherence = this.coherence
+    } catch (error) {
+      // Nobody gets this cache, so nobody could close what stands already.
+      void this.shared?.close(error)
+      throw error
     }
+    this.local.coherence = this.coherence
   }
 
   /** Here first, then l2, then the others: whoever hears of it must not find the old entry in l2. */

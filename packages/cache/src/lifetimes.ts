@@ -55,13 +55,20 @@ export function retainMs(freshMs: number, { errorMs, revalidateMs }: Lifetimes):
   return freshMs + Math.max(errorMs, revalidateMs)
 }
 
-/** Those of a copy in l1 that is fresh for so long. */
-export function livesOf(freshMs: number, lifetimes: Lifetimes): Pick<LocalWrite, 'freshMs' | 'earlyMs' | 'errorMs' | 'revalidateMs'> {
+type Lives = Pick<LocalWrite, 'freshMs' | 'earlyMs' | 'errorMs' | 'revalidateMs'>
+
+/** Those of a value that has just been made and is fresh for so long. */
+export function livesOf(freshMs: number, { errorMs, revalidateMs, earlyShare }: Lifetimes): Lives {
+  return { freshMs, errorMs, revalidateMs, earlyMs: freshMs * (1 - earlyShare) }
+}
+
+/** Those of what l2 holds and will be fresh for so long: how long it was in all is not known, so the call's ttl stands for it. */
+export function livesLeft(freshMs: number, lifetimes: Lifetimes): Lives {
   const { errorMs, revalidateMs } = lifetimes
   return { freshMs, errorMs, revalidateMs, earlyMs: earlyMs(lifetimes) }
 }
 
-/** Rest of the fresh time below which a refresh behind begins; 0: never. */
+/** Rest of the fresh time of an entry of l2 below which a refresh behind begins; 0: never. */
 export function earlyMs({ ttlMs, earlyShare }: Lifetimes): number {
   return ttlMs * (1 - earlyShare)
 }

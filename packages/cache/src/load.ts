@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { orAborted, settlesWithin } from '@platform/kernel'
-import { decode, encode } from './codec.ts'
+import { throughSerializer } from './codec.ts'
 import { CacheError } from './errors.ts'
 import type { FactoryRun } from './factory-run.ts'
 import type { Generations } from './generations.ts'
@@ -185,8 +185,8 @@ export class Loader {
     let confirmed = !shared
     let stored = false
     if (shared && lease) {
-      const body = encode(options.serializer, options.namespace, made.value)
-      answer = { ...answer, value: decode(options.serializer, body) }
+      const { body, value } = throughSerializer(options.serializer, options.namespace, made.value)
+      answer = { ...answer, value }
       const tooLong = body.length > options.maxEntryBytes
       if (granted && (tooLong || flight.overtaken)) lease.release([item])
       else if (granted) {

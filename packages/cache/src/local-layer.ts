@@ -1,4 +1,4 @@
-import { freezeDeep, type Isolation } from './codec.ts'
+import { copyOf, freezeDeep, type Isolation } from './codec.ts'
 import { CoarseClock } from './coarse-clock.ts'
 import type { Coherence } from './coherence.ts'
 import type { LocalDriver, LocalStore } from './driver.ts'
@@ -93,7 +93,7 @@ export class LocalLayer {
 
   /** What a caller gets of a value that l1 may hold. */
   handOut<T>(value: T): T {
-    return this.#copies && typeof value === 'object' && value !== null ? structuredClone(value) : value
+    return this.#copies ? copyOf(value) : value
   }
 
   /** The value as l1 may hold it and callers may see it. */

@@ -1,7 +1,7 @@
 import type { FactoryRun } from './factory-run.ts'
 import type { Layers } from './layers.ts'
 import type { Lease } from './lease.ts'
-import { earlyMs, livesOf } from './lifetimes.ts'
+import { earlyMs, livesLeft } from './lifetimes.ts'
 import type { Ask, Item } from './load.ts'
 import type { ResolvedCacheOptions } from './options.ts'
 import { limited } from './limited.ts'
@@ -104,7 +104,7 @@ export class LookUp {
     if (!found || read.freshMs <= 0) return read.lease === 'taken' ? 'taken' : 'missing'
     for (const tag of found.tags) flight.tag(tag)
     const { local } = this.#layers
-    if (local.keeps) local.put(flight.key, { pending: flight.pending, ...found, ...livesOf(read.freshMs, lifetimes), confirmed: true })
+    if (local.keeps) local.put(flight.key, { pending: flight.pending, ...found, ...livesLeft(read.freshMs, lifetimes), confirmed: true })
     const answer: Answer = { kind: 'hit', value, tags: found.tags, turn: sent.turn, until: found.freshUntil }
     if (read.lease !== 'held') {
       flight.settle(answer)

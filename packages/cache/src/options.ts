@@ -113,7 +113,7 @@ const needL2 = ['l2SoftTimeoutMs', 'leaseMs', 'leaseWaitMs', 'maxEntryBytes', 's
 
 export function resolveOptions(options: CacheOptions): ResolvedCacheOptions {
   knownOptions(wrongOption, '', options, known)
-  const { namespace, l1, l2, bus, intents } = options
+  const { namespace, l1, l2, bus } = options
   const needs = (option: keyof CacheOptions, need: string): void => {
     if (options[option] !== undefined) throw wrongOption(option, `needs ${need}`)
   }
@@ -122,6 +122,8 @@ export function resolveOptions(options: CacheOptions): ResolvedCacheOptions {
   if (!l1 && !l2) throw wrongOption('l1 or l2', 'is needed; for no cache at all there is noopCache')
   if (l1 && l1.layer !== 'local') throw wrongOption('l1', `must be a local driver, ${l1.name} is not`)
   if (l2 && l2.layer !== 'shared') throw wrongOption('l2', `must be a shared driver, ${l2.name} is not`)
+  if (bus && (typeof bus.open !== 'function' || !(bus.heartbeatMs > 0) || !(bus.maxPayloadBytes > 0)))
+    throw wrongOption('bus', 'must be a bus: have open, heartbeatMs and maxPayloadBytes')
   if (!l1) needs('bus', 'l1: it has nothing to keep coherent')
   if (!l1) needs('values', 'l1')
   if (!bus) needs('suspect', 'bus')
@@ -133,7 +135,6 @@ export function resolveOptions(options: CacheOptions): ResolvedCacheOptions {
     needs('softTimeoutMs', missing)
     if (lifetimes.earlyShare === 1) needs('errorBackoffMs', missing)
   }
-  const db = intents?.db ?? bus?.db
   const life = (option: 'suspectTtlMs' | 'errorBackoffMs', fallback: number): number => lifeOption(option, options[option] ?? fallback, 0)
   const wait = (option: 'l2SoftTimeoutMs' | 'l2HardTimeoutMs' | 'leaseMs' | 'leaseWaitMs', fallback: number, least: number): number =>
     durationOption(wrongOption, option, options[option] ?? fallback, least)
@@ -153,16 +154,14 @@ export function resolveOptions(options: CacheOptions): ResolvedCacheOptions {
     maxEntryBytes: integerOption(wrongOption, 'maxEntryBytes', options.maxEntryBytes ?? 1_048_576, 1),
     values: choiceOption(wrongOption, 'values', options.values ?? 'shared', ['shared', 'frozen', 'copied']),
     serializer: resolveSerializer(options.serializer),
-    intents: db
-      ? { db, sweepIntervalMs: durationOption(wrongOption, 'intents.sweepIntervalMs', intents?.sweepIntervalMs ?? 30_000, 100) }
-      : undefined,
+    intents: resolveIntents(options),
     logger: options.logger,
   }
 }
 
 function resolveLifetimes(options: CacheOptions): Lifetimes {
-  const { softTimeoutMs, hardTimeoutMs, earlyRefresh = 1 } = options
-  if (earlyRefresh !== 1 && !(earlyRefresh > 0 && earlyRefresh < 1))
+  const { softTimeoutMs, hardTimeoutMs, earlyRefresh } = options
+  if (earlyRefresh !== undefined && !(earlyRefresh > 0 && earlyRefresh < 1))
     throw wrongOption('earlyRefresh', 'must be a share above 0 and below 1')
   return {
     ttlMs: lifeOption('ttlMs', options.ttlMs, 1),
@@ -170,12 +169,20 @@ function resolveLifetimes(options: CacheOptions): Lifetimes {
     revalidateMs: lifeOption('staleWhileRevalidateMs', options.staleWhileRevalidateMs ?? 0, 0),
     softMs: softTimeoutMs === undefined ? undefined : durationOption(wrongOption, 'softTimeoutMs', softTimeoutMs, 0),
     hardMs: hardTimeoutMs === undefined ? undefined : durationOption(wrongOption, 'hardTimeoutMs', hardTimeoutMs, 1),
-    earlyShare: earlyRefresh,
+    earlyShare: earlyRefresh ?? 1,
   }
 }
 
+function resolveIntents({ intents, bus }: CacheOptions): ResolvedCacheOptions['intents'] {
+  if (intents) knownOptions(wrongOption, 'intents', intents, ['db', 'sweepIntervalMs'])
+  const db = intents?.db ?? bus?.db
+  if (!db && !intents) return undefined
+  if (typeof db?.query !== 'function') throw wrongOption('intents.db', 'must be a database: have query')
+  return { db, sweepIntervalMs: durationOption(wrongOption, 'intents.sweepIntervalMs', intents?.sweepIntervalMs ?? 30_000, 100) }
+}
+
 function resolveSerializer(serializer: Serializer = jsonSerializer): Serializer {
-  if (typeof serializer.encode !== 'function' || typeof serializer.decode !== 'function' || !/^[\w.-]{1,32}$/.test(serializer.name))
+  if (typeof serializer?.encode !== 'function' || typeof serializer.decode !== 'function' || !/^[\w.-]{1,32}$/.test(serializer.name))
     throw wrongOption('serializer', 'must have encode, decode and a name of 1 to 32 characters out of A-Z a-z 0-9 _ . -')
   return serializer
 }

@@ -1,6 +1,7 @@
 import type { BatchFactory, Factory, LoadOptions } from './contract.ts'
 import { functionOption, orAborted } from '@platform/kernel'
-import { CacheError, wrongOption } from './errors.ts'
+import { Departure, signalOption } from './departure.ts'
+import { CacheError, failureOf, wrongOption } from './errors.ts'
 import { FactoryRun } from './factory-run.ts'
 import type { Glances, Hit } from './glances.ts'
 import type { Journal } from './journal.ts'
@@ -10,6 +11,7 @@ import type { Ask, Item, Loader, Missing, Run } from './load.ts'
 import { safeName, safeNames } from './names.ts'
 import type { ResolvedCacheOptions } from './options.ts'
 import { type Answer, type Arrival, Flight } from './single-flight.ts'
+import { schemaOption } from './schema.ts'
 import { inSlices } from './slices.ts'
 import { standInOf } from './stand-in.ts'
 
@@ -42,6 +44,7 @@ export class Requests {
     const name = safeName('key', key)
     functionOption(wrongOption, 'factory', factory)
     let ask = this.#ask(options)
+    const departure = departureOf(ask)
     try {
       const { glances } = this.#loader
       for (;;) {
@@ -60,7 +63,7 @@ export class Requests {
         const opened: Item[] = []
         const place = this.#place(name, ask, batch, opened)
         if (opened.length > 0) this.#start(batch, opened, ask, runOf(factory, ask))
-        const answer = 'answer' in place ? place.answer : await joined(place, ask)
+        const answer = 'answer' in place ? place.answer : await joined(place, departure)
         if (answer) return this.#handOut(answer.kind, answer.value) as T
       }
     } catch (error) {
@@ -75,6 +78,7 @@ export class Requests {
     functionOption(wrongOption, 'factory', factory)
     const keyOf = new Map(names.map((name, index) => [name, keys[index] as string]))
     let ask = this.#ask(options)
+    const departure = departureOf(ask)
     const run = runOfBatch(factory, ask, (name) => keyOf.get(name) as string)
     const values = new Map<string, T | Error>()
     const got = (name: string, { kind, value }: Pick<Answer, 'kind' | 'value'>): void => {
@@ -83,7 +87,7 @@ export class Requests {
     }
     const failed = (name: string, error: unknown): void => {
       if (ask.signal?.aborted) return
-      values.set(name, error instanceof Error ? error : new Error('the factory failed', { cause: error }))
+      values.set(name, failureOf(error))
       this.#journal.answered('error')
     }
     const left = new Set(names)
@@ -106,7 +110,7 @@ export class Requests {
       await Promise.all(
         places.map(async ([name, place]) => {
           try {
-            const answer = 'answer' in place ? place.answer : await joined(place, ask)
+            const answer = 'answer' in place ? place.answer : await joined(place, departure)
             if (!answer) return
             got(name, answer)
           } catch (error) {
@@ -125,16 +129,17 @@ export class Requests {
     return {
       lifetimes,
       tags: options?.tags ? safeNames('tag', options.tags) : noTags,
-      schema: options?.schema,
-      signal: options?.signal,
+      schema: schemaOption(options?.schema),
+      signal: signalOption(options?.signal),
       since: lifetimes.softMs === undefined ? 0 : performance.now(),
       consults: true,
     }
   }
 
   #handOut(kind: Answer['kind'], value: unknown): unknown {
+    const handedOut = this.#layers.local.handOut(value)
     this.#journal.answered(kind)
-    return this.#layers.local.handOut(value)
+    return handedOut
   }
 
   /** Answers what is fresh in l2, slice by slice, and takes it out of what is left. Rejects when l2 answered none. */
@@ -229,9 +234,16 @@ function afterFailure(ask: Ask, error: unknown): Ask {
   return { ...ask, consults: false }
 }
 
+function departureOf({ signal }: Ask): Departure | undefined {
+  return signal && new Departure(signal)
+}
+
 /** Undefined: the answer is not his; he has to ask again. */
-function joined({ flight, arrival }: { readonly flight: Flight; readonly arrival: Arrival }, { signal }: Ask): Promise<Answer | undefined> {
-  return FactoryRun.await(flight.run, () => flight.join(arrival, signal))
+function joined(
+  { flight, arrival }: { readonly flight: Flight; readonly arrival: Arrival },
+  departure: Departure | undefined,
+): Promise<Answer | undefined> {
+  return FactoryRun.await(flight.run, () => flight.join(arrival, departure))
 }
 
 /** By the callers' keys, in their order. */

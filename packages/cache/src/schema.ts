@@ -1,4 +1,5 @@
 import { withDeadline } from '@platform/kernel'
+import { wrongOption } from './errors.ts'
 
 /** Any Standard Schema: zod, valibot, arktype and others. Only its verdict counts. */
 export interface SchemaLike {
@@ -7,6 +8,11 @@ export interface SchemaLike {
   }
 }
 type SchemaResult = { readonly issues?: readonly unknown[] | undefined }
+
+export function schemaOption(schema: SchemaLike | undefined): SchemaLike | undefined {
+  if (schema === undefined || typeof schema?.['~standard']?.validate === 'function') return schema
+  throw wrongOption('schema', "must be a Standard Schema: have '~standard' with validate")
+}
 
 /** Rejects when the value does not fit, the schema throws, or gives no verdict in time. */
 export async function fits(schema: SchemaLike, value: unknown, timeoutMs: number): Promise<void> {

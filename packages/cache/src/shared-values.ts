@@ -46,7 +46,9 @@ export class SharedValues {
   }
 
   #refuse(key: string, err: unknown): undefined {
-    this.#journal.fault('l2', 'an entry of l2 could not be read and is removed', err)
+    // Its message may quote the value.
+    const reason = err instanceof Error ? err.name : typeof err
+    this.#journal.fault('l2', 'an entry of l2 could not be read and is removed', { reason })
     this.#shared.delivery.add({ keys: [key], tags: [], all: false }).catch(() => undefined)
   }
 }

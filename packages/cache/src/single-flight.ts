@@ -1,5 +1,6 @@
-import type { Generations, Pending } from './generations.ts'
+import type { Departure } from './departure.ts'
 import type { FactoryRun } from './factory-run.ts'
+import type { Generations, Pending } from './generations.ts'
 
 /** A value together with what decides who may have it. */
 export interface Answer {
@@ -44,28 +45,38 @@ const settled: FlightState = { is: 'settled' }
 /** One load of one key, shared by everyone who asks meanwhile. Ends early only when every caller has gone. */
 export class Flight {
   readonly pending: Pending
-  /** Known so far: given by the first caller, added by the factory or by what l2 holds. */
-  tags: readonly string[]
   readonly run: FactoryRun
   state: FlightState = loading
   /** Worth finishing without callers: the refresh behind a copy. */
   background = false
   readonly #generations: Generations
-  #callers: Caller[] = []
+  #callers = new Set<Caller>()
+  /** Undefined: to be made of the set. */
+  #tags: readonly string[] | undefined
+  #tagSet: Set<string> | undefined
 
   constructor(generations: Generations, key: string, run: FactoryRun, tags: readonly string[]) {
     this.#generations = generations
     this.pending = generations.begin(key)
     this.run = run
-    this.tags = tags
+    this.#tags = tags
   }
 
   get key(): string {
     return this.pending.key
   }
 
+  /** Known so far: given by the first caller, added by the factory or by what l2 holds. A list that has been given out stays as it was. */
+  get tags(): readonly string[] {
+    this.#tags ??= [...(this.#tagSet as Set<string>)]
+    return this.#tags
+  }
+
   tag(name: string): void {
-    if (!this.tags.includes(name)) this.tags = [...this.tags, name]
+    this.#tagSet ??= new Set(this.#tags)
+    if (this.#tagSet.has(name)) return
+    this.#tagSet.add(name)
+    this.#tags = undefined
   }
 
   /** Has an invalidation reached what it reads? Then nobody joins it any more. */
@@ -78,29 +89,28 @@ export class Flight {
   }
 
   /** Undefined: the answer is not for this caller; he has to ask again. */
-  join(arrival: Arrival, signal: AbortSignal | undefined): Promise<Answer | undefined> {
+  join(arrival: Arrival, departure: Departure | undefined): Promise<Answer | undefined> {
     return new Promise((resolve, reject) => {
-      if (!signal) return void this.#callers.push({ arrival, resolve, reject })
-      const onAbort = (): void => {
-        this.#callers.splice(this.#callers.indexOf(caller), 1)
-        reject(signal.reason as Error)
-        if (this.#callers.length === 0 && !this.background && this.state.is === 'loading') this.run.abandon(this, signal.reason)
+      if (!departure) return void this.#callers.add({ arrival, resolve, reject })
+      const leave = (): void => {
+        const { reason } = departure.signal
+        this.#callers.delete(caller)
+        reject(reason as Error)
+        if (this.#callers.size === 0 && !this.background && this.state.is === 'loading') this.run.abandon(this, reason)
       }
-      const leave = (): void => signal.removeEventListener('abort', onAbort)
       const caller: Caller = {
         arrival,
         resolve: (answer) => {
-          leave()
+          departure.off(leave)
           resolve(answer)
         },
         reject: (error) => {
-          leave()
+          departure.off(leave)
           reject(error as Error)
         },
       }
-      this.#callers.push(caller)
-      if (signal.aborted) onAbort()
-      else signal.addEventListener('abort', onAbort, { once: true })
+      this.#callers.add(caller)
+      departure.on(leave)
     })
   }
 
@@ -127,9 +137,9 @@ export class Flight {
     for (const caller of this.#leaving()) caller.resolve(this.mayHave(answer, caller.arrival) ? answer : undefined)
   }
 
-  #leaving(): readonly Caller[] {
+  #leaving(): Iterable<Caller> {
     const callers = this.#callers
-    this.#callers = []
+    this.#callers = new Set()
     return callers
   }
 }

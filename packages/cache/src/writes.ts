@@ -1,5 +1,5 @@
 import { orAborted } from '@platform/kernel'
-import { type Body, decode, encode } from './codec.ts'
+import { type Body, throughSerializer } from './codec.ts'
 import type { StoreOptions } from './contract.ts'
 import { CacheError } from './errors.ts'
 import type { Invalidation } from './invalidation.ts'
@@ -35,9 +35,16 @@ export class Writes {
   async set(key: string, value: unknown, options: StoreOptions | undefined): Promise<void> {
     const { namespace, serializer, lifetimes } = this.#options
     const { shared, local } = this.#layers
-    const body = shared && encode(serializer, namespace, value)
-    const kept = local.own(body === undefined ? value : decode(serializer, body))
-    const write = { key, value: kept, body, tags: safeNames('tag', options?.tags ?? []), lives: lifetimesOf(lifetimes, options, 'store') }
+    const stored = shared ? throughSerializer(serializer, namespace, value) : { body: undefined, value }
+    // Now: what its caller changes in it later is not meant, and what cannot be copied is refused.
+    const kept = local.own(local.handOut(stored.value))
+    const write = {
+      key,
+      value: kept,
+      body: stored.body,
+      tags: safeNames('tag', options?.tags ?? []),
+      lives: lifetimesOf(lifetimes, options, 'store'),
+    }
     await this.#bounded(() => this.#store(write), options?.signal)
   }
 

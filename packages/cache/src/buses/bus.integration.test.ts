@@ -1,3 +1,4 @@
+import { inspect } from 'node:util'
 import { createDbPool, type DbPool } from '@platform/db-pool'
 import { testPostgres, testRedis } from '@platform/stack/testing'
 import { Redis } from 'ioredis'
@@ -181,6 +182,20 @@ describe('coherence', () => {
     await expect.poll(() => b.stats().faults).toBe(foreign.length)
     expect(b.stats().coherence).toBe('coherent')
     expect(await b.get('k')).toBe(1)
+  })
+
+  it('a server that refuses to publish: what was to be said is not in the error', async () => {
+    const user = `mute-${++spaces}`
+    await client.call('ACL', 'SETUSER', user, 'on', '>password', '~*', '&*', '+@all', '-publish')
+    const { hostname, port } = new URL(server.url)
+    const mute = new Redis({ host: hostname, port: Number(port), username: user, password: 'password' })
+    const cache = cacheWith({ namespace: user, bus: redisBus({ client: mute }) })
+    const error: unknown = await cache.delete('user:alice').catch((reason: unknown) => reason)
+    expect(error).toMatchObject({ code: 'ERR_CACHE_INVALIDATION_PENDING', cause: { code: 'ERR_CACHE_REFUSED' } })
+    expect(inspect(error, { depth: 20 })).not.toContain('alice')
+    await cache.close({ timeoutMs: 0 })
+    mute.disconnect()
+    await client.call('ACL', 'DELUSER', user)
   })
 
   it('losing the subscription flushes l1, and the state recovers', async () => {

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { backgroundPause, durationOption, knownOptions } from '@platform/kernel'
-import { CacheError, wrongOption } from '../errors.ts'
+import { CacheError, withoutRequest, wrongOption } from '../errors.ts'
 import type { BusTransport, InvalidationBus, QueryableLike } from '../invalidation.ts'
 
 /** db-pool, or an adapter over a `pg` client of your own. */
@@ -71,7 +71,8 @@ function subscribe(
       try {
         await db.query('select pg_notify($1, $2)', [channel, payload])
       } catch (error) {
-        throw isDataFault(error) ? new CacheError('ERR_CACHE_REFUSED', undefined, { cause: error }) : error
+        const cause = withoutRequest(error)
+        throw isDataFault(error) ? new CacheError('ERR_CACHE_REFUSED', undefined, { cause }) : cause
       }
     },
     close: async () => {

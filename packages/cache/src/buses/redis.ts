@@ -1,5 +1,5 @@
 import { durationOption } from '@platform/kernel'
-import { redisConnection, type RedisConnectionOptions, type RedisLike, sibling } from '../drivers/redis-connection.ts'
+import { plain, redisConnection, type RedisConnectionOptions, type RedisLike, sibling } from '../drivers/redis-connection.ts'
 import { wrongOption } from '../errors.ts'
 import type { BusTransport, InvalidationBus } from '../invalidation.ts'
 
@@ -52,7 +52,11 @@ function subscribe(
   })
   return {
     publish: async (payload) => {
-      await client.publish(channel, payload)
+      try {
+        await client.publish(channel, payload)
+      } catch (error) {
+        throw plain(error)
+      }
     },
     close: async () => {
       closed = true

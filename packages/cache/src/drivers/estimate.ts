@@ -29,17 +29,20 @@ export function estimateBytes(value: unknown, limit: number): number {
   for (let part = left.pop(); part !== undefined && bytes <= limit; part = left.pop()) {
     if (Array.isArray(part)) {
       bytes += arrayBytes + part.length * word
+      if (bytes > limit) break
       // One that holds numbers only holds them without boxes.
       if (typeof part[0] !== 'number' || typeof part.at(-1) !== 'number') for (const item of part) add(item)
     } else if (ArrayBuffer.isView(part) || part instanceof ArrayBuffer) bytes += viewBytes + part.byteLength
     else if (part instanceof Map) {
       bytes += tableBytes(part.size, 3)
+      if (bytes > limit) break
       for (const [key, item] of part) {
         add(key)
         add(item)
       }
     } else if (part instanceof Set) {
       bytes += tableBytes(part.size, 2)
+      if (bytes > limit) break
       for (const item of part) add(item)
     } else if (part instanceof Date) bytes += dateBytes
     else {

@@ -1,4 +1,5 @@
 import type { Cache } from '../contract.ts'
+import { failureOf } from '../errors.ts'
 
 const never = new AbortController().signal
 
@@ -11,7 +12,10 @@ export const noopCache: Cache = {
   },
   async getOrSetMany(keys, factory, options) {
     options?.signal?.throwIfAborted()
-    return new Map(await factory([...new Set(keys)], { signal: options?.signal ?? never, previous: new Map() }))
+    const asked = [...new Set(keys)]
+    const made = async () => factory(asked, { signal: options?.signal ?? never, previous: new Map() })
+    const values = await made().catch((error: unknown) => new Map(asked.map((key) => [key, failureOf(error)])))
+    return new Map(asked.flatMap((key) => (values.get(key) === undefined ? [] : [[key, values.get(key) as never]])))
   },
   async get() {
     return undefined

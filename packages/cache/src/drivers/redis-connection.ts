@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto'
 import type { ConnectionOptions } from 'node:tls'
-import { knownOptions } from '@platform/kernel'
+import { guarded, knownOptions } from '@platform/kernel'
 import { type Cluster, Redis } from 'ioredis'
-import { CacheError, wrongOption } from '../errors.ts'
+import { CacheError, withoutRequest, wrongOption } from '../errors.ts'
 
 export type RedisLike = Redis | Cluster
 
@@ -30,10 +30,17 @@ export function redisConnection(
     return { open: () => ({ client, owned: false }) }
   }
   const { url, tls } = options
-  if (typeof url !== 'string' || !/^rediss?:\/\//.test(url)) throw wrongOption(`${name}.url`, 'must begin with redis:// or rediss://')
+  if (!isRedisUrl(url)) throw wrongOption(`${name}.url`, 'must be a URL that begins with redis:// or rediss://')
   return {
     open: (onError) => ({ client: watched(new Redis(url, tls ? { ...settings, tls } : settings), onError), owned: true }),
   }
+}
+
+/** Whether the client can take it apart: it would throw an error that quotes the URL, password and all. */
+function isRedisUrl(url: unknown): url is string {
+  if (typeof url !== 'string' || !/^rediss?:\/\//.test(url) || !URL.canParse(url)) return false
+  const { username, password } = new URL(url)
+  return guarded(() => decodeURIComponent(username + password)) !== undefined
 }
 
 /** A second connection like this one, ours to close. */
@@ -59,16 +66,16 @@ function watched<T extends RedisLike>(client: T, onError: (error: unknown) => vo
 }
 
 /** What an answer of the server begins with when it is not there for us now, but will be. */
-const passing = /^(LOADING|BUSY|READONLY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|NOREPLICAS|MISCONF|UNBLOCKED|ERR max number of clients)/
+const passing =
+  /^(?:ERR Error running script.* -)?(LOADING|BUSY|READONLY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|NOREPLICAS|MISCONF|UNBLOCKED|ERR max number of clients)/
 
 /**
  * The error without the command that ioredis attaches, whose arguments are keys and values. A refusal is what the server will answer again: no
  * memory, no permission, a wrong type.
  */
 export function plain(error: unknown): unknown {
-  if (!(error instanceof Error) || error.name !== 'ReplyError') return error
-  const cause = new Error(error.message)
-  cause.name = error.name
+  const cause = withoutRequest(error)
+  if (!(error instanceof Error) || error.name !== 'ReplyError') return cause
   return passing.test(error.message)
     ? new CacheError('ERR_CACHE_UNAVAILABLE', undefined, { cause })
     : new CacheError('ERR_CACHE_REFUSED', undefined, { cause })

@@ -1,5 +1,6 @@
 import { guarded } from '@platform/kernel'
 import type { SharedLookup, SharedRead } from '../driver.ts'
+import { CacheError } from '../errors.ts'
 import { plain as withoutCommand, type RedisLike } from './redis-connection.ts'
 import { clockScript, readScript } from './redis-scripts.ts'
 
@@ -22,6 +23,8 @@ const clockMs = 250
 const maxRemembered = 10_000
 
 type Reply = string | Buffer | null
+/** A client that is lent may hand out numbers as texts. */
+export type Count = number | string
 type Found = Pick<SharedRead, 'body' | 'freshMs' | 'tags'>
 
 /**
@@ -35,14 +38,20 @@ export class RedisReads {
   readonly #tags = new Map<string, readonly string[]>()
   /** What has to be added to `performance.now()` for the server's time. Never behind it: what is nearly stale is left to the script. */
   #clock = { ahead: Number.NaN, heardAt: Number.NEGATIVE_INFINITY }
+  /** Counts the connections that were lost or made. */
+  #connections = 0
 
   constructor(place: RedisPlace) {
     this.#place = place
   }
 
-  /** Another server may be there now. */
-  forgetClock(): void {
+  /**
+   * Another server may be there now. A client that is lent sends again what a lost connection has left unanswered, before anything else: that answer is
+   * of a server that has not been looked at yet, and does not count.
+   */
+  forgetServer(): void {
     this.#clock.heardAt = Number.NEGATIVE_INFINITY
+    this.#connections++
   }
 
   read(lookups: readonly SharedLookup[], versionLifeMs: number): Promise<SharedRead[]> {
@@ -65,12 +74,14 @@ export class RedisReads {
 
   #glance(lookups: readonly SharedLookup[], versionLifeMs: number): Promise<SharedRead[]> {
     const { client, prefix, binary } = this.#place
+    const connection = this.#connections
     const names = [`${prefix}t:`]
     for (const { key } of lookups) names.push(`${prefix}e:${key}`)
     const places = this.#addTags(lookups, names)
     const clockIsKnown = performance.now() - this.#clock.heardAt <= clockMs
     const asked: Promise<Reply[]> = binary ? client.mgetBuffer(names) : client.mget(names)
     const judge = (values: readonly Reply[]): SharedRead[] | Promise<SharedRead[]> => {
+      this.#throwIfLost(connection)
       const reads = this.#plain(lookups, values, places)
       return reads.includes(undefined) ? this.#judgeRest(lookups, reads, versionLifeMs) : (reads as SharedRead[])
     }
@@ -148,14 +159,16 @@ export class RedisReads {
       args.push(lease ? `${Math.floor(lease.earlyMs)} ${lease.token} ${lease.awaits ? 1 : 0} ${listOf(tags)}` : '')
       if (lease) args[2] = lease.leaseMs
     }
+    const connection = this.#connections
     const sentAt = performance.now()
-    const reply = (await (binary ? readScript.runBinary(client, keys, args) : readScript.run(client, keys, args))) as (Reply | number)[]
+    const reply = (await (binary ? readScript.runBinary(client, keys, args) : readScript.run(client, keys, args))) as (Reply | Count)[]
+    this.#throwIfLost(connection)
     const [now, faults, position] = reply.slice(-3).map(String) as [string, string, string]
     this.#hear(Number(now), sentAt)
     for (let left = Number(faults); left > 0; left--) onFault('a key of l2 did not hold what it should and was removed')
     return lookups.map(({ key, tags }, index) => {
       const entry = reply[index * 2] as Reply
-      const lease = (['none', 'held', 'taken'] as const)[reply[index * 2 + 1] as number] ?? 'none'
+      const lease = (['none', 'held', 'taken'] as const)[Number(reply[index * 2 + 1])] ?? 'none'
       const found = entry === null ? absent : foundIn(entry, Number(now))
       if (entry !== null) this.#remember(key, found.tags, tags)
       return { ...found, lease, position }
@@ -172,6 +185,10 @@ export class RedisReads {
   async #hearClock(): Promise<void> {
     const sentAt = performance.now()
     this.#hear(Number(await clockScript.run(this.#place.client, [`${this.#place.prefix}t:`], [])), sentAt)
+  }
+
+  #throwIfLost(connection: number): void {
+    if (connection !== this.#connections) throw new CacheError('ERR_CACHE_UNAVAILABLE', 'the connection was lost before the answer came')
   }
 
   #hear(serverMs: number, sentAt: number): void {

@@ -113,6 +113,28 @@ describe('a Redis that lost what it had said', () => {
     await server.stop()
   })
 
+  it('an answer to what a lent client has sent again to the server that came back counts for nothing', async () => {
+    const server = await startRedis({ fresh: true, settings: { save: '3600 100000' } })
+    const client = new Redis(server.url).on('error', () => undefined)
+    const options = { namespace: 'again', ttlMs: 600_000, l2HardTimeoutMs: 60_000 }
+    const cache = createCache({ ...options, l2: redis({ client }) })
+    const other = createCache({ ...options, l2: redis({ url: server.url }) })
+    await Promise.all([cache.ready(), other.ready()])
+    const tags = ['t']
+    for (const key of ['plain', 'tagged']) await cache.set(key, 'old', key === 'tagged' ? { tags } : {})
+    await client.call('SAVE')
+    await other.clear()
+    server.freeze()
+    const asked = ['plain', 'tagged'].flatMap((key) => [cache.get(key), cache.getOrSet(key, () => 'new', { tags })])
+    await setTimeout(50)
+    await server.kill()
+    await server.restart()
+    expect(await Promise.all(asked)).toEqual([undefined, 'new', undefined, 'new'])
+    await Promise.all([cache.close({ timeoutMs: 0 }), other.close({ timeoutMs: 0 })])
+    client.disconnect()
+    await server.stop()
+  })
+
   it('full memory: what cannot be stored is not there, and every invalidation is taken', async () => {
     const server = await startRedis({ fresh: true, settings: { maxmemory: '4mb', 'maxmemory-policy': 'noeviction' } })
     const client = new Redis(server.url)

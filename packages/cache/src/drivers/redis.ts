@@ -3,7 +3,7 @@ import type { SharedDriver, SharedFill, SharedLookup, SharedRead, SharedStore, S
 import { wrongOption } from '../errors.ts'
 import type { Invalidation } from '../invalidation.ts'
 import { redisConnection, type RedisConnectionOptions, type RedisLike } from './redis-connection.ts'
-import { listOf, RedisReads } from './redis-reads.ts'
+import { type Count, listOf, RedisReads } from './redis-reads.ts'
 import { fillScript, guardScript, invalidateScript, releaseScript, renewScript, writeScript } from './redis-scripts.ts'
 
 export { redisBus, type RedisBusOptions } from '../buses/redis.ts'
@@ -15,6 +15,8 @@ const layout = '3'
 const leastVersionLifeMs = 60_000
 /** Arguments of one script call stay far below Lua's stack limit. */
 const keysPerCall = 500
+/** Of a client: after each, another server may be there. */
+const connectionEvents = ['close', 'ready', '+node']
 /** A cluster does not tell when one of its nodes is another: it is asked. */
 const clusterGuardMs = 1_000
 
@@ -36,6 +38,10 @@ export function redis(options: RedisConnectionOptions): SharedDriver {
   }
 }
 
+function isOne(count: Count): boolean {
+  return Number(count) === 1
+}
+
 class RedisStore implements SharedStore {
   readonly #client: RedisLike
   readonly #owned: boolean
@@ -45,9 +51,9 @@ class RedisStore implements SharedStore {
   readonly #format: string
   readonly #reads: RedisReads
   readonly #guarding: NodeJS.Timeout | undefined
-  readonly #distrust = (): void => {
+  readonly #onConnection = (): void => {
     this.#trusted = undefined
-    this.#reads.forgetClock()
+    this.#reads.forgetServer()
   }
   /** Resolves once this connection's server is known to be the one that wrote last, or to have been cleared. */
   #trusted: Promise<void> | 'yes' | undefined
@@ -65,8 +71,14 @@ class RedisStore implements SharedStore {
     this.#fullPrefix = `${client.options.keyPrefix ?? ''}${this.#prefix}`
     this.#format = options.format
     this.#reads = new RedisReads({ ...options, client, prefix: this.#prefix, fullPrefix: this.#fullPrefix })
-    for (const event of ['close', 'ready', '+node']) client.on(event, this.#distrust)
-    if ('nodes' in client) this.#guarding = backgroundInterval(this.#distrust, clusterGuardMs)
+    // Every cache over a client listens to it: many on one are no leak.
+    const most = client.getMaxListeners()
+    if (most > 0) client.setMaxListeners(most + 1)
+    for (const event of connectionEvents) client.on(event, this.#onConnection)
+    if ('nodes' in client)
+      this.#guarding = backgroundInterval(() => {
+        this.#trusted = undefined
+      }, clusterGuardMs)
   }
 
   read(lookups: readonly SharedLookup[]): Promise<SharedRead[]> {
@@ -77,8 +89,8 @@ class RedisStore implements SharedStore {
   async fill(write: SharedWrite & { readonly token: string; readonly position: string }): Promise<SharedFill> {
     if (this.#trusted !== 'yes') await this.#trust()
     const args = [...this.#args(write), write.token, write.position]
-    const [stored, awaited] = (await fillScript.run(this.#client, this.#keys(write.key), args)) as [number, number]
-    return { stored: stored === 1, awaited: awaited === 1 }
+    const [stored, awaited] = (await fillScript.run(this.#client, this.#keys(write.key), args)) as [Count, Count]
+    return { stored: isOne(stored), awaited: isOne(awaited) }
   }
 
   async write(write: SharedWrite): Promise<void> {
@@ -91,8 +103,8 @@ class RedisStore implements SharedStore {
   }
 
   async release(keys: readonly string[], token: string): Promise<readonly string[]> {
-    const awaited = (await releaseScript.run(this.#client, this.#leases(keys), [token])) as number[]
-    return keys.filter((_, index) => awaited[index] === 1)
+    const awaited = (await releaseScript.run(this.#client, this.#leases(keys), [token])) as Count[]
+    return keys.filter((_, index) => isOne(awaited[index] as Count))
   }
 
   async invalidate(what: Invalidation): Promise<void> {
@@ -115,7 +127,9 @@ class RedisStore implements SharedStore {
 
   async close(): Promise<void> {
     clearInterval(this.#guarding)
-    for (const event of ['close', 'ready', '+node']) this.#client.off(event, this.#distrust)
+    for (const event of connectionEvents) this.#client.off(event, this.#onConnection)
+    const most = this.#client.getMaxListeners()
+    if (most > 1) this.#client.setMaxListeners(most - 1)
     if (this.#owned) this.#client.disconnect()
   }
 
