@@ -45,7 +45,7 @@ function isRedisUrl(url: unknown): url is string {
 
 /** A second connection like this one, ours to close. */
 export function sibling(client: RedisLike, onError: (error: unknown) => void): RedisLike {
-  if ('nodes' in client) return watched(client.duplicate(), onError)
+  if ('nodes' in client) return watched(client.duplicate([], { lazyConnect: false, clusterRetryStrategy: settings.retryStrategy }), onError)
   return watched(client.duplicate({ ...settings, autoResubscribe: false, lazyConnect: false }), onError)
 }
 

@@ -1,6 +1,6 @@
 import { setTimeout } from 'node:timers/promises'
 import { startRedis } from '@platform/stack'
-import { Cluster, Redis } from 'ioredis'
+import { Cluster, type ClusterOptions, Redis } from 'ioredis'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createCache, type Cache, v8Serializer } from '../index.ts'
 import { describeCacheDriver } from '../testing/index.ts'
@@ -19,10 +19,10 @@ async function startCluster(): Promise<Server> {
   return server
 }
 
-function connect(server: Server, keyPrefix = ''): Cluster {
+function connect(server: Server, keyPrefix = '', options: ClusterOptions = {}): Cluster {
   const { hostname, port, username, password } = new URL(server.url)
   const redisOptions = { ...(username && { username }), ...(password && { password }) }
-  return new Cluster([{ host: hostname, port: Number(port) }], { keyPrefix, redisOptions })
+  return new Cluster([{ host: hostname, port: Number(port) }], { ...options, keyPrefix, redisOptions })
 }
 
 describe('Redis Cluster', () => {
@@ -66,11 +66,11 @@ describe('Redis Cluster', () => {
     client.disconnect()
   })
 
-  it('the bus works over it, too', async () => {
-    const client = connect(server)
+  it.each([{}, { lazyConnect: true }])('the bus works over it, too: %o', async (options) => {
+    const client = connect(server, '', options)
     const make = () =>
       createCache({
-        namespace: 'bus',
+        namespace: `bus-${options.lazyConnect ?? false}`,
         l1: memory({ maxBytes: 1e6 }),
         l2: redis({ client }),
         bus: redisBus({ client, heartbeatMs: 500 }),
