@@ -1,4 +1,4 @@
-import { durationOption, knownOptions, orAborted, pause, settlesWithin } from '@platform/kernel'
+import { durationOption, knownOptions, longestTimerMs, orAborted, pause, settlesWithin } from '@platform/kernel'
 import type {
   BatchFactory,
   Cache,
@@ -166,6 +166,8 @@ class TieredCache implements Cache {
         }
       }
     }
+    // Whoever waits here holds the process, whatever the bus and the databases wait by.
+    pause(longestTimerMs, over).catch(() => undefined)
     const work = Promise.all([reachable(), coherence?.ready(), this.#intents?.ready()])
     try {
       await orAborted(orAborted(work, options?.signal), this.#ended.signal)

@@ -2,6 +2,7 @@ import type { SchemaLike } from './schema.ts'
 import type { TransactionLike } from './intents.ts'
 
 export interface Cancellable {
+  /** Who leaves gets its reason at once; what he began goes on for others. */
   signal?: AbortSignal | undefined
 }
 export interface ReadOptions extends Cancellable {
@@ -9,8 +10,9 @@ export interface ReadOptions extends Cancellable {
   schema?: SchemaLike | undefined
 }
 export interface StoreOptions extends Cancellable {
-  /** Default: the cache's. */
+  /** How long the value is fresh, 1 to ten years. Default: the cache's. */
   ttlMs?: number | undefined
+  /** What `deleteByTag` finds it by. Default: none; a factory may name more. */
   tags?: readonly string[] | undefined
   /** Default: the cache's. */
   staleIfErrorMs?: number | undefined
@@ -82,9 +84,19 @@ export interface Explanation {
   readonly next: 'serve l1' | 'serve l2' | 'serve stale and refresh' | 'join the load' | 'run the factory'
 }
 export interface Cache {
+  /**
+   * The value, or what the factory makes of the key: once for all who ask meanwhile. Rejects with what the factory throws where nothing stale may stand
+   * in, with ERR_CACHE_FACTORY_TIMEOUT, _REENTRANT, _NOT_SERIALIZABLE, _OPTION or _CLOSED; never because l2 or a bus is away.
+   */
   getOrSet<T>(key: string, factory: Factory<T>, options?: LoadOptions): Promise<T>
+  /** The same for many keys and one call of the factory. A key that fails has its error as value; one that the factory leaves out is absent. */
   getOrSetMany<T>(keys: readonly string[], factory: BatchFactory<T>, options?: LoadOptions): Promise<Map<string, T | Error>>
+  /** What is fresh, or undefined. */
   get<T>(key: string, options?: ReadOptions): Promise<T | undefined>
+  /**
+   * Stores in both layers. Like the invalidations below it counts in this process at once, and rejects with ERR_CACHE_INVALIDATION_PENDING, after
+   * l2HardTimeoutMs at the latest, where l2 or the bus has not confirmed it.
+   */
   set<T>(key: string, value: T, options?: StoreOptions): Promise<void>
   delete(key: string, options?: Cancellable): Promise<void>
   deleteMany(keys: readonly string[], options?: Cancellable): Promise<void>
@@ -92,12 +104,16 @@ export interface Cache {
   deleteByTag(tags: string | readonly string[], options?: Cancellable): Promise<void>
   /** Every entry of the namespace, in every process. */
   clear(options?: Cancellable): Promise<void>
+  /** The insert of the intent is sent at once, the invalidation begins with the COMMIT. Throws ERR_CACHE_NO_AFTER_COMMIT, _NO_INTENT_STORE, _OPTION, _CLOSED. */
   invalidateAfterCommit(tx: TransactionLike, what: { keys?: readonly string[]; tags?: readonly string[] }): void
   /** What is known of a key, without changing anything. */
   explain(key: string, options?: Cancellable): Promise<Explanation>
   stats(): CacheStats
+  /** Resolves when l2 answers, the bus is confirmed and the table of the intents exists. Waits for l2 and the bus as long as it takes. */
   ready(options?: Cancellable): Promise<void>
+  /** Warns of what makes things slow; never rejects for it. */
   check(options?: Cancellable): Promise<void | { status: 'warn'; message: string }>
+  /** Waits for loads, writes and queued invalidations, `timeoutMs` at most (default 5000), then cuts. */
   close(options?: { timeoutMs?: number }): Promise<void>
   [Symbol.asyncDispose](): Promise<void>
 }

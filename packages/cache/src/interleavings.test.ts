@@ -97,6 +97,40 @@ describe('an invalidation while the old value is being loaded', () => {
     expect(await cache.get('k')).toBe('new')
   })
 
+  it('a tag that is named at the end counts, though thousands of others were invalidated since and forgotten', async () => {
+    const cache = cacheWith()
+    const db = source()
+    const before = cache.getOrSet(
+      'k',
+      db.read((entry) => entry.tag('t')),
+    )
+    await started(db, 1)
+    db.write('new')
+    await cache.deleteByTag('t')
+    for (const part of [0, 1, 2]) await cache.deleteByTag(Array.from({ length: 5_000 }, (_, n) => `other:${part}:${n}`))
+    const after = cache.getOrSet('k2', db.read(), { tags: ['t'] })
+    await started(db, 2)
+    for (const index of [0, 1]) db.release(index)
+    expect(await before).toBe('old')
+    expect(await cache.get('k')).toBeUndefined()
+    await after
+    expect(await cache.get('k2')).toBe('new')
+  })
+
+  it('a tag that was forgotten as no longer needed is known again by what carries it since', async () => {
+    const cache = cacheWith()
+    const db = source()
+    const long = cache.getOrSet('long', db.read())
+    await started(db, 1)
+    await cache.deleteByTag('t')
+    await cache.set('k', 'old', { tags: ['t'] })
+    db.release(0)
+    await long
+    expect(await cache.get('k')).toBe('old')
+    await cache.deleteByTag('t')
+    expect(await cache.get('k')).toBeUndefined()
+  })
+
   it('in a batch, only what was invalidated is not stored', async () => {
     const cache = cacheWith()
     const gate = Promise.withResolvers<void>()

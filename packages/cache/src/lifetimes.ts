@@ -4,7 +4,7 @@ import { wrongOption } from './errors.ts'
 import type { LocalWrite } from './local-layer.ts'
 
 /** Ten years: longer than anything is worth keeping, and within what Redis counts. */
-export const longestLifeMs = 315_360_000_000
+const longestLifeMs = 315_360_000_000
 
 /** How long a value is good for what, and how long its factory may take: the cache's options, or those of one call. */
 export interface Lifetimes {

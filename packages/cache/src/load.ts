@@ -11,6 +11,7 @@ import { Lease } from './lease.ts'
 import { type Lifetimes, livesOf, retainMs, spreadMs } from './lifetimes.ts'
 import { LookUp } from './look-up.ts'
 import type { ResolvedCacheOptions } from './options.ts'
+import type { Made, Run } from './run.ts'
 import type { SchemaLike } from './schema.ts'
 import { SharedValues } from './shared-values.ts'
 import type { Answer, Flight } from './single-flight.ts'
@@ -28,18 +29,6 @@ export interface Ask {
   /** False once l2 has failed this call: it is not made to wait for it again. */
   readonly consults: boolean
 }
-
-/** What the factory made of one key. */
-export type Made = { readonly value: unknown; readonly ttlMs: number; readonly skip: boolean } | Error
-
-/** A key that the factory is asked for, and what was there before. */
-export interface Missing {
-  readonly flight: Flight
-  readonly previous: unknown
-}
-
-/** Runs the user's factory for the keys that are missing. */
-export type Run = (missing: readonly Missing[], signal: AbortSignal) => Promise<(flight: Flight) => Made>
 
 /** One key on its way. */
 export interface Item {

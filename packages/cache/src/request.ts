@@ -1,15 +1,16 @@
-import type { BatchFactory, Factory, LoadOptions } from './contract.ts'
 import { functionOption, orAborted } from '@platform/kernel'
+import type { BatchFactory, Factory, LoadOptions } from './contract.ts'
 import { Departure, signalOption } from './departure.ts'
 import { CacheError, failureOf, wrongOption } from './errors.ts'
 import { FactoryRun } from './factory-run.ts'
 import type { Glances, Hit } from './glances.ts'
 import type { Journal } from './journal.ts'
 import type { Layers } from './layers.ts'
-import { earlyMs, lifeOption, lifetimesOf } from './lifetimes.ts'
-import type { Ask, Item, Loader, Missing, Run } from './load.ts'
+import { earlyMs, lifetimesOf } from './lifetimes.ts'
+import type { Ask, Item, Loader } from './load.ts'
 import { safeName, safeNames } from './names.ts'
 import type { ResolvedCacheOptions } from './options.ts'
+import { type Run, runOf, runOfBatch } from './run.ts'
 import { type Answer, type Arrival, Flight } from './single-flight.ts'
 import { schemaOption } from './schema.ts'
 import { inSlices } from './slices.ts'
@@ -251,39 +252,4 @@ function inOrder<T>(keyOf: ReadonlyMap<string, string>, values: ReadonlyMap<stri
   const ordered = new Map<string, T>()
   for (const [name, key] of keyOf) if (values.has(name)) ordered.set(key, values.get(name) as T)
   return ordered
-}
-
-function runOf<T>(factory: Factory<T>, ask: Ask): Run {
-  return async (missing, signal) => {
-    const { flight, previous } = missing[0] as Missing
-    let skip = false
-    const entry = {
-      signal,
-      previous,
-      ttlMs: ask.lifetimes.ttlMs,
-      skip: () => {
-        skip = true
-      },
-      tag: (...tags: string[]) => {
-        for (const tag of tags) flight.tag(safeName('tag', tag))
-      },
-    }
-    const value = await factory(entry)
-    const ttlMs = lifeOption('entry.ttlMs', entry.ttlMs, 0)
-    return () => ({ value, ttlMs, skip: skip || ttlMs === 0 || value === undefined })
-  }
-}
-
-function runOfBatch<T>(factory: BatchFactory<T>, ask: Ask, nameOf: (key: string) => string): Run {
-  return async (missing, signal) => {
-    const keys = missing.map(({ flight }) => nameOf(flight.key))
-    const previous = new Map<string, unknown>()
-    missing.forEach((each, index) => each.previous !== undefined && previous.set(keys[index] as string, each.previous))
-    const values = await factory(keys, { signal, previous })
-    if (typeof values?.get !== 'function') throw new TypeError('the factory of getOrSetMany must return a Map')
-    return ({ key }) => {
-      const value = values.get(nameOf(key))
-      return value instanceof Error ? value : { value, ttlMs: ask.lifetimes.ttlMs, skip: value === undefined }
-    }
-  }
 }

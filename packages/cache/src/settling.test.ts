@@ -1,3 +1,5 @@
+import { spawnSync } from 'node:child_process'
+import { join } from 'node:path'
 import { describe, expect, it, vi } from 'vitest'
 import type { SharedDriver, SharedStore } from './driver.ts'
 import { memory } from './drivers/memory.ts'
@@ -148,6 +150,15 @@ describe('every public promise settles', () => {
     expect(await left).toBe('ERR_CACHE_CLOSED')
     await writer.close()
   })
+
+  it('who waits for ready holds the process, and close lets it end', () => {
+    const program = join(import.meta.dirname, 'ready.fixture.ts')
+    const { stdout, status } = spawnSync(process.execPath, ['--conditions=@platform/source', program], {
+      encoding: 'utf8',
+      timeout: 60_000,
+    })
+    expect({ stdout, status }).toEqual({ stdout: 'ready\nclosed\n', status: 0 })
+  }, 70_000)
 
   it('what ends after close stores nothing', async () => {
     const { l2, freeze } = freezable()
