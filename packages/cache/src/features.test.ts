@@ -2,7 +2,7 @@ import { describe, expect, it, vi } from 'vitest'
 import { cachesWith, onVirtualTime } from './caches.fixture.ts'
 import { memory } from './drivers/memory.ts'
 import type { CacheOptions, FactoryEntry, InvalidationBus, SchemaLike } from './index.ts'
-import { MemoryPlace, memoryStore } from './testing/index.ts'
+import { faultyDriver, MemoryPlace, memoryStore } from './testing/index.ts'
 
 const cacheWith = cachesWith(() => ({ namespace: 'test', l1: memory({ maxBytes: 1e6 }), ttlMs: 1_000 }))
 onVirtualTime()
@@ -265,4 +265,22 @@ describe('explain', () => {
     await load
     expect(cache.stats()).toMatchObject({ hits: 0, misses: 1 })
   })
+})
+
+it('softTimeoutMs that has passed before l2 said what may stand in: it is served then', async () => {
+  const place = new MemoryPlace()
+  const writer = cacheWith({ l1: undefined, l2: memoryStore(place), staleIfErrorMs: 60_000 })
+  await writer.set('k', 'old')
+  await vi.advanceTimersByTimeAsync(2_000)
+  const slow = faultyDriver(memoryStore(place), (operation) => ({ delayMs: operation === 'read' ? 100 : 0 }))
+  const cache = cacheWith({
+    l1: undefined,
+    l2: slow,
+    staleIfErrorMs: 60_000,
+    softTimeoutMs: 50,
+    errorBackoffMs: 0,
+  })
+  const asked = cache.getOrSet('k', () => new Promise<never>(() => undefined))
+  await vi.advanceTimersByTimeAsync(250)
+  expect(await asked).toBe('old')
 })

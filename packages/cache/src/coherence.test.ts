@@ -1,0 +1,148 @@
+import { expect, it, vi } from 'vitest'
+import { type BusMessage, formatMessage, parseMessage } from './bus-message.ts'
+import { cachesWith, onVirtualTime } from './caches.fixture.ts'
+import { memory } from './drivers/memory.ts'
+import type { InvalidationBus } from './index.ts'
+import { faultyDriver, MemoryChannel, MemoryPlace, memoryStore } from './testing/index.ts'
+
+const heartbeatMs = 1_000
+const cacheWith = cachesWith(() => ({ namespace: 'coherence', l1: memory({ maxBytes: 1e6 }), ttlMs: 600_000, suspectTtlMs: 0 }))
+onVirtualTime()
+
+/** A bus in the hands of the test: what is sent arrives when it is delivered, and only then. */
+function byHand() {
+  const sent: string[] = []
+  let receive: (payload: string) => void = () => undefined
+  let lose: (cause: unknown) => void = () => undefined
+  let takes = true
+  const bus: InvalidationBus = {
+    name: 'by hand',
+    maxPayloadBytes: 8_000,
+    heartbeatMs,
+    open: ({ onMessage, onLost }) => {
+      receive = onMessage
+      lose = onLost
+      const publish = async (payload: string): Promise<void> => {
+        if (!takes && parseMessage(payload)?.kind === 'invalidation') throw new Error('not now')
+        sent.push(payload)
+      }
+      return { publish, close: async () => undefined }
+    },
+  }
+  const heartbeats = (): string[] => sent.filter((payload) => parseMessage(payload)?.kind === 'heartbeat')
+  return {
+    bus,
+    sent,
+    lose: () => lose('cut'),
+    refuse: (refuses: boolean) => (takes = !refuses),
+    lastBeat: () => heartbeats().at(-1) as string,
+    deliver: (payload: string) => receive(payload),
+    fromPeer: (message: Partial<BusMessage>) =>
+      receive(formatMessage({ kind: 'invalidation', publisher: 'peer', sequence: 0, beat: 0, keys: [], tags: [], all: false, ...message })),
+  }
+}
+const soon = () => vi.advanceTimersByTimeAsync(0)
+
+it('an echo of what was sent before the connection was lost confirms nothing; the next one does', async () => {
+  const { bus, lose, lastBeat, deliver } = byHand()
+  const cache = cacheWith({ bus })
+  await soon()
+  const before = lastBeat()
+  lose()
+  await soon()
+  deliver(before)
+  expect(cache.stats().coherence).toBe('suspect')
+  deliver(lastBeat())
+  expect(cache.stats().coherence).toBe('coherent')
+})
+
+it('copies are vouched for from the sending of a heartbeat, not from its echo', async () => {
+  const { bus, lastBeat, deliver } = byHand()
+  const cache = cacheWith({ bus })
+  await soon()
+  const first = lastBeat()
+  await vi.advanceTimersByTimeAsync(2 * heartbeatMs)
+  deliver(first)
+  await cache.set('k', 1)
+  expect(cache.stats().coherence).toBe('coherent')
+  await vi.advanceTimersByTimeAsync(heartbeatMs)
+  expect(await cache.getOrSet('k', () => 2)).toBe(2)
+  expect(cache.stats().coherence).toBe('suspect')
+  const late = lastBeat()
+  await vi.advanceTimersByTimeAsync(3 * heartbeatMs)
+  deliver(late)
+  expect(cache.stats().coherence).toBe('suspect')
+})
+
+it('the last message of a peer, though nothing follows it, is missed by what its heartbeats tell', async () => {
+  const { bus, lastBeat, deliver, fromPeer } = byHand()
+  const cache = cacheWith({ bus })
+  await soon()
+  deliver(lastBeat())
+  fromPeer({ kind: 'heartbeat', sequence: 0, beat: 1 })
+  await cache.set('k', 1)
+  fromPeer({ kind: 'heartbeat', sequence: 0, beat: 2 })
+  expect(await cache.get('k')).toBe(1)
+  fromPeer({ kind: 'heartbeat', sequence: 1, beat: 3 })
+  expect(await cache.get('k')).toBeUndefined()
+})
+
+it('a heartbeat that tells less than has been received takes nothing back', async () => {
+  const { bus, lastBeat, deliver, fromPeer } = byHand()
+  const cache = cacheWith({ bus })
+  await soon()
+  deliver(lastBeat())
+  await cache.set('k', 1)
+  fromPeer({ sequence: 1, keys: ['other'] })
+  fromPeer({ kind: 'heartbeat', sequence: 0, beat: 1 })
+  fromPeer({ sequence: 2, keys: ['other'] })
+  expect(await cache.get('k')).toBe(1)
+  fromPeer({ sequence: 4, keys: ['other'] })
+  expect(await cache.get('k')).toBeUndefined()
+})
+
+it('own heartbeats tell what the bus has taken', async () => {
+  const { bus, lastBeat } = byHand()
+  const cache = cacheWith({ bus })
+  await soon()
+  expect(parseMessage(lastBeat())).toMatchObject({ sequence: 0 })
+  await cache.delete('a')
+  await cache.delete('b')
+  await vi.advanceTimersByTimeAsync(heartbeatMs)
+  expect(parseMessage(lastBeat())).toMatchObject({ sequence: 2 })
+})
+
+it('what waits for the bus is sent as soon as it is confirmed again', async () => {
+  const { bus, lose, lastBeat, deliver, refuse } = byHand()
+  const cache = cacheWith({ bus })
+  await soon()
+  deliver(lastBeat())
+  refuse(true)
+  await expect(cache.delete('k')).rejects.toMatchObject({ code: 'ERR_CACHE_INVALIDATION_PENDING' })
+  // By now its pauses are a second and more; the spread of virtual time is none.
+  await vi.advanceTimersByTimeAsync(20_300)
+  refuse(false)
+  lose()
+  await soon()
+  expect(cache.stats().pendingInvalidations).toBe(1)
+  deliver(lastBeat())
+  await soon()
+  expect(cache.stats().pendingInvalidations).toBe(0)
+})
+
+it.each([
+  ['delete', (cache: ReturnType<typeof cacheWith>) => cache.delete('k')],
+  ['set', (cache: ReturnType<typeof cacheWith>) => cache.set('k', 'new')],
+])('a %s that l2 does not take is told by the bus all the same', async (_name, write) => {
+  const place = new MemoryPlace()
+  const channel = new MemoryChannel()
+  let away = false
+  const l2 = () => faultyDriver(memoryStore(place), (operation) => ({ kind: away && operation !== 'read' ? 'fails' : 'none' }))
+  const [a, b] = [cacheWith({ l2: l2(), bus: channel.bus(heartbeatMs) }), cacheWith({ l2: l2(), bus: channel.bus(heartbeatMs) })]
+  await soon()
+  await b.set('k', 'old')
+  away = true
+  await expect(write(a)).rejects.toMatchObject({ code: 'ERR_CACHE_INVALIDATION_PENDING' })
+  await soon()
+  expect((await b.explain('k')).l1).toEqual({ state: 'absent' })
+})
