@@ -93,7 +93,11 @@ describe('a connection of our own', () => {
       const make = () => createCache({ namespace: 'half', l1: memory({ maxBytes: 1e6 }), l2: redis({ url }), bus, ttlMs: 60_000 })
       expect(make).toThrow(expect.objectContaining({ code: 'ERR_CACHE_OPTION' }) as Error)
     }
-    await expect.poll(connections).toBe(before)
+    // By when these are there, those from before would be.
+    const later = urls.map((url) => new Redis(url))
+    await Promise.all(later.map((each) => each.ping()))
+    await expect.poll(connections).toBe(before + later.length)
+    for (const each of later) each.disconnect()
     await owner.close()
     client.disconnect()
   })
