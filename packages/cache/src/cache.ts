@@ -22,6 +22,7 @@ import { mayBeEscaped, safeName, safeNames } from './names.ts'
 import { type CacheOptions, type ResolvedCacheOptions, resolveOptions } from './options.ts'
 import { Requests } from './request.ts'
 import { schemaOption, type SchemaLike } from './schema.ts'
+import { type Nearest, Tokens } from './tokens.ts'
 import { Writes } from './writes.ts'
 
 export function createCache(options: CacheOptions): Cache {
@@ -37,8 +38,9 @@ class TieredCache implements Cache {
   readonly #layers: Layers
   readonly #intents: Intents | undefined
   readonly #loader: Loader
-  readonly #requests: Requests
+  readonly #requests: Readonly<Record<Nearest, Requests>>
   readonly #writes: Writes
+  readonly #tokens: Tokens
   readonly #telemetry: ReturnType<typeof instrument>
   readonly #ended = new AbortController()
   #closing: Promise<void> | undefined
@@ -51,11 +53,17 @@ class TieredCache implements Cache {
     this.#journal = journal
     this.#layers = layers
     if (intents)
-      this.#intents = new Intents(intents.db, intents.sweepIntervalMs, { namespace, journal, deliver: (what) => layers.invalidate(what) })
+      this.#intents = new Intents(intents.db, intents.sweepIntervalMs, {
+        namespace,
+        journal,
+        deliver: (what) => this.#writes.deliver(what),
+      })
     this.#telemetry = instrument(namespace, journal.counts, () => layers.local.stats())
     this.#loader = new Loader(options, layers, journal, this.#telemetry.load)
-    this.#requests = new Requests(options, layers, journal, this.#loader)
+    const requests = (nearest: Nearest): Requests => new Requests(options, layers, journal, this.#loader, nearest)
+    this.#requests = { l1: requests('l1'), l2: requests('l2'), source: requests('source') }
     this.#writes = new Writes(options, layers, this.#ended.signal)
+    this.#tokens = new Tokens(layers, this.#writes, options.l2HardTimeoutMs)
   }
 
   getOrSet<T>(key: string, factory: Factory<T>, options?: LoadOptions): Promise<T> {
@@ -63,24 +71,27 @@ class TieredCache implements Cache {
     if (signal?.aborted) return Promise.reject(signal.reason as Error)
     const { local } = this.#layers
     if (this.#closing !== undefined) return Promise.reject(this.#closedError())
-    const entry = typeof key !== 'string' || mayBeEscaped(key) ? undefined : local.fresh(key)
-    if (entry === undefined) return this.#requests.one(key, factory, options)
+    const nearest = this.#nearest(options)
+    const entry = nearest !== 'l1' || typeof key !== 'string' || mayBeEscaped(key) ? undefined : local.fresh(key)
+    if (entry === undefined) return this.#requests[nearest].one(key, factory, options)
     this.#journal.counts.hits++
     return Promise.resolve(local.handOut(entry.value as T))
   }
 
   async getOrSetMany<T>(keys: readonly string[], factory: BatchFactory<T>, options?: LoadOptions): Promise<Map<string, T | Error>> {
     this.#begin(options)
-    return this.#requests.many(keys, factory, options)
+    return this.#requests[this.#nearest(options)].many(keys, factory, options)
   }
 
   async get<T>(key: string, options?: ReadOptions): Promise<T | undefined> {
     this.#begin(options)
     const { local } = this.#layers
     const name = safeName('key', key)
-    const found = local.find(name)
+    const nearest = this.#nearest(options)
+    const found = nearest === 'l1' ? local.find(name) : undefined
     const schema = schemaOption(options?.schema)
-    const hit = found?.state === 'fresh' ? found.entry : await orAborted(this.#peek(name, schema), options?.signal)
+    const peek = async (): Promise<{ value: unknown } | undefined> => (nearest === 'source' ? undefined : this.#peek(name, schema))
+    const hit = found?.state === 'fresh' ? found.entry : await orAborted(peek(), options?.signal)
     const value = hit && local.handOut(hit.value as T)
     this.#journal.answered(hit ? 'hit' : 'miss')
     return value
@@ -129,10 +140,19 @@ class TieredCache implements Cache {
     if (keys.length + tags.length > 0) this.#intents.add(tx, { keys, tags, all: false })
   }
 
+  async token(options?: Cancellable): Promise<string> {
+    this.#begin(options)
+    return orAborted(this.#tokens.take(), options?.signal)
+  }
+
+  #nearest(options: ReadOptions | undefined): Nearest {
+    return options?.after === undefined ? 'l1' : this.#tokens.nearest(options.after)
+  }
+
   async explain(key: string, options?: Cancellable): Promise<Explanation> {
     this.#begin(options)
     const name = safeName('key', key)
-    const flight = this.#requests.peek(name)
+    const flight = this.#requests.l1.peek(name)
     return orAborted(explain(key, name, this.#layers, flight, this.#options), options?.signal)
   }
 
@@ -207,7 +227,7 @@ class TieredCache implements Cache {
     const { local, shared, coherence } = this.#layers
     const until = performance.now() + timeoutMs
     const left = (): number => Math.max(0, until - performance.now())
-    await settlesWithin(this.#requests.idle(), timeoutMs)
+    await settlesWithin(Promise.all(Object.values(this.#requests).map((requests) => requests.idle())), timeoutMs)
     await this.#loader.close(left(), error)
     await settlesWithin(this.#writes.idle(), left())
     await settlesWithin(this.#layers.idle(), left())

@@ -40,7 +40,8 @@ export class Coherence {
   confirmedUntil: number = Number.POSITIVE_INFINITY
   suspect = true
   readonly delivery: Delivery
-  readonly #id = randomUUID()
+  /** Under which it publishes. */
+  readonly id: string = randomUUID()
   readonly #bus: InvalidationBus
   readonly #events: CoherenceEvents
   readonly #transport: BusTransport
@@ -108,6 +109,16 @@ export class Coherence {
       this.#send({ kind: 'ended', sequence: this.#acknowledged, beat: 0, ...part, all: false }).catch(() => undefined)
   }
 
+  /** The number of the last message that the server has taken: all that was delivered was told by then. */
+  get acknowledged(): number {
+    return this.#acknowledged
+  }
+
+  /** Whether all that a publisher had told up to this number counts here. */
+  hasHeard(publisher: string, sequence: number): boolean {
+    return !this.suspect && (this.#peers.get(publisher)?.sequence ?? -1) >= sequence
+  }
+
   async close(error: unknown): Promise<void> {
     this.#closed = error
     clearInterval(this.#timer)
@@ -148,7 +159,7 @@ export class Coherence {
   }
 
   async #send(message: Omit<BusMessage, 'publisher'>): Promise<void> {
-    await limited(this.#transport.publish(formatMessage({ ...message, publisher: this.#id })), this.#timeoutMs)
+    await limited(this.#transport.publish(formatMessage({ ...message, publisher: this.id })), this.#timeoutMs)
   }
 
   #receive(payload: string): void {
@@ -156,7 +167,7 @@ export class Coherence {
     if (!message) return this.#events.onForeign()
     const { kind, publisher, sequence, beat, keys } = message
     if (kind === 'ended') this.#events.onEnded(keys)
-    if (publisher === this.#id) {
+    if (publisher === this.id) {
       if (kind === 'heartbeat') this.#confirm(beat)
       return
     }

@@ -8,6 +8,12 @@ export interface Cancellable {
 export interface ReadOptions extends Cancellable {
   /** An entry of l2 that does not fit counts as absent and is removed. Only the verdict counts, not what the schema makes of the value. */
   schema?: SchemaLike | undefined
+  /**
+   * Tokens of `token()`, of this process or another: the answer was not read before what they stand for was invalidated. One that this process has heard
+   * the invalidations of changes nothing. For another one copies in l1 and loads under way are passed by: l2 is asked, or the factory where l2 may not have
+   * them either (`get` is then undefined). What is no token counts as one of the last kind, and never throws.
+   */
+  after?: string | readonly string[] | undefined
 }
 export interface StoreOptions extends Cancellable {
   /** How long the value is fresh, 1 to ten years. Default: the cache's. */
@@ -106,6 +112,11 @@ export interface Cache {
   clear(options?: Cancellable): Promise<void>
   /** The insert of the intent is sent at once, the invalidation begins with the COMMIT. Throws ERR_CACHE_NO_AFTER_COMMIT, _NO_INTENT_STORE, _OPTION, _CLOSED. */
   invalidateAfterCommit(tx: TransactionLike, what: { keys?: readonly string[]; tags?: readonly string[] }): void
+  /**
+   * Stands for all that was written and invalidated through this cache so far, commits included; for `after` in another process. About 45 characters that
+   * fit into a cookie or header, and tell neither keys nor tags. Waits until l2 and the bus have what is under way, at most l2HardTimeoutMs.
+   */
+  token(options?: Cancellable): Promise<string>
   /** What is known of a key, without changing anything. */
   explain(key: string, options?: Cancellable): Promise<Explanation>
   stats(): CacheStats

@@ -18,6 +18,8 @@ export class Batch implements Invalidation {
   readonly tagSet: Set<string> = new Set()
   all = false
   readonly items: { readonly what: Invalidation; readonly waiters: Waiter[] }[] = []
+  /** Told whether the first attempt took all of it. */
+  readonly watchers: ((taken: boolean) => void)[] = []
 
   get keys(): string[] {
     return [...this.keySet]
@@ -69,6 +71,8 @@ export class Delivery {
   #queued = new Batch()
   #sending = nothing
   #running: Promise<void> | undefined
+  /** Attempts that failed since the last one that did not. */
+  #failures = 0
   #closed: unknown
   #wake = new AbortController()
 
@@ -103,6 +107,14 @@ export class Delivery {
     return this.#sending.size + this.#queued.size
   }
 
+  /** Resolves when all that was handed in until now has been taken: true. False as soon as the other side is found to be away. */
+  takesAll(): Promise<boolean> {
+    if (this.size === 0) return Promise.resolve(true)
+    if (this.#failures > 0 || this.#closed !== undefined) return Promise.resolve(false)
+    const { watchers } = this.#queued.size > 0 ? this.#queued : this.#sending
+    return new Promise((resolve) => watchers.push(resolve))
+  }
+
   /** Ends a pause between attempts: the other side is back. */
   retryNow(): void {
     this.#wake.abort()
@@ -116,8 +128,10 @@ export class Delivery {
   /** Whoever waits is told at once; nothing is sent any more. */
   close(error: unknown): void {
     this.#closed = error
-    for (const batch of [this.#sending, this.#queued])
+    for (const batch of [this.#sending, this.#queued]) {
       for (const { waiters } of batch.items) for (const waiter of waiters.splice(0)) waiter.reject(error)
+      for (const watch of batch.watchers.splice(0)) watch(false)
+    }
     this.#wake.abort()
   }
 
@@ -129,16 +143,18 @@ export class Delivery {
   }
 
   async #run(): Promise<void> {
-    let failures = 0
     while (this.#closed === undefined && this.#queued.size > 0) {
       this.#sending = this.#queued
       this.#queued = new Batch()
-      const left = await this.#send(this.#sending.items, failures + 1)
+      const left = await this.#send(this.#sending.items, this.#failures + 1)
       // First queued again, then no longer sending: never covered by neither. As one: it may fail for hours while names are given again and again.
       if (left.length > 0) this.#queued.add(together(left), [])
+      const { watchers } = this.#sending
       this.#sending = nothing
-      failures = left.length > 0 ? failures + 1 : 0
-      if (failures > 0 && this.#closed === undefined) await this.#pause(failures)
+      this.#failures = left.length > 0 ? this.#failures + 1 : 0
+      // What was handed in meanwhile finds the other side away as well.
+      for (const watch of left.length > 0 ? [...watchers, ...this.#queued.watchers.splice(0)] : watchers) watch(left.length === 0)
+      if (this.#failures > 0 && this.#closed === undefined) await this.#pause(this.#failures)
     }
   }
 

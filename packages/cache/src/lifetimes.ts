@@ -22,7 +22,7 @@ export function lifeOption(option: string, value: number | undefined, least: num
 }
 
 const storing = ['ttlMs', 'tags', 'signal', 'staleIfErrorMs', 'staleWhileRevalidateMs'] as const satisfies (keyof StoreOptions)[]
-const loading = [...storing, 'schema', 'softTimeoutMs', 'hardTimeoutMs'] as const satisfies (keyof LoadOptions)[]
+const loading = [...storing, 'schema', 'after', 'softTimeoutMs', 'hardTimeoutMs'] as const satisfies (keyof LoadOptions)[]
 
 /** Those of one call that loads or only stores; what it does not name is the cache's. */
 export function lifetimesOf(standing: Lifetimes, call: LoadOptions | undefined, does: 'load' | 'store'): Lifetimes {

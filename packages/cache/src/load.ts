@@ -26,7 +26,9 @@ export interface Ask {
   readonly signal: AbortSignal | undefined
   /** When its caller came (`performance.now()`): his patience counts from there. */
   readonly since: number
-  /** False once l2 has failed this call: it is not made to wait for it again. */
+  /** What was asked of l2 or a source before this turn is not for him: he may have heard of something since. */
+  readonly turn: number
+  /** False once l2 has failed this call, which is not made to wait for it again, and where l2 may not have heard what the caller has. */
   readonly consults: boolean
 }
 
@@ -119,7 +121,7 @@ export class Loader {
 
   /** Runs the factory and stores what it made. */
   async #make(of: FactoryRun, missing: readonly Item[], ask: Ask, run: Run, lease: Lease | undefined, soft: SoftTimeout): Promise<void> {
-    const { shared, turns } = this.#layers
+    const { turns } = this.#layers
     const { hardMs } = ask.lifetimes
     lease?.keep()
     soft.serveWhere((standIn) => standIn.revalidateUntil)
@@ -127,7 +129,7 @@ export class Loader {
     const late = (): void => of.abort(new CacheError('ERR_CACHE_FACTORY_TIMEOUT', undefined, { namespace: this.#options.namespace }))
     const timer = hardMs === undefined ? undefined : setTimeout(late, hardMs)
     try {
-      const begun = { turn: shared ? turns.end() : Number.POSITIVE_INFINITY, at: performance.now() }
+      const begun = { turn: turns.end(), at: performance.now() }
       const asked = missing.map((item) => ({ flight: item.flight, previous: this.#previous(item) }))
       const made = await this.#measure(() =>
         orAborted(

@@ -1,6 +1,7 @@
 /**
  * One of several processes over one Redis, started with its settings as JSON. It reads and writes for so long, and prints what it read and what of that
- * was older than it may be. The truth stands in the same Redis, beside the cache: `source` holds the versions, `said` those whose invalidation has ended.
+ * was older than it may be. The truth stands in the same Redis, beside the cache: `source` holds the versions, `said` those whose invalidation has ended,
+ * `carried` for each key the token of its last writer and the version that it stands for.
  */
 import { setTimeout as pause } from 'node:timers/promises'
 import { Redis } from 'ioredis'
@@ -19,6 +20,8 @@ export interface ProcessResult {
   readonly reads: number
   readonly writes: number
   readonly served: { hits: number; misses: number; stale: number }
+  /** Reads of a key with the token of who wrote it last. */
+  readonly withToken: number
   readonly old: readonly string[]
 }
 
@@ -52,7 +55,7 @@ const pick = <T>(from: readonly T[]): T => from[Math.trunc(Math.random() * from.
 const until = performance.now() + seconds * 1_000
 const old: string[] = []
 const heard = new Map(keys.map((key) => [key, [] as { version: number; at: number }[]]))
-let [reads, writes] = [0, 0]
+let [reads, writes, withToken] = [0, 0, 0]
 
 /** The version that a request which begins now must see at least. */
 async function least(key: string): Promise<number> {
@@ -85,14 +88,21 @@ async function read(): Promise<void> {
     for (const key of asked) needed.set(key, await least(key))
     const got = new Map<string, unknown>()
     const [key] = asked as [string]
+    const [version, token] = (Math.random() < 0.5 && (await truth.hget('carried', key))?.split(' ')) || []
+    if (token !== undefined) {
+      needed.set(key, Math.max(Number(version), needed.get(key) as number))
+      withToken++
+    }
+    const after = token
     const how = asked.length > 1 ? 'batch' : pick(['getOrSet', 'getOrSet', 'get'])
     try {
-      if (how === 'get') got.set(key, await cache.get(key))
-      else if (how === 'getOrSet') got.set(key, await cache.getOrSet(key, (entry) => load(entry, key)))
+      if (how === 'get') got.set(key, await cache.get(key, { after }))
+      else if (how === 'getOrSet') got.set(key, await cache.getOrSet(key, (entry) => load(entry, key), { after }))
       else {
         const batch = async (missing: readonly string[]) =>
           new Map(await Promise.all(missing.map(async (each): Promise<[string, number]> => [each, await sourceOf(each)])))
-        for (const [each, value] of await cache.getOrSetMany(asked, batch, { tags: asked.map((each) => `t:${each}`) })) got.set(each, value)
+        for (const [each, value] of await cache.getOrSetMany(asked, batch, { tags: asked.map((each) => `t:${each}`), after }))
+          got.set(each, value)
       }
     } catch {
       // The source failed on purpose.
@@ -100,7 +110,8 @@ async function read(): Promise<void> {
     for (const [each, value] of got) {
       if (typeof value !== 'number') continue
       reads++
-      if (value < (needed.get(each) as number)) old.push(`${how} of ${each}: ${value}, not ${needed.get(each)}`)
+      if (value < (needed.get(each) as number))
+        old.push(`${how} of ${each}${after ? ` after ${after}` : ''}: ${value}, not ${needed.get(each)}`)
     }
     await pause(Math.random() * 4)
   }
@@ -123,6 +134,7 @@ async function write(): Promise<void> {
       () => say.say('said', key, version),
       () => undefined,
     )
+    await truth.hset('carried', key, `${version} ${await cache.token()}`)
     writes++
     await pause(Math.random() * 60)
   }
@@ -140,5 +152,5 @@ await Promise.all([write(), visit(), ...Array.from({ length: 6 }, () => read())]
 const { hits, misses, stale } = cache.stats()
 await cache.close()
 truth.disconnect()
-const result: ProcessResult = { reads, writes, served: { hits, misses, stale }, old }
+const result: ProcessResult = { reads, writes, served: { hits, misses, stale }, withToken, old }
 console.log(JSON.stringify(result))

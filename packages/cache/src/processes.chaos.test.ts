@@ -3,7 +3,7 @@ import { runProcesses, sumOf } from './processes.fixture.ts'
 
 it.each([
   ['over l2 alone nobody gets what was invalidated before he asked', false],
-  ['with l1 and a bus nobody gets it after the declared bound', true],
+  ['with l1 and a bus nobody gets it after the declared bound, and with the token of its writer nobody at all', true],
 ])('3 processes with batches, stale windows, soft timeouts and early refresh: %s', { timeout: 120_000 }, async (_what, bus) => {
   const results = await runProcesses({ processes: 3, seconds: 5, bus })
   expect(results.flatMap(({ old }) => old)).toEqual([])

@@ -22,10 +22,10 @@ export async function runProcesses(settings: Omit<ProcessSettings, 'url' | 'inde
 }
 
 /** What the processes did together: a run in which one of these is nought proves nothing. */
-export function sumOf(results: readonly ProcessResult[]): Record<'reads' | 'writes' | 'hits' | 'misses' | 'stale', number> {
-  const sum = { reads: 0, writes: 0, hits: 0, misses: 0, stale: 0 }
-  for (const { reads, writes, served } of results) {
-    for (const [name, count] of Object.entries({ reads, writes, ...served })) sum[name as keyof typeof sum] += count
+export function sumOf(results: readonly ProcessResult[]): Record<'reads' | 'writes' | 'withToken' | 'hits' | 'misses' | 'stale', number> {
+  const sum = { reads: 0, writes: 0, withToken: 0, hits: 0, misses: 0, stale: 0 }
+  for (const { reads, writes, withToken, served } of results) {
+    for (const [name, count] of Object.entries({ reads, writes, withToken, ...served })) sum[name as keyof typeof sum] += count
   }
   return sum
 }

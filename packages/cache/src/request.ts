@@ -3,6 +3,7 @@ import type { BatchFactory, Factory, LoadOptions } from './contract.ts'
 import { Departure, signalOption } from './departure.ts'
 import { CacheError, failureOf, wrongOption } from './errors.ts'
 import { FactoryRun } from './factory-run.ts'
+import type { Freshness, LocalEntry } from './entry.ts'
 import type { Glances, Hit } from './glances.ts'
 import type { Journal } from './journal.ts'
 import type { Layers } from './layers.ts'
@@ -15,6 +16,7 @@ import { type Answer, type Arrival, Flight } from './single-flight.ts'
 import { schemaOption } from './schema.ts'
 import { inSlices } from './slices.ts'
 import { standInOf } from './stand-in.ts'
+import type { Nearest } from './tokens.ts'
 
 const noTags: readonly string[] = []
 
@@ -23,22 +25,25 @@ type Place = { readonly answer: Pick<Answer, 'kind' | 'value'> } | { readonly fl
 
 /**
  * One request, for one key or many: a copy, a fresh entry of l2, the load that is under way, or a load of its own, until an answer is his to have.
+ * Requests that may not be answered from as near as others do not meet those: their loads are their own.
  */
 export class Requests {
   readonly #options: ResolvedCacheOptions
   readonly #layers: Layers
   readonly #journal: Journal
   readonly #loader: Loader
+  readonly #nearest: Nearest
   readonly #flights = new Map<string, Flight>()
   /** Requests that have asked l2 and would begin a load next. */
   #glancing = 0
   #noneGlances: PromiseWithResolvers<void> | undefined
 
-  constructor(options: ResolvedCacheOptions, layers: Layers, journal: Journal, loader: Loader) {
+  constructor(options: ResolvedCacheOptions, layers: Layers, journal: Journal, loader: Loader, nearest: Nearest) {
     this.#options = options
     this.#layers = layers
     this.#journal = journal
     this.#loader = loader
+    this.#nearest = nearest
   }
 
   async one<T>(key: string, factory: Factory<T>, options: LoadOptions | undefined): Promise<T> {
@@ -133,8 +138,13 @@ export class Requests {
       schema: schemaOption(options?.schema),
       signal: signalOption(options?.signal),
       since: lifetimes.softMs === undefined ? 0 : performance.now(),
-      consults: true,
+      turn: this.#layers.shared || this.#nearest !== 'l1' ? this.#layers.turns.now : 0,
+      consults: this.#nearest !== 'source',
     }
+  }
+
+  #copy(key: string): { entry: LocalEntry; state: Freshness } | undefined {
+    return this.#nearest === 'l1' ? this.#layers.local.find(key) : undefined
   }
 
   #handOut(kind: Answer['kind'], value: unknown): unknown {
@@ -177,7 +187,7 @@ export class Requests {
 
   /** A request that neither a copy nor a load under way can answer asks l2 for himself: a hit needs no lease and no flight. */
   #mayGlance(key: string, { consults }: Ask): boolean {
-    if (!consults || this.#layers.local.find(key)) return false
+    if (!consults || this.#copy(key)) return false
     const present = this.#flights.get(key)
     return !present || present.overtaken || present.state.is === 'settled'
   }
@@ -194,13 +204,13 @@ export class Requests {
   }
 
   #place(key: string, ask: Ask, batch: FactoryRun, opened: Item[]): Place {
-    const { local, generations, turns, shared } = this.#layers
-    const found = local.find(key)
+    const { generations } = this.#layers
+    const found = this.#copy(key)
     const now = performance.now()
     const copy = found && (found.state === 'fresh' || found.state === 'stale' || now < found.entry.retryAt)
     const refresh = found && now >= found.entry.refreshAt && now >= found.entry.retryAt
     if (copy && !refresh) return { answer: { kind: found.state === 'fresh' ? 'hit' : 'stale', value: found.entry.value } }
-    const arrival = { position: generations.position, turn: shared ? turns.now : 0, at: now }
+    const arrival = { position: generations.position, turn: ask.turn, at: now }
     const present = this.#flights.get(key)
     let flight = present && !present.overtaken ? present : undefined
     if (flight?.state.is === 'answered' && !copy) {

@@ -8,7 +8,7 @@ export interface Answer {
   readonly value: unknown
   /** The tags of what was read; a change of one of them voids the answer. */
   readonly tags: Iterable<string>
-  /** The turn in which l2 last vouched for it, or in which its source was about to be read; infinite where there is no l2. */
+  /** The turn in which l2 last vouched for it, or in which its source was about to be read; infinite for a copy of l1. */
   readonly turn: number
   /** From here on it is too old (`performance.now()`). */
   readonly until: number

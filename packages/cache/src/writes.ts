@@ -48,11 +48,16 @@ export class Writes {
     await this.#bounded(() => this.#store(write), options?.signal)
   }
 
+  /** After a commit: nobody waits for it here. */
+  deliver(what: Invalidation): Promise<void> {
+    return this.#tracked(this.#layers.invalidate(what))
+  }
+
   async invalidate(what: Invalidation, signal: AbortSignal | undefined): Promise<void> {
     if (what.all || what.keys.length + what.tags.length > 0) await this.#bounded(() => this.#layers.invalidate(what), signal)
   }
 
-  /** Resolves when none is under way. */
+  /** Resolves when those that are under way now have ended: taken, or queued for another attempt. */
   async idle(): Promise<void> {
     await Promise.allSettled(this.#underWay)
   }
@@ -94,15 +99,18 @@ export class Writes {
     }
   }
 
+  #tracked(work: Promise<void>): Promise<void> {
+    this.#underWay.add(work)
+    return work.finally(() => this.#underWay.delete(work))
+  }
+
   /** Waits as long as one operation of l2 may take, and no longer than the cache is open; the work goes on. */
   async #bounded(start: () => Promise<void>, signal: AbortSignal | undefined): Promise<void> {
     const { namespace, l2HardTimeoutMs } = this.#options
     if (!this.#layers.shared && !this.#layers.coherence) return start()
-    const work = start()
-    this.#underWay.add(work)
-    const done = work.finally(() => this.#underWay.delete(work))
+    const work = this.#tracked(start())
     try {
-      await orAborted(orAborted(limited(done, l2HardTimeoutMs), signal), this.#ended)
+      await orAborted(orAborted(limited(work, l2HardTimeoutMs), signal), this.#ended)
     } catch (cause) {
       signal?.throwIfAborted()
       this.#ended.throwIfAborted()

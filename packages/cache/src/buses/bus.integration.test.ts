@@ -2,11 +2,12 @@ import { inspect } from 'node:util'
 import { createDbPool, type DbPool } from '@platform/db-pool'
 import { testPostgres, testRedis } from '@platform/stack/testing'
 import { Redis } from 'ioredis'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { formatMessage } from '../bus-message.ts'
 import { cachesWith } from '../caches.fixture.ts'
 import { memory } from '../drivers/memory.ts'
 import { redis, redisBus } from '../drivers/redis.ts'
+import { HeldBus } from '../held-bus.fixture.ts'
 import { createCache, type Cache, type CacheOptions, type InvalidationBus } from '../index.ts'
 import { postgresBus } from './postgres.ts'
 
@@ -41,10 +42,10 @@ async function processes(count: number, bus: () => InvalidationBus, options: () 
   return made
 }
 
-const kinds: [string, () => InvalidationBus, () => Partial<CacheOptions>][] = [
-  ['postgresBus, no l2', () => postgresBus({ db, heartbeatMs: 500 }), () => ({})],
-  ['redisBus, no l2', () => redisBus({ client, heartbeatMs: 500 }), () => ({})],
-  ['redisBus over l2', () => redisBus({ url: server.url, heartbeatMs: 500 }), () => ({ l2: redis({ client }) })],
+const kinds: [string, (heartbeatMs?: number) => InvalidationBus, () => Partial<CacheOptions>][] = [
+  ['postgresBus, no l2', (heartbeatMs = 500) => postgresBus({ db, heartbeatMs }), () => ({})],
+  ['redisBus, no l2', (heartbeatMs = 500) => redisBus({ client, heartbeatMs }), () => ({})],
+  ['redisBus over l2', (heartbeatMs = 500) => redisBus({ url: server.url, heartbeatMs }), () => ({ l2: redis({ client }) })],
 ]
 
 for (const [name, bus, options] of kinds)
@@ -69,6 +70,29 @@ for (const [name, bus, options] of kinds)
       await b.getOrSet('k', () => 'old')
       await a.set('k', 'new')
       await expect.poll(() => b.getOrSet('k', () => 'new')).toBe('new')
+    })
+
+    it('who brings the token of the process that invalidated gets nothing from before, although its message has not come', async () => {
+      const namespace = `bus-${++spaces}`
+      const held = new HeldBus(bus(60_000))
+      const [a, b] = [cacheWith({ namespace, bus: bus(60_000), ...options() }), cacheWith({ namespace, bus: held.bus, ...options() })]
+      await Promise.all([a.ready(), b.ready()])
+      for (const key of ['key', 'tagged', 'set']) await b.getOrSet(key, () => 'old', { tags: [key] })
+      held.hold()
+      await Promise.all([a.delete('key'), a.deleteByTag('tagged'), a.set('set', 'new')])
+      const after = await a.token()
+      for (const key of ['key', 'tagged', 'set']) {
+        expect(await b.get(key)).toBe('old')
+        expect(await b.getOrSet(key, () => 'new', { after })).toBe('new')
+      }
+      held.letIn()
+      const factory = vi.fn<() => string>(() => 'newer')
+      const isAsked = async (): Promise<boolean> => {
+        factory.mockClear()
+        await b.getOrSet('unheard of', factory, { after })
+        return factory.mock.calls.length > 0
+      }
+      await expect.poll(isAsked).toBe(false)
     })
 
     const overtaken: [string, (cache: Cache) => Promise<void>][] = [

@@ -26,6 +26,7 @@ export const noopCache: Cache = {
   async deleteByTag() {},
   async clear() {},
   invalidateAfterCommit() {},
+  token: async () => '1.source.00000000-0000-0000-0000-000000000000',
   explain: async (key) => ({ key, l1: 'none', l2: 'none', load: 'none', coherence: 'coherent', next: 'run the factory' }),
   stats: () => ({
     hits: 0,

@@ -48,7 +48,7 @@ const endAtMs = 60_000
  * Runs caches of one or two processes against each other in virtual time: loads, batches, writes, invalidations by key and tag, clear and close at
  * chosen moments, with stale windows, early refresh, soft and hard timeouts, tags named late, factories that fail, and a store that is slow, fails or
  * loses its answers. Nobody who asks after an invalidation has ended may get what was written before it: at once in the process that
- * invalidated and wherever l2 is asked each time, within the declared bound elsewhere. And every promise settles.
+ * invalidated, for who brings its token, and wherever l2 is asked each time, within the declared bound elsewhere. And every promise settles.
  */
 export async function runInterleavings(options: InterleavingOptions = {}): Promise<InterleavingResult> {
   const { seed = Math.trunc(Math.random() * 2 ** 31), schedules = 1_000 } = options
@@ -84,6 +84,14 @@ interface Announcement {
   readonly here: boolean
 }
 
+type ReadMove = 'load' | 'batch' | 'get'
+
+/** A token of a process, and what it had said by then. */
+interface Carried {
+  readonly token: string
+  readonly least: ReadonlyMap<string, number>
+}
+
 class Schedule {
   readonly findings: Finding[] = []
   reads = 0
@@ -98,6 +106,7 @@ class Schedule {
   /** Two writes of one key at once have no order to speak of. */
   readonly #writing = new Set<string>()
   readonly #open = new Set<string>()
+  readonly #carried: Carried[] = []
   readonly #tell: (line: string) => void
   /** How long another process may serve what was invalidated. */
   readonly #boundMs: number
@@ -159,7 +168,6 @@ class Schedule {
     const move = this.#pick(['load', 'load', 'load', 'load', 'batch', 'get', 'write', 'write', 'write', 'close'] as const)
     if (move === 'close' && !this.#chance(0.1)) return
     const done = `${move} ${number} of process ${process}`
-    this.#open.add(done)
     this.#tell(`${done}: ${key}`)
     const work =
       move === 'write'
@@ -167,11 +175,20 @@ class Schedule {
         : move === 'close'
           ? cache.close({ timeoutMs: 20 })
           : this.#read(process, cache, key, move)
-    void work.catch(() => undefined).finally(() => this.#open.delete(done))
+    this.#hold(done, work)
   }
 
-  async #read(process: number, cache: Cache, key: string, move: 'load' | 'batch' | 'get'): Promise<void> {
-    const least = new Map(this.#keys.map((each) => [each, this.#least(process, each)]))
+  /** It has to end. */
+  #hold(what: string, work: Promise<void>): void {
+    this.#open.add(what)
+    void work.catch(() => undefined).finally(() => this.#open.delete(what))
+  }
+
+  async #read(process: number, cache: Cache, key: string, move: ReadMove, given?: Carried): Promise<void> {
+    const carried = given ?? (this.#chance(0.2) ? this.#pick(this.#carried) : undefined)
+    const after = carried?.token
+    if (carried) this.#tell(`${move} of process ${process} after ${told(carried)}`)
+    const least = new Map(this.#keys.map((each) => [each, Math.max(this.#least(process, each), carried?.least.get(each) ?? 0)]))
     const check = (each: string, got: unknown): void => {
       if (typeof got !== 'number') return
       this.reads++
@@ -184,8 +201,8 @@ class Schedule {
           what: `${move} of ${each} in process ${process}: ${got}, not ${needed}`,
         })
     }
-    if (move === 'get') return check(key, await cache.get(key))
-    if (move === 'load') return check(key, await cache.getOrSet(key, this.#factory(key)))
+    if (move === 'get') return check(key, await cache.get(key, { after }))
+    if (move === 'load') return check(key, await cache.getOrSet(key, this.#factory(key), { after }))
     const values = await cache.getOrSetMany(
       this.#keys,
       async (missing) => {
@@ -194,7 +211,7 @@ class Schedule {
         if (this.#chance(0.1)) throw new Error('the source failed on purpose')
         return read
       },
-      { tags: ['all', ...this.#keys] },
+      { tags: ['all', ...this.#keys], after },
     )
     for (const [each, got] of values) check(each, got)
   }
@@ -233,8 +250,11 @@ class Schedule {
       all: () => cache.deleteByTag('all'),
     }
     let here = false
+    const early = this.#chance(0.3)
     try {
-      await work[how]()
+      const done = work[how]()
+      if (early) this.#hold(`${how} carried from process ${process} at ${this.#time.now}`, this.#carry(process, cache, written))
+      await done
     } catch (error) {
       // Done here and queued: the others hear of it later.
       if ((error as { code?: string }).code !== 'ERR_CACHE_INVALIDATION_PENDING') return
@@ -244,6 +264,20 @@ class Schedule {
     }
     this.#tell(`process ${process} ended ${how} of ${keys.join()}${here ? ', pending' : ''}`)
     for (const [each, version] of written) this.#said.get(each)?.push({ process, version, at: this.#time.now, here })
+    if (!early) await this.#carry(process, cache, written)
+  }
+
+  /** Whoever writes takes a token along, often to another process. It stands for what was begun before it was asked for. */
+  async #carry(process: number, cache: Cache, written: ReadonlyMap<string, number>): Promise<void> {
+    const own = (each: string): number[] =>
+      (this.#said.get(each) as Announcement[]).filter((one) => one.process === process).map((one) => one.version)
+    const least = new Map(this.#keys.map((each) => [each, Math.max(written.get(each) ?? 0, ...own(each))]))
+    const carried = { token: await cache.token(), least }
+    this.#tell(`process ${process} gives ${told(carried)}`)
+    this.#carried.push(carried)
+    await this.#wait(20)
+    const next = Math.trunc(this.#random() * this.#caches.length)
+    await this.#read(next, this.#caches[next] as Cache, this.#pick(this.#keys), this.#pick(['load', 'batch', 'get'] as const), carried)
   }
 
   /** What a request of this process that begins now has to see at least. */
@@ -272,4 +306,9 @@ class Schedule {
   #pick<T>(from: readonly T[]): T {
     return from[Math.trunc(this.#random() * from.length)] as T
   }
+}
+
+/** Without the name of the process, which is another one each time. */
+function told({ token, least }: Carried): string {
+  return `${token.split('.')[1]} for ${[...least.values()].join()}`
 }
