@@ -69,7 +69,9 @@ describe('createBroker', () => {
     }
     const keyed = defineMessage('keyed', { version: 1, schema: z.any(), key: fail })
     const checked = defineMessage('checked', { version: 1, schema: z.any().refine(fail) })
-    for (const message of [keyed, checked]) {
+    // What it rejects with is heard, at its first value as well: nothing is left unhandled.
+    const awaited = defineMessage('awaited', { version: 1, schema: z.any().refine(async () => fail()) })
+    for (const message of [keyed, checked, awaited]) {
       await expect(broker.publish(message, 1)).rejects.toMatchObject({ code: 'ERR_QUEUE_INVALID', cause: no })
       await expect(broker.prepare(message, 1)).rejects.toMatchObject({ code: 'ERR_QUEUE_INVALID', cause: no })
     }

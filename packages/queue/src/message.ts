@@ -77,18 +77,37 @@ export function defineMessage<S extends ZodType>(name: string, options: MessageO
   return Object.freeze(Object.defineProperty(message, contractKey, { value: contract }))
 }
 
-/** At once where the schema allows it; one with an asynchronous part throws at its first value, and is asked asynchronously from then on. */
+/**
+ * At once where the schema allows it, which the first value that fits tells. Until then values are awaited: of a schema that is asked at once, nobody
+ * would hear what an asynchronous part rejects with.
+ */
 function parserOf(schema: ZodType): Contract['parse'] {
-  let atOnce = true
+  let way: 'not known' | 'at once' | 'awaited' = 'not known'
+  const learn = async (value: unknown): Promise<ParseResult> => {
+    const result = await schema.safeParseAsync(value)
+    if (result.success && way === 'not known') way = parsesAtOnce(schema, value) ? 'at once' : 'awaited'
+    return result
+  }
   return (value) => {
-    if (atOnce) {
+    if (way === 'not known') return learn(value)
+    if (way === 'at once') {
       try {
         return schema.safeParse(value)
       } catch {
-        atOnce = false
+        // Another branch of it has an asynchronous part.
+        way = 'awaited'
       }
     }
     return schema.safeParseAsync(value)
+  }
+}
+
+function parsesAtOnce(schema: ZodType, value: unknown): boolean {
+  try {
+    schema.safeParse(value)
+    return true
+  } catch {
+    return false
   }
 }
 
