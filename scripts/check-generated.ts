@@ -61,6 +61,8 @@ const byTls = routesAt({
   tls: { certificate: '/certificates/certificate.pem', authority: '/trusted/ca.pem' },
 })
 compareExactly('docker/gateway/gateway.tls.yaml', byTls, 'examples/gateway/gateway.yaml')
+const benchmarks = spawnSync(process.execPath, ['--conditions=@platform/source', join(root, 'bench/page.ts')], { encoding: 'utf8' })
+compareExactly('docs/benchmarks.md', benchmarks.stdout, `bench/results${benchmarks.stderr}`)
 for (const file of publishedManifests()) {
   const text = readFileSync(join(root, file), 'utf8')
   const manifest = `${JSON.stringify(withIdentity(readManifest(file), file, repositoryUrl()), null, 2)}\n`
