@@ -3,7 +3,7 @@ import { testPostgres } from '@platform/stack/testing'
 import { afterAll, afterEach, beforeAll, beforeEach } from 'vitest'
 import { z } from 'zod'
 import { memory } from './drivers/memory.ts'
-import { createBroker, defineMessage, type Broker, type Message } from './index.ts'
+import { createBroker, defineMessage, QueueError, type Broker, type Message, type OutgoingMessage } from './index.ts'
 
 interface Placed {
   film: string
@@ -57,4 +57,38 @@ export function testStore(): TestStore {
       return broker
     },
   }
+}
+
+/** What is consumed from now on, in this order. */
+export async function collect(store: TestStore): Promise<string[]> {
+  const seen: string[] = []
+  await store.broker.consume(placed, async ({ body }) => void seen.push(`${body.film}${body.n}`), { group: 'g', concurrency: 1 })
+  return seen
+}
+
+/** The broker, but publishing fails while `broken` says so. */
+export function failing(store: TestStore, broken: (message: OutgoingMessage) => boolean): Broker {
+  return new Proxy(store.broker, {
+    get(target, name) {
+      if (name === 'send') {
+        return async (message: OutgoingMessage, options: object) => {
+          if (broken(message)) throw new QueueError('ERR_QUEUE_INDETERMINATE')
+          await target.send(message, options)
+        }
+      }
+      const member = Reflect.get(target, name) as unknown
+      return typeof member === 'function' ? (member.bind(target) as unknown) : member
+    },
+  })
+}
+
+/** The broker, but publishing never settles, whatever its signal says. */
+export function silent(store: TestStore, asked: () => void = () => {}): Broker {
+  return new Proxy(store.broker, {
+    get(target, name) {
+      if (name === 'send') return () => (asked(), new Promise(() => {}))
+      const member = Reflect.get(target, name) as unknown
+      return typeof member === 'function' ? (member.bind(target) as unknown) : member
+    },
+  })
 }
