@@ -96,8 +96,10 @@ async function replace(project: ComposeProject, name: string, onProgress: (line:
   const startedAt = performance.now()
   const old = await theContainer(project, name)
   try {
-    await compose(project, '--progress=quiet', 'up', '--detach', '--no-deps', '--no-recreate', '--no-build', '--scale', `${name}=2`, name)
+    // Not `up --no-deps`: Compose would make it a service that depends on nothing, and the next `up` would replace it and whatever depends on it.
+    await compose(project, '--progress=quiet', 'create', '--no-recreate', '--no-build', '--scale', `${name}=2`, name)
     const fresh = (await containersOf(project, name)).find((id) => id !== old)!
+    await docker(['start', fresh])
     await healthy(fresh, name, signal)
     await pause(foundAfterMs, undefined, { signal })
     await watch(fresh, name, signal)
