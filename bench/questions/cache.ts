@@ -6,11 +6,13 @@ import { startRedis } from '@platform/stack'
 import { type Check, median, type Question, type Row, row } from '../report.ts'
 
 const program = resolve(import.meta.dirname, '../variants/cache.ts')
+const inProcesses = resolve(import.meta.dirname, '../variants/cache-processes.ts')
 const modules = resolve(import.meta.dirname, '../node_modules')
 
 const inMemory = ['ours', 'bentocache', 'cacheable', 'cache-manager', 'cachified', 'async-cache-dedupe', 'lru-cache.fetch']
 const inRedis = ['raw', 'ours', 'bentocache', 'cachified', 'async-cache-dedupe']
 const withTags = ['ours', 'bentocache', 'async-cache-dedupe']
+const withBus = ['ours', 'bentocache']
 
 /** What the variants call their figures, and what they are. */
 const metrics: Readonly<Record<string, readonly [name: string, unit: string]>> = {
@@ -21,6 +23,12 @@ const metrics: Readonly<Record<string, readonly [name: string, unit: string]>> =
   'l2 par 20000': ['hit in Redis, 20 kB, 100 at a time', 'µs'],
   'tag us': ['deleteByTag', 'µs'],
   'tag members': ['deleteByTag, members of the tag', 'keys'],
+  'heap heap': ['an entry of 200 bytes in memory', 'bytes of heap'],
+  'visible median': ['a write in one of four processes until the others have it, median', 'ms'],
+  'visible longest': ['a write in one of four processes until the others have it, longest', 'ms'],
+  'herd median': ['a cold herd of 4 × 1,000, a load of 50 ms: until the last has it, median', 'ms'],
+  'herd longest': ['a cold herd of 4 × 1,000, a load of 50 ms: until the last has it, longest', 'ms'],
+  'herd loads': ['a cold herd of 4 × 1,000: loads', 'loads'],
   'bytes bytes': ['an entry of 200 bytes in Redis, with a tag', 'bytes'],
   'stale in memory stale': ['stale reads in memory', 'reads'],
   'stale in memory reads': ['stale reads in memory, of', 'reads'],
@@ -33,11 +41,11 @@ const version = (name: string): string =>
 
 const question: Question = {
   title:
-    'What does a hit cost in memory and in Redis beside bentocache, cacheable, cache-manager, cachified, async-cache-dedupe, lru-cache and a bare GET, and who serves stale values?',
+    'What does a hit cost in memory and in Redis beside bentocache, cacheable, cache-manager, cachified, async-cache-dedupe, lru-cache and a bare GET, who serves stale values, and how do four processes share?',
   async measure({ quick, onProgress }) {
     const server = await startRedis({ fresh: true })
-    const once = async (variant: string, url = ''): Promise<Record<string, number>> => {
-      const args = [program, variant, url, ...(quick ? ['quick'] : [])]
+    const once = async (variant: string, url = '', file = program): Promise<Record<string, number>> => {
+      const args = ['--expose-gc', file, variant, url, ...(quick ? ['quick'] : [])]
       const { stdout } = await promisify(execFile)(process.execPath, args, { timeout: 300_000 })
       return JSON.parse(stdout) as Record<string, number>
     }
@@ -60,8 +68,14 @@ const question: Question = {
         note(library, await once(`tag/${library}`, server.url), 'tag')
         note(library, await once(`bytes/${library}`, server.url), 'bytes')
       }
-      for (const library of inMemory) note(library, await once(`stale/${library}`), 'stale in memory')
+      for (const library of inMemory) {
+        note(library, await once(`heap/${library}`), 'heap')
+        note(library, await once(`stale/${library}`), 'stale in memory')
+      }
       for (const library of inRedis) note(library, await once(`stale/${library}`, server.url), 'stale in redis')
+      for (const library of withBus) note(library, await once(`visible/${library}`, server.url, inProcesses), 'visible')
+      for (const library of inRedis.filter((each) => each !== 'raw'))
+        note(library, await once(`herd/${library}`, server.url, inProcesses), 'herd')
     } finally {
       await server.stop()
     }

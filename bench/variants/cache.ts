@@ -60,19 +60,12 @@ const inMemory: Record<string, () => Subject> = {
   },
   'async-cache-dedupe': () => dedupe({ type: 'memory', options: { size: 100_000 } }),
   'lru-cache.fetch': () => {
-    const loads = new Map<string, Load>()
-    const cache = new LRUCache<string, object>({
+    const cache = new LRUCache<string, object, Load>({
       max: 100_000,
       ttl: HOUR_MS,
-      fetchMethod: async (key) => (await (loads.get(key) as Load)(key)) as object,
+      fetchMethod: async (key, _stale, { context: load }) => (await load(key)) as object,
     })
-    return {
-      get: (key, load) => {
-        loads.set(key, load)
-        return cache.fetch(key)
-      },
-      delete: async (key) => cache.delete(key),
-    }
+    return { get: (key, load) => cache.fetch(key, { context: load }), delete: async (key) => cache.delete(key) }
   },
 }
 
@@ -80,7 +73,14 @@ function dedupe(storage: object): Subject {
   const loads = new Map<string, { load: Load; tags: string[] }>()
   const cache = createDedupe({ ttl: 3_600, storage: storage as never }).define(
     'load',
-    { references: (key: string) => loads.get(key)?.tags ?? [] } as never,
+    {
+      references: (key: string) => {
+        const tags = loads.get(key)?.tags ?? []
+        // Of what is stored nothing is kept here.
+        loads.delete(key)
+        return tags
+      },
+    } as never,
     ((key: string) => loads.get(key)?.load(key)) as never,
   ) as unknown as {
     load(key: string): Promise<unknown>
@@ -197,6 +197,22 @@ const measure: Record<string, () => Promise<Record<string, number>>> = {
     const us = (performance.now() - startedAt) * 1_000
     if ((await subject.get('k1', async () => 2, ['all'])) !== 2) throw new Error('the tag was not deleted')
     return { us, members }
+  },
+  async heap() {
+    const used = () => {
+      globalThis.gc!()
+      const { heapUsed, external } = process.memoryUsage()
+      return heapUsed + external
+    }
+    const subject = subjectOf()
+    const entries = quick ? 10_000 : 50_000
+    const before = used()
+    for (let index = 0; index < entries; index++)
+      await subject.get(`k${index}`, async () => ({ ...valueOf(200), text: `${index}`.padEnd(140, 'x') }))
+    const heap = (used() - before) / entries
+    // All are there, and nothing was collected before.
+    for (const index of [0, entries - 1]) await subject.get(`k${index}`, notAsked)
+    return { heap }
   },
   async bytes() {
     const used = async () => Number(/used_memory:(\d+)/.exec((await client?.info('memory')) ?? '')?.[1])
