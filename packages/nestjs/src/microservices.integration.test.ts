@@ -15,6 +15,7 @@ import {
   Transport,
 } from '@nestjs/microservices'
 import { createService } from '@platform/service'
+import { faultProxy } from '@platform/stack'
 import { testRedis } from '@platform/stack/testing'
 import { concat, from, lastValueFrom, type Observable, of, toArray } from 'rxjs'
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
@@ -30,13 +31,16 @@ beforeAll(async () => {
   redis = await testRedis()
 })
 afterEach(async () => {
-  for (const clean of cleanups.splice(0)) await clean()
+  for (const clean of cleanups.splice(0).toReversed()) await clean()
 })
 afterAll(() => redis?.close())
 
 async function transportOf(name: string): Promise<MicroserviceOptions & object> {
-  if (name === 'redis') {
-    const { hostname: host, port, username, password, pathname } = new URL(redis.url)
+  if (name !== 'tcp') {
+    const proxy = await faultProxy(redis.url)
+    cleanups.push(() => proxy.close())
+    if (name === 'slow redis') proxy.delay(50)
+    const { hostname: host, port, username, password, pathname } = new URL(proxy.url)
     const login = { ...(username ? { username } : {}), ...(password ? { password: decodeURIComponent(password) } : {}) }
     return { transport: Transport.REDIS, options: { host, port: Number(port), db: Number(pathname.slice(1) || 0), ...login } }
   }
@@ -121,20 +125,23 @@ describe.each(['alone', 'beside HTTP'] as const)('a microservice %s', (kind) => 
     expect(Prices.hooks).toEqual(['init', 'bootstrap', 'destroy'])
   })
 
-  it.each(['tcp', 'redis'])('answers what it has in hand when its service is stopped, failures and streams too (%s)', async (transport) => {
-    const { Prices, service, ask, tell, begun } = await started(kind, transport)
-    const answers = Promise.all([ask('price', 'Metropolis'), ask('price', 'unknown'), ask('history', 'Sunrise')])
-    tell('Nosferatu')
-    await begun('Metropolis', 'Nosferatu', 'Sunrise', 'unknown')
-    const stopped = service.stop('test')
-    // Long enough for a transport that nobody waits for to be gone.
-    await pause(200)
-    expect(Prices.hooks).not.toContain('destroy')
-    Prices.gate.resolve()
-    expect(await answers).toMatchObject([['Metropolis: 7'], { message: 'no such film' }, ['first', 'second', 'third']])
-    expect(await stopped).toMatchObject({ cut: [], failed: [] })
-    expect(Prices.told).toEqual(['Nosferatu'])
-  })
+  it.each(['tcp', 'redis', 'slow redis'])(
+    'answers what it has in hand when its service is stopped, failures and streams too (%s)',
+    async (transport) => {
+      const { Prices, service, ask, tell, begun } = await started(kind, transport)
+      const answers = Promise.all([ask('price', 'Metropolis'), ask('price', 'unknown'), ask('history', 'Sunrise')])
+      tell('Nosferatu')
+      await begun('Metropolis', 'Nosferatu', 'Sunrise', 'unknown')
+      const stopped = service.stop('test')
+      // Long enough for a transport that nobody waits for to be gone.
+      await pause(200)
+      expect(Prices.hooks).not.toContain('destroy')
+      Prices.gate.resolve()
+      expect(await answers).toMatchObject([['Metropolis: 7'], { message: 'no such film' }, ['first', 'second', 'third']])
+      expect(await stopped).toMatchObject({ cut: [], failed: [] })
+      expect(Prices.told).toEqual(['Nosferatu'])
+    },
+  )
 
   it('that is closed without a service answers what it has in hand', async () => {
     const { Prices, nest, ask, begun } = await started(kind, 'tcp')

@@ -6,6 +6,8 @@ type Handler = (...args: unknown[]) => unknown
 /** A server of `@nestjs/microservices`, by what is used of it. */
 export interface TransportServer {
   getHandlers(): Map<string, Handler>
+  /** Has the values of a stream answered one after the other: each when `respond` of the one before has settled. */
+  send?(stream: unknown, respond: (answer: unknown) => unknown): unknown
 }
 
 /** An observable of rxjs, by what is used of it. */
@@ -18,13 +20,14 @@ interface Stream {
  * handlers: whoever wants their answers has to wait before.
  */
 export class Transports {
-  readonly #counted = new WeakSet<Handler>()
+  readonly #counted = new WeakSet<Handler | TransportServer>()
   #inHand = 0
   #idle: (() => void)[] = []
 
-  /** Counts the calls of all handlers that are registered by now. */
+  /** Counts the calls of all handlers that are registered by now, and their answers. */
   watch(servers: Iterable<TransportServer>): void {
     for (const server of servers) {
+      this.#countAnswers(server)
       const handlers = server.getHandlers()
       for (const [pattern, handler] of handlers) if (!this.#counted.has(handler)) handlers.set(pattern, this.#count(handler))
     }
@@ -32,9 +35,29 @@ export class Transports {
 
   /** Waits until nothing is in hand. */
   async drain({ signal }: { signal?: AbortSignal } = {}): Promise<void> {
-    while (this.#inHand > 0) await orAborted(new Promise<void>((resolve) => this.#idle.push(resolve)), signal)
-    // An answer is handed to the client library in the next tick.
-    await nextTurn()
+    for (;;) {
+      // Between a handler and its answer, and between two answers, there is a tick.
+      await nextTurn()
+      if (this.#inHand === 0) return
+      await orAborted(new Promise<void>((resolve) => this.#idle.push(resolve)), signal)
+    }
+  }
+
+  /** In hand until the client library has handed it over: a transport that is closed earlier loses the answers behind it. */
+  #countAnswers(server: TransportServer): void {
+    if (this.#counted.has(server) || server.send === undefined) return
+    this.#counted.add(server)
+    const send = server.send.bind(server)
+    server.send = (stream, respond) => send(stream, (answer) => this.#during(() => respond(answer)))
+  }
+
+  async #during<R>(work: () => R): Promise<Awaited<R>> {
+    this.#inHand += 1
+    try {
+      return await work()
+    } finally {
+      this.#done()
+    }
   }
 
   /** A proxy, because Nest keeps facts on the function. */
