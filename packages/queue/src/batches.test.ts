@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { z } from 'zod'
+import { Batches } from './batches.ts'
 import { memory } from './drivers/memory.ts'
 import { createBroker, defineMessage, type Broker, type Inbox, type InboxContext } from './index.ts'
 
@@ -107,6 +108,12 @@ describe('batch handlers', () => {
     await consumer.drain()
     expect(handled).toEqual([2])
     expect(consumer.stats()).toMatchObject({ processed: 2, inFlight: 0 })
+  })
+
+  it('wait for nobody either when they begin after that', async () => {
+    const batches = new Batches({ maxSize: 5, maxWaitMs: 60_000 }, async (items: readonly number[]) => items)
+    open()
+    expect(await batches.add(1, AbortSignal.abort())).toBe(1)
   })
 
   it.each([

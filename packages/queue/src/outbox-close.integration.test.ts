@@ -66,6 +66,8 @@ describe('an outbox that is closed', () => {
       outbox.ready(),
       outbox.ready({ signal: new AbortController().signal }),
       outbox.drain(),
+      // Waits for the round of the one before.
+      outbox.drain(),
       outbox.add({ query: async () => ({ rows: [] }) }, placed, { film: 'a', n: 1 }),
     ]
     const outcomes = Promise.allSettled(waits)

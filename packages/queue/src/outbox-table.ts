@@ -84,11 +84,11 @@ const lastDrawn = `select coalesce(pg_sequence_last_value(pg_get_serial_sequence
 /**
  * The oldest transaction that may still add a row in front. Who inserts holds a lock on the table until the end of the transaction, so that
  * only those count: a transaction of another database, or one that has nothing to do with the outbox, holds nobody up. A holder that has no
- * number yet holds up everything. One with savepoints has several, of which the first alone is the transaction's.
+ * number yet holds up everything. One with savepoints has several, of which a snapshot tells the first alone.
  */
 const oldestInserter = `
-  select count(distinct held.virtualtransaction)::int as holders,
-    (count(distinct held.virtualtransaction) filter (where running.xid is not null))::int as numbered, min(running.xid::text::numeric)::text as oldest
+  select count(distinct held.virtualtransaction)::int as holders, count(running.xid)::int as numbered,
+    min(running.xid::text::numeric)::text as oldest
   from pg_locks held
   left join pg_locks numbers on numbers.virtualtransaction = held.virtualtransaction and numbers.locktype = 'transactionid'
     and numbers.mode = 'ExclusiveLock' and numbers.granted

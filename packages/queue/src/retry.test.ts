@@ -40,6 +40,9 @@ describe('retry', () => {
     } // prettier-ignore
     expect(judgeFailure(hostile, 4, policy)).toEqual({ deadReason: 'failed 4 times, last: an error without a text' })
     expect(judgeFailure('a\0b\ud800', 4, policy)).toEqual({ deadReason: 'failed 4 times, last: ab\ufffd' })
+    const [long] = Object.values(judgeFailure(new Error('x'.repeat(5_000)), 4, policy)) as string[]
+    expect(long).toMatch(/^failed 4 times, last: Error: x+…$/)
+    expect(long?.length).toBeLessThan(600)
     const trap = (): never => {
       throw new Error('no')
     }
