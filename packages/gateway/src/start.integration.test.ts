@@ -1,4 +1,5 @@
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { type IncomingMessage, request } from 'node:http'
 import { join } from 'node:path'
 import { expect, it } from 'vitest'
@@ -58,7 +59,9 @@ it('a close ends a probation: nobody waits for its time', { timeout: 60_000 }, a
   await expect(fetch(`${run.url}/movies`)).rejects.toThrow('fetch failed')
 })
 
-it('instances come and go during a probation', { timeout: 60_000 }, async () => {
+it('instances come and go during a probation, an nginx that is killed is started again, and all answers of the file count', {
+  timeout: 90_000,
+}, async () => {
   await using first = await echoService('films', 1)
   await using second = await echoService('films', 2)
   const discovery = settableDiscovery({ films: [first.port] })
@@ -72,8 +75,24 @@ it('instances come and go during a probation', { timeout: 60_000 }, async () => 
   await expect.poll(instance, { timeout: 20_000 }).toBe(1)
   discovery.say('films', [second.port])
   await expect.poll(instance, { timeout: 20_000 }).toBe(2)
-  await run.gateway.close({ timeoutMs: 500 })
-  expect(await applied).toMatchObject({ code: 'ERR_GATEWAY_CLOSED' })
+  const master = () => Number(readFileSync(join(run.folder, 'nginx.pid'), 'utf8'))
+  const killed = master()
+  process.kill(killed, 'SIGKILL')
+  await expect.poll(master, { timeout: 20_000 }).not.toBe(killed)
+  await expect.poll(() => instance().catch(() => undefined), { timeout: 20_000 }).toBe(2)
+  discovery.say('films', [])
+  let settled = false
+  void applied.then(() => (settled = true))
+  await expect.poll(async () => (await instance().catch(() => undefined), settled), { timeout: 30_000, interval: 10 }).toBe(true)
+  expect(await applied).toMatchObject({ message: expect.stringContaining('the old one is in force again') as string })
+})
+
+it('a file that is to come into force waits for the probation of the one before', { timeout: 60_000 }, async () => {
+  await using run = await runGateway(routes, { discovery: settableDiscovery({ films: [1] }) })
+  const ended: string[] = []
+  const first = run.gateway.apply({ probationMs: 3_000 }).then(() => ended.push('first'))
+  await Promise.all([first, run.gateway.apply().then(() => ended.push('second'))])
+  expect(ended).toEqual(['first', 'second'])
 })
 
 it('what is asked of the control socket and is no command is not there', async () => {
