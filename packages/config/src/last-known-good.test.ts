@@ -67,6 +67,14 @@ it('is encrypted, for its owner only, and holds what was last good: not what was
   expect((await load()).current.size).toBe(6)
 })
 
+it('is written again by every reload that all sources answered, also when nothing has changed: its age is that of the answer', async () => {
+  const config = await load()
+  rmSync(path)
+  expect(await config.reload()).toMatchObject({ outcome: 'unchanged' })
+  state.isDown = true
+  expect((await load()).current.size).toBe(5)
+})
+
 it('is not used when it is missing, too old, damaged, or its key is another one: a named failure, never defaults', async () => {
   state.isDown = true
   expect(await messageOf(load())).toMatch(/^ERR_CONFIG_UNREACHABLE .*there is no local copy \(ENOENT\)/s)

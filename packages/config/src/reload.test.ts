@@ -202,6 +202,16 @@ describe('what does not settle, or fails late', () => {
     ])
   })
 
+  it('a change that was refused is left alone where nothing is watched', async () => {
+    const { state, source } = changeable({ size: 1 })
+    const { config } = await loaded([source], { watch: false })
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    onTestFinished(() => void vi.useRealTimers())
+    state.tree = { size: 'x' }
+    expect(await config.reload()).toMatchObject({ outcome: 'invalid' })
+    expect(vi.getTimerCount()).toBe(0)
+  })
+
   it('of settings that are not usable every other one is told, though the same is wrong with it', async () => {
     const { state, source } = changeable({ size: 1 })
     const { config, events } = await loaded([source])
@@ -319,6 +329,11 @@ describe('listeners', () => {
     expect(await config.reload()).toMatchObject({ outcome: 'applied', changed: ['db.password'] })
     expect(seen).toEqual(['second password'])
     expect([...config.secrets()], 'an old one may still be in flight to a log').toEqual(['second password', 'first password'])
+    for (let n = 0; n < 10; n++) {
+      state.tree = { db: { password: `password ${n}` } }
+      await config.reload()
+    }
+    expect([...config.secrets()].slice(-1)).toEqual(['second password'])
   })
 })
 
