@@ -54,8 +54,9 @@ it('a close ends a probation: nobody waits for its time', { timeout: 60_000 }, a
   run.write(routes.replace('/films', '/movies'))
   const applied = run.gateway.apply({ probationMs: 600_000 }).catch((error: unknown) => error)
   await expect.poll(async () => (await fetch(`${run.url}/movies`)).status, { timeout: 20_000 }).toBe(200)
+  const waiting = run.gateway.apply().catch((error: unknown) => error)
   await run.gateway.close({ timeoutMs: 500 })
-  expect(await applied).toMatchObject({ code: 'ERR_GATEWAY_CLOSED' })
+  expect([await applied, await waiting]).toMatchObject([{ code: 'ERR_GATEWAY_CLOSED' }, { code: 'ERR_GATEWAY_CLOSED' }])
   await expect(fetch(`${run.url}/movies`)).rejects.toThrow('fetch failed')
 })
 
@@ -85,6 +86,20 @@ it('instances come and go during a probation, an nginx that is killed is started
   void applied.then(() => (settled = true))
   await expect.poll(async () => (await instance().catch(() => undefined), settled), { timeout: 30_000, interval: 10 }).toBe(true)
   expect(await applied).toMatchObject({ message: expect.stringContaining('the old one is in force again') as string })
+})
+
+it('a probation does not go back for what failed before as well', { timeout: 60_000 }, async () => {
+  let told = 0
+  const count = (_fields: object, message?: string) => void (message === 'request' && told++)
+  const logger = { debug: count, info: count, warn: count, error: count }
+  await using run = await runGateway(routes, { discovery: settableDiscovery({ films: [] }), logger })
+  const ask = () => fetch(`${run.url}/films`).then((answer) => answer.text())
+  for (let n = 0; n < 30; n++) await ask()
+  await expect.poll(() => told, { timeout: 20_000 }).toBeGreaterThan(20)
+  let isOver = false
+  const applied = run.gateway.apply({ probationMs: 3_000 }).finally(() => (isOver = true))
+  while (!isOver) await ask().catch(() => {})
+  await applied
 })
 
 it('a file that is to come into force waits for the probation of the one before', { timeout: 60_000 }, async () => {
