@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { createOutbox, type Database } from './index.ts'
 import { collect, patience, placed, silent, testStore } from './outboxes.fixture.ts'
@@ -66,10 +67,11 @@ describe('an outbox that is closed', () => {
       outbox.ready(),
       outbox.ready({ signal: new AbortController().signal }),
       outbox.drain(),
-      // Waits for the round of the one before.
-      outbox.drain(),
       outbox.add({ query: async () => ({ rows: [] }) }, placed, { film: 'a', n: 1 }),
     ]
+    await nextTurn()
+    // It waits for the round of the one before.
+    waits.push(outbox.drain())
     const outcomes = Promise.allSettled(waits)
     await outbox.close({ timeoutMs: 20 })
     for (const outcome of await outcomes) expect(outcome).toMatchObject({ status: 'rejected', reason: { code: 'ERR_QUEUE_CLOSED' } })
