@@ -8,6 +8,7 @@ import { freePort } from '../../packages/stack/src/index.ts'
 import { run } from '../step.ts'
 import { check, leavesNothing, must, seconds } from './check.ts'
 import { served } from './rollout-checks.ts'
+import { keepsContainers } from './same-containers.ts'
 import { lockedDown, secretsShown } from './store-checks.ts'
 import { targetsUp } from './watch-checks.ts'
 
@@ -46,9 +47,10 @@ export async function haChecks(): Promise<void> {
     await check('every service gets its other user under load', () =>
       served(shopUrl, () => rotateCredentials({ project, secrets: env.FILM_STORE_SECRETS, onProgress: () => {} })),
     )
-    await check('commands know by themselves that it has --ha', async () =>
-      must((await infra('up', '--no-build')) === 0 ? [] : ['up did not find it'], 'up without it changes nothing'),
-    )
+    await check('commands know by themselves that it has --ha', async () => {
+      const faults = await keepsContainers(project, async () => ((await infra('up', '--no-build')) === 0 ? [] : ['up did not find it']))
+      return must(faults, 'up without it changes nothing')
+    })
     await check('down --volumes leaves nothing', async () => {
       await infra('down')
       await infra('down', '--volumes')

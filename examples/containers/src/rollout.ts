@@ -96,7 +96,7 @@ async function replace(project: ComposeProject, name: string, onProgress: (line:
   const startedAt = performance.now()
   const old = await theContainer(project, name)
   try {
-    // Not `up --no-deps`: Compose would make it a service that depends on nothing, and the next `up` would replace it and whatever depends on it.
+    // `up --no-deps` would do both, but Compose before 2.29.3 takes such a container for one of another description: the next `up` would make it anew.
     await compose(project, '--progress=quiet', 'create', '--no-recreate', '--no-build', '--scale', `${name}=2`, name)
     const fresh = (await containersOf(project, name)).find((id) => id !== old)!
     await docker(['start', fresh])
