@@ -2,6 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { compose, type ComposeProject } from '@platform/stack/compose'
 import { firing, type Labels } from './alertmanager.ts'
 import { customers, type Customers } from './customers.ts'
+import { lockOrders } from './locked-orders.ts'
 
 /** A failure and the alerts that must follow from it. */
 interface Failure {
@@ -26,6 +27,9 @@ export interface Rehearsal {
   readonly resolvedMs?: number
   readonly fault?: string
 }
+
+/** How long an alert may take to fire, or to resolve. */
+const withinMs = 180_000
 
 /** A message that no contract describes, from inside, as the service itself is connected. */
 const poison = `
@@ -85,21 +89,9 @@ const failures: readonly Failure[] = [
       { labels: { alertname: 'PoolExhausted', job: 'orders-api' }, to: 'page' },
       { labels: { alertname: 'ErrorBudgetBurnsFast', slo: 'orders-api-availability' }, to: 'page' },
     ],
-    async inject({ compose: run, customers: { order } }) {
-      // It ends with an error: its connection is what the mending cuts.
-      const locked = run('exec', '-T', 'postgres', 'psql', '--username=postgres', '--dbname=orders', '--command', lock).catch(() => {})
-      const ordered = order(60)
-      return async () => {
-        await run('exec', '-T', 'postgres', 'psql', '--username=postgres', '--command', unlock)
-        await Promise.all([locked, ordered])
-      }
-    },
+    inject: ({ compose: run, customers: { order } }) => lockOrders({ compose: run, order, lastsMs: 2 * withinMs }),
   },
 ]
-const lock = `set application_name = 'rehearsal'; begin; lock table orders; select pg_sleep(120)`
-const unlock = `select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'rehearsal'`
-
-const withinMs = 180_000
 
 export interface Rehearsing {
   readonly project: ComposeProject
@@ -119,13 +111,7 @@ export async function rehearse({ project, shopUrl, alertmanagerUrl, onProgress, 
   for (const failure of failures) {
     signal?.throwIfAborted()
     onProgress(failure.what)
-    const injectedAt = performance.now()
-    const mend = await failure.inject(stage)
-    const fired = await Promise.all(failure.alerts.map((each) => firesAt(alertmanagerUrl, each.labels)))
-    await mend()
-    const mendedAt = performance.now()
-    const resolved = await Promise.all(failure.alerts.map((each) => resolvesAt(alertmanagerUrl, each.labels)))
-    rehearsals.push(...failure.alerts.map((each, index) => judge(failure.what, each, fired[index], resolved[index], injectedAt, mendedAt)))
+    rehearsals.push(...(await rehearseOne(failure, stage, alertmanagerUrl)))
     for (const { alert, firedMs, receivers, resolvedMs, fault } of rehearsals.slice(-failure.alerts.length))
       onProgress(
         fault
@@ -134,6 +120,21 @@ export async function rehearse({ project, shopUrl, alertmanagerUrl, onProgress, 
       )
   }
   return rehearsals
+}
+
+/** What could not be broken, or not be mended, is a fault of each of its alerts. */
+async function rehearseOne({ what, alerts, inject }: Failure, stage: Rehearsed, alertmanagerUrl: string): Promise<Rehearsal[]> {
+  try {
+    const injectedAt = performance.now()
+    const mend = await inject(stage)
+    const fired = await Promise.all(alerts.map((each) => firesAt(alertmanagerUrl, each.labels)))
+    await mend()
+    const mendedAt = performance.now()
+    const resolved = await Promise.all(alerts.map((each) => resolvesAt(alertmanagerUrl, each.labels)))
+    return alerts.map((each, index) => judge(what, each, fired[index], resolved[index], injectedAt, mendedAt))
+  } catch (error) {
+    return alerts.map(({ labels }) => ({ failure: what, alert: labels.alertname, receivers: [], fault: (error as Error).message }))
+  }
 }
 
 const seconds = (ms: number) => `${(ms / 1000).toFixed(1)} s`
