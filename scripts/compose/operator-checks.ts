@@ -1,9 +1,10 @@
-import { spawn, spawnSync } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { join } from 'node:path'
 import { RolledBack, rollout } from '../../examples/containers/src/index.ts'
 import { compose, type ComposeProject, docker } from '../../packages/stack/src/compose.ts'
 import { root } from '../pinned-node.ts'
 import { type Check, must } from './check.ts'
+import { imageWith } from './image-with.ts'
 import { keepsContainers } from './same-containers.ts'
 
 interface Operated {
@@ -44,7 +45,20 @@ export async function operatorChecks({ project, shopUrl, check }: Operated): Pro
       return must([...faults, ...(status === 200 ? [] : [`status ${status}`])], 'nothing changed')
     })
 
-  await unchanged('an up after rollouts changes nothing', async () => says(await infra(['up', '--no-build']), 'All is well', false))
+  const up = async () => says(await infra(['up', '--no-build']), 'All is well', false)
+  await unchanged('an up after rollouts changes nothing', up)
+  await check('an up keeps another release that was rolled out', async () => {
+    const service = 'fulfilment-worker'
+    const roll = (image: string) => rollout({ project, service, image, onProgress: () => {} })
+    const before = (await docker(['inspect', '--format', '{{.Id}}', `film-store/${service}`])).trim()
+    await using next = imageWith(service, 'LABEL film-store.release=next')
+    await roll(next.name)
+    try {
+      return must(await keepsContainers(project, up), 'the very containers')
+    } finally {
+      await roll(before)
+    }
+  })
   await unchanged('a service that nobody has is not rolled out', async () =>
     says(await infra(['rollout', 'orders']), 'there is no service orders'),
   )
@@ -72,7 +86,7 @@ export async function operatorChecks({ project, shopUrl, check }: Operated): Pro
     const stopped = says(await infra(['status']), 'FAIL identity-api')
     await compose(project, 'rm', '--force', 'identity-api')
     const gone = says(await infra(['status']), 'is not there')
-    return must([...stopped, ...gone, ...says(await infra(['up', '--no-build']), 'All is well', false)], 'and up brings it back')
+    return must([...stopped, ...gone, ...(await up())], 'and up brings it back')
   })
   await check('a backup that fails leaves nothing that a restore could take', async () => {
     const kept = () => compose(project, 'exec', '-T', 'backup', 'find', '/backups/consul', '-name', '*.enc')
@@ -100,21 +114,15 @@ ServerResponse.prototype.writeHead = function (...args) {
 /** A rollout of the service's own image with one line more, which must go back for this reason; with customers, if it takes them to see it. */
 async function refused(project: ComposeProject, line: string, why: string, shopUrl?: string): Promise<readonly string[]> {
   const service = 'catalog-api'
-  const image = `film-store/${service}:refused-${process.pid}`
-  const { status, stderr } = spawnSync('docker', ['build', '--quiet', '--tag', image, '-'], {
-    input: `FROM film-store/${service}\n${line}\n`,
-    encoding: 'utf8',
-  })
-  if (status !== 0) return [`the image was not built: ${stderr}`]
+  await using image = imageWith(service, line)
   const customers =
     shopUrl === undefined ? undefined : setInterval(() => void fetch(`${shopUrl}/films?query=${Math.random()}`).catch(() => {}), 20)
   try {
-    const outcome = await rollout({ project, service, image, onProgress: () => {} }).catch((error: unknown) => error)
+    const outcome = await rollout({ project, service, image: image.name, onProgress: () => {} }).catch((error: unknown) => error)
     return outcome instanceof RolledBack && outcome.message.includes(why)
       ? []
       : [outcome instanceof Error ? outcome.message : 'it was taken']
   } finally {
     clearInterval(customers)
-    await docker(['rmi', '--force', image])
   }
 }

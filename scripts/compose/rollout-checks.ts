@@ -1,8 +1,8 @@
-import { spawnSync } from 'node:child_process'
 import { customers, RolledBack, rollout } from '../../examples/containers/src/index.ts'
 import { deploysExpr } from '../../examples/operations/src/index.ts'
-import { compose, type ComposeProject, docker } from '../../packages/stack/src/compose.ts'
+import { compose, type ComposeProject } from '../../packages/stack/src/compose.ts'
 import { type Check, must } from './check.ts'
+import { imageWith } from './image-with.ts'
 import { askPrometheus } from './watch-checks.ts'
 
 export interface Rolling {
@@ -19,19 +19,15 @@ export async function rolloutChecks({ project, shopUrl, prometheusUrl, check }: 
   for (const service of services) {
     await check(`rollout of ${service} under load`, () => served(shopUrl, () => rollout({ project, service, onProgress: () => {} })))
   }
-  const broken = brokenImage()
-  try {
-    await check('a broken image goes back', () =>
-      served(shopUrl, async () => {
-        const outcome = await rollout({ project, service: 'catalog-api', image: broken, onProgress: () => {} }).catch(
-          (error: unknown) => error,
-        )
-        if (!(outcome instanceof RolledBack)) throw outcome ?? new Error('it was taken')
-      }),
-    )
-  } finally {
-    await docker(['rmi', '--force', broken])
-  }
+  await check('a broken image goes back', () =>
+    served(shopUrl, async () => {
+      await using broken = imageWith('catalog-api', 'CMD ["node", "-e", "setTimeout(() => process.exit(1), 1500)"]')
+      const outcome = await rollout({ project, service: 'catalog-api', image: broken.name, onProgress: () => {} }).catch(
+        (error: unknown) => error,
+      )
+      if (!(outcome instanceof RolledBack)) throw outcome ?? new Error('it was taken')
+    }),
+  )
   const wanted = [...services.map((service) => `${service} success`), 'catalog-api rolled-back']
   await check('each deploy is an annotation', () => annotated(prometheusUrl, startedAt, wanted))
   await check('each deploy is a line among the logs', async () => {
@@ -73,13 +69,4 @@ export async function served(shopUrl: string, work: () => Promise<void>): Promis
   const { all, failed } = shop.answers
   if (failed.length > 0) throw new Error(`${failed.length} of ${all} requests failed: ${failed.slice(0, 3).join(', ')}`)
   return `${((performance.now() - startedAt) / 1000).toFixed(1)} s, ${all} requests, 0 failed`
-}
-
-/** Of the service's own, so that everything but its program is the same. */
-function brokenImage(): string {
-  const name = `film-store/catalog-api:broken-${process.pid}`
-  const input = 'FROM film-store/catalog-api\nCMD ["node", "-e", "setTimeout(() => process.exit(1), 1500)"]\n'
-  const { status, stderr } = spawnSync('docker', ['build', '--quiet', '--tag', name, '-'], { input, encoding: 'utf8' })
-  if (status !== 0) throw new Error(`the broken image was not built: ${stderr}`)
-  return name
 }

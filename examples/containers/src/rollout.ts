@@ -74,31 +74,47 @@ async function replaceAll({ project, service, image, signal, onProgress }: Rollo
       replaced.push(name)
       await replace(project, name, onProgress, signal)
     }
+    await renewMigration(project, service, names[0]!)
   } catch (cause) {
     onProgress(`${(cause as Error).message}: back to ${before.slice(7, 19)}`)
     // Whatever starts an instance from now on starts the one of before.
     await docker(['tag', before, tag])
     for (const name of replaced.toReversed()) await goBack(project, name, before, onProgress)
+    await renewMigration(project, service, names[0]!)
     throw new RolledBack(`${service} runs what it ran before: ${(cause as Error).message}`, { cause })
   }
 }
 
+const migrationOf = (service: string) => `migrate-${service.split('-')[0]}`
+
 /** Schemas first, by the new image; they must suit the old one as well, which still runs. */
 async function migrate(project: ComposeProject, service: string, onProgress: (line: string) => void): Promise<void> {
-  const migration = `migrate-${service.split('-')[0]}`
+  const migration = migrationOf(service)
   await compose(project, 'run', '--rm', '--no-deps', migration).catch((error: Error & { stdout?: string; stderr?: string }) => {
     throw new Error(`${migration} failed:\n${lastOf(`${error.stdout ?? ''}${error.stderr ?? ''}`)}`, { cause: error })
   })
   onProgress(`${migration} is done`)
 }
 
+/**
+ * The store's own container of the migration is of the image that the instances have. Otherwise the next `up` would make it anew, and Compose before 2.29.4
+ * with it everybody who waits for it, up to the gateway.
+ */
+async function renewMigration(project: ComposeProject, service: string, instance: string): Promise<void> {
+  const migration = migrationOf(service)
+  const image = await imageOf(await theContainer(project, instance))
+  const found = await containersOf(project, migration)
+  const images = await Promise.all(found.map(imageOf))
+  if (images.length === 1 && images[0] === image) return
+  for (const id of found) await remove(id)
+  await docker(['start', '--attach', await another(project, migration)])
+}
+
 async function replace(project: ComposeProject, name: string, onProgress: (line: string) => void, signal?: AbortSignal): Promise<void> {
   const startedAt = performance.now()
   const old = await theContainer(project, name)
   try {
-    // `up --no-deps` would do both, but Compose before 2.29.3 takes such a container for one of another description: the next `up` would make it anew.
-    await compose(project, '--progress=quiet', 'create', '--no-recreate', '--no-build', '--scale', `${name}=2`, name)
-    const fresh = (await containersOf(project, name)).find((id) => id !== old)!
+    const fresh = await another(project, name)
     await docker(['start', fresh])
     await healthy(fresh, name, signal)
     await pause(foundAfterMs, undefined, { signal })
@@ -120,6 +136,16 @@ async function goBack(project: ComposeProject, name: string, before: string, onP
 
 async function containersOf(project: ComposeProject, name: string): Promise<string[]> {
   return (await compose(project, 'ps', '--all', '--quiet', '--no-trunc', name)).split('\n').filter(Boolean)
+}
+
+/**
+ * One more, which is not started yet. `up --no-deps` would do both, but Compose before 2.29.3 takes such a container for one of another description: the next
+ * `up` would make it anew.
+ */
+async function another(project: ComposeProject, name: string): Promise<string> {
+  const there = await containersOf(project, name)
+  await compose(project, '--progress=quiet', 'create', '--no-recreate', '--no-build', '--scale', `${name}=${there.length + 1}`, name)
+  return (await containersOf(project, name)).find((id) => !there.includes(id))!
 }
 
 async function theContainer(project: ComposeProject, name: string): Promise<string> {
