@@ -189,7 +189,7 @@ function keysFit({ env }: ComposeProject, volumes: readonly string[]): Finding {
 }
 
 /** Servers of a cluster keep their data otherwise than one alone: started the other way they begin anew, or with what is old. */
-function fits(project: ComposeProject, volumes: readonly string[]): Finding[] {
+export function fits(project: ComposeProject, volumes: readonly string[]): Finding[] {
   const what = 'data'
   const isHa = isPartOf(project, 'ha')
   if (isHa && isPartOf(project, 'tls'))

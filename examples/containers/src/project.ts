@@ -28,11 +28,16 @@ export const isPartOf = ({ files }: ComposeProject, override: Override): boolean
 /** Its name, by which containers and volumes are found. */
 export const projectName = (env: NodeJS.ProcessEnv = process.env): string => env['COMPOSE_PROJECT_NAME'] || 'film-store'
 
-/** What the store that is there was started with: each variant changes catalog-api, whose container names the files that it is made of. */
+/** What the store that is there was started with: each container names the files that it is made of, ended ones as well. */
 export async function startedWith(name: string): Promise<readonly Variant[]> {
-  const [project, service, files] = ['project', 'service', 'project.config_files'].map((key) => `com.docker.compose.${key}`)
-  const of = ['--filter', `label=${project}=${name}`, '--filter', `label=${service}=catalog-api-1`]
+  const [project, files] = ['project', 'project.config_files'].map((key) => `com.docker.compose.${key}`)
   // Without an engine there is no store; whoever needs one says so.
-  const told = await docker(['ps', '--all', ...of, '--format', `{{.Label "${files}"}}`]).catch(() => '')
-  return variants.filter((variant) => told.includes(`/compose.${variant}.yml`))
+  return variantsOf(
+    await docker(['ps', '--all', '--filter', `label=${project}=${name}`, '--format', `{{.Label "${files}"}}`]).catch(() => ''),
+  )
+}
+
+/** Of the lists of files of all its containers. What came later is named by those alone that it has changed. */
+export function variantsOf(files: string): readonly Variant[] {
+  return variants.filter((variant) => files.includes(`/compose.${variant}.yml`))
 }
