@@ -72,6 +72,8 @@ function typed(): void {
     'infra compose exec postgress psql',
     'infra ask order-api-1 /ready',
     'infra logs logstsh',
+    'rollout katalog-api',
+    'pnpm rollout orders-api --imag x',
   ]
   for (const line of broken) if (brokenCommands('a page', `\`${line}\``).length !== 1) problems.push(`the check lets pass: ${line}`)
 }

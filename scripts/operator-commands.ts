@@ -20,6 +20,7 @@ function codeOf(text: string): string[] {
 
 /** A name of a container, or what stands for one: `<instance>`, `<service>-1`. */
 const isContainer = (word: string) => containers.has(word) || /^<.*>(-\d)?$/.test(word)
+const isService = (word: string) => isContainer(word) || isContainer(`${word}-1`)
 const isWord = (word: string) => /^[a-z<]/.test(word)
 
 /** Whatever a page tells an operator to type and that is not there. */
@@ -28,8 +29,12 @@ export function brokenCommands(page: string, text: string): string[] {
 }
 
 function faultsOf(line: string): string[] {
-  const plain = line.replace(/\s+#.*$/, '').trim()
-  const [, command, rest = ''] = /(?:^|pnpm(?:@12)? )(?:[A-Z_]+=\S+ )*infra ([a-z-]+)(.*)/.exec(plain) ?? []
+  const plain = line
+    .replace(/\s+#.*$/, '')
+    .trim()
+    // It has a script of its own.
+    .replace(/(^|pnpm(?:@12)? )rollout /, '$1infra rollout ')
+  const [, command, rest = ''] = /(?:^|pnpm(?:@12)? )(?:[A-Z_]+=\S+ )*infra ([a-z][a-z-]*)(.*)/.exec(plain) ?? []
   if (command === undefined) return []
   const switches = switchesOf(command)
   if (switches === undefined) return [`infra has no command ${command}`]
@@ -42,7 +47,7 @@ function faultsOf(line: string): string[] {
   return [
     ...(command === 'compose' ? [] : unknown.map((word) => `${command} knows no ${word}`)),
     ...named(command, words)
-      .filter((word) => !isContainer(word))
+      .filter((word) => !(command === 'rollout' ? isService(word) : isContainer(word)))
       .map((word) => `there is no container ${word}`),
   ]
 }
@@ -50,7 +55,7 @@ function faultsOf(line: string): string[] {
 /** The words of a command that are containers. */
 function named(command: string, words: readonly string[]): readonly string[] {
   if (command === 'logs') return words.filter(isWord)
-  if (command === 'ask') return words.slice(0, 1)
+  if (command === 'ask' || command === 'rollout') return words.slice(0, 1)
   const [action = '', ...others] = words
   if (command !== 'compose' || !['exec', 'restart', 'start', 'stop', 'kill'].includes(action)) return []
   return others.filter((word, place) => isWord(word) && others[place - 1] !== '--signal').slice(0, 1)
