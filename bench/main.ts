@@ -1,6 +1,6 @@
 /** `pnpm bench` lists the questions; `pnpm bench <question> [--json FILE] [--quick]` answers one and exits 1 when a check does not hold. */
 import { spawn, spawnSync } from 'node:child_process'
-import { globSync, writeFileSync } from 'node:fs'
+import { closeSync, existsSync, globSync, openSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { machine, print, type Question, type Report } from './report.ts'
@@ -26,7 +26,24 @@ function commit(): string {
   return spawnSync('git', ['describe', '--always', '--dirty', '--exclude', '*'], { cwd: root, encoding: 'utf8' }).stdout.trim()
 }
 
+/** Asked before the minutes of measuring. A report that stands there stays until there is a new one. */
+function whyNotWritable(file: string): string | undefined {
+  const stood = existsSync(file)
+  try {
+    closeSync(openSync(file, 'a'))
+    if (!stood) rmSync(file)
+    return undefined
+  } catch (error) {
+    return (error as Error).message
+  }
+}
+
 async function answer(file: string, { quick, json }: { quick: boolean; json: string | undefined }): Promise<number> {
+  const fault = json && whyNotWritable(json)
+  if (fault) {
+    console.error(`--json cannot be written: ${fault}`)
+    return 2
+  }
   const built = await build()
   if (built !== 0) return built
   const { title, measure } = await load(file)

@@ -26,13 +26,16 @@ for (const service of services) {
   }
 }
 
+/** Nothing is written from what has failed. */
+function outputOf(command: string, args: readonly string[], input?: string): string {
+  const { status, stdout, stderr } = spawnSync(command, args, { cwd: root, input, encoding: 'utf8' })
+  if (status !== 0) throw new Error(`${[command, ...args].join(' ')} failed:\n${stderr}`)
+  return stdout
+}
+
 /** As biome lays it out. */
 function compare(file: string, text: string, from: string): void {
-  compareExactly(
-    file,
-    spawnSync(bin('biome'), ['format', '--stdin-file-path', join(root, file)], { cwd: root, input: text, encoding: 'utf8' }).stdout,
-    from,
-  )
+  compareExactly(file, outputOf(bin('biome'), ['format', '--stdin-file-path', join(root, file)], text), from)
 }
 
 function compareExactly(file: string, text: string, from: string): void {
@@ -61,8 +64,8 @@ const byTls = routesAt({
   tls: { certificate: '/certificates/certificate.pem', authority: '/trusted/ca.pem' },
 })
 compareExactly('docker/gateway/gateway.tls.yaml', byTls, 'examples/gateway/gateway.yaml')
-const benchmarks = spawnSync(process.execPath, ['--conditions=@platform/source', join(root, 'bench/page.ts')], { encoding: 'utf8' })
-compareExactly('docs/benchmarks.md', benchmarks.stdout, `bench/results${benchmarks.stderr}`)
+const benchmarks = outputOf(process.execPath, ['--conditions=@platform/source', join(root, 'bench/page.ts')])
+compareExactly('docs/benchmarks.md', benchmarks, 'bench/results')
 for (const file of publishedManifests()) {
   const text = readFileSync(join(root, file), 'utf8')
   const manifest = `${JSON.stringify(withIdentity(readManifest(file), file, repositoryUrl()), null, 2)}\n`
