@@ -84,6 +84,15 @@ describe('a reload', () => {
     expect(config.pendingRestart).toEqual([])
   })
 
+  it('explains a setting that waits for a restart by the source of the value in force', async () => {
+    const { source } = changeable({ port: 1 })
+    const { state: stronger, source: other } = changeable({})
+    const { config } = await loaded([source, { ...other, name: 'other' }])
+    stronger.tree = { port: 2, size: 2 }
+    expect(await config.reload()).toMatchObject({ outcome: 'applied', changed: ['size'], restart: ['port'] })
+    expect([config.explain('port').source, config.explain('size').source]).toEqual(['hand', 'other'])
+  })
+
   it('lets all wait that are only right together with one that waits', async () => {
     const together = defineConfig({
       schema: z
