@@ -284,3 +284,15 @@ it('softTimeoutMs that has passed before l2 said what may stand in: it is served
   await vi.advanceTimersByTimeAsync(250)
   expect(await asked).toBe('old')
 })
+
+it('a value that is too long for l2 is set in l1 alone; l2 lets go of the old one, and does not speak for it', async () => {
+  const place = new MemoryPlace()
+  const make = () => cacheWith({ l2: memoryStore(place), suspectTtlMs: 60_000, maxEntryBytes: 10, staleIfErrorMs: 60_000 })
+  const [cache, other] = [make(), make()]
+  await cache.set('k', 'old')
+  await cache.set('k', 'longer than ten')
+  expect(await cache.get('k')).toBe('longer than ten')
+  expect(await other.get('k')).toBeUndefined()
+  await vi.advanceTimersByTimeAsync(2_000)
+  expect(await cache.getOrSet('k', () => Promise.reject(new Error('down')))).toBe('longer than ten')
+})

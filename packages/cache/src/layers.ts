@@ -88,7 +88,7 @@ export class Layers {
       onDelivered: (what, attempts) => {
         // The others may have read the old entry between the first message and now.
         if (attempts > 1) this.tellOthers(what)
-        this.local.invalidate(what)
+        this.local.invalidateReads(what)
       },
       onEnded: (keys) => this.coherence?.tellEnded(keys),
       onAsk: () => this.turns.end(),

@@ -66,7 +66,7 @@ export class Writes {
     const { local, shared, coherence, generations } = this.#layers
     const what = { keys: [key], tags: [], all: false }
     this.#layers.invalidateHere(what)
-    const pending = generations.begin(key)
+    const pending = generations.begin(key, false)
     const freshMs = spreadMs(lives.ttlMs)
     const vouchedAt = performance.now()
     const put = (confirmed: boolean, taken: boolean): void => {
@@ -113,7 +113,6 @@ export class Writes {
       await orAborted(orAborted(limited(work, l2HardTimeoutMs), signal), this.#ended)
     } catch (cause) {
       signal?.throwIfAborted()
-      this.#ended.throwIfAborted()
       if (CacheError.isInstance(cause) && cause.code === 'ERR_CACHE_CLOSED') throw cause
       throw new CacheError('ERR_CACHE_INVALIDATION_PENDING', undefined, { cause, namespace })
     }
