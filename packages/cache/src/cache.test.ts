@@ -256,6 +256,49 @@ describe('createCache', () => {
       await expect(batch).rejects.toThrow('gone')
       expect(aborted).toBe(true)
       expect(getEventListeners(caller.signal, 'abort')).toEqual([])
+      expect(cache.stats().errors).toBe(0)
+    })
+
+    it('a caller may leave when some of his keys have come already', async () => {
+      const cache = cacheWith()
+      const load = Promise.withResolvers<string>()
+      const other = cache.getOrSet('a', () => load.promise)
+      const caller = new AbortController()
+      const batch = cache.getOrSetMany(['a', 'b'], () => new Promise(() => undefined), { signal: caller.signal })
+      load.resolve('A')
+      expect(await other).toBe('A')
+      await vi.advanceTimersByTimeAsync(1)
+      caller.abort(new Error('gone'))
+      await expect(batch).rejects.toThrow('gone')
+    })
+
+    it('and while the factory is being called', async () => {
+      const cache = cacheWith()
+      const caller = new AbortController()
+      const leave = (): Promise<never> => {
+        caller.abort(new Error('gone'))
+        return new Promise(() => undefined)
+      }
+      await expect(cache.getOrSet('a', leave, { signal: caller.signal })).rejects.toThrow('gone')
+    })
+
+    it('what is thrown and is no error is the cause of one', async () => {
+      const fails = (): never => {
+        throw 'down' // oxlint-disable-line no-throw-literal -- what is tested
+      }
+      for (const cache of [cacheWith(), noopCache]) {
+        const failure = (await cache.getOrSetMany(['a'], fails)).get('a')
+        expect(failure).toBeInstanceOf(Error)
+        expect(failure).toMatchObject({ cause: 'down' })
+      }
+    })
+
+    it('a factory that returns no Map is told so, and undefined is not kept', async () => {
+      const cache = cacheWith()
+      expect((await cache.getOrSetMany(['a'], () => ({ a: 1 }) as never)).get('a')).toMatchObject({ message: /must return a Map/ })
+      const factory = vi.fn<() => Promise<Map<string, number>>>(async () => new Map([['a', undefined as never]]))
+      for (const _ of [1, 2]) expect(await cache.getOrSetMany(['a'], factory)).toEqual(new Map())
+      expect(factory).toHaveBeenCalledTimes(2)
     })
 
     it('an aborted caller gets its reason; the batch goes on for those who share it', async () => {
@@ -271,6 +314,17 @@ describe('createCache', () => {
       load.resolve()
       expect(await shared).toBe(1)
     })
+  })
+
+  it('what a factory says of its value is held to the same rules as options', async () => {
+    const cache = cacheWith()
+    for (const ttlMs of [Number.NaN, -1, '5' as never])
+      await expect(cache.getOrSet('k', (entry) => ((entry.ttlMs = ttlMs), 1))).rejects.toEqual(code('ERR_CACHE_OPTION'))
+    for (const tag of [5 as never, '', 'x'.repeat(1_025)])
+      await expect(cache.getOrSet('k', (entry) => (entry.tag(tag), 1))).rejects.toEqual(code('ERR_CACHE_OPTION'))
+    await cache.getOrSet('k', (entry) => (entry.tag('\ud800'), 1))
+    await cache.deleteByTag('\ud800')
+    expect(await cache.get('k')).toBeUndefined()
   })
 
   it('close waits for loads in flight, then cuts them; later calls are refused', async () => {

@@ -146,3 +146,12 @@ it.each([
   await soon()
   expect((await b.explain('k')).l1).toEqual({ state: 'absent' })
 })
+
+it('a value that l2 did not take, though it let go of the old one, is vouched for by nobody', async () => {
+  const l2 = faultyDriver(memoryStore(new MemoryPlace()), (operation) => ({ kind: operation === 'write' ? 'fails' : 'none' }))
+  const cache = cacheWith({ l2, bus: new MemoryChannel().bus(heartbeatMs) })
+  await soon()
+  expect(cache.stats().coherence).toBe('coherent')
+  await cache.set('k', 1)
+  expect((await cache.explain('k')).l1).toEqual({ state: 'absent' })
+})

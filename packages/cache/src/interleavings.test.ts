@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { cachesWith } from './caches.fixture.ts'
 import { memory } from './drivers/memory.ts'
 import type { Cache, FactoryEntry } from './index.ts'
+import { faultyDriver, MemoryChannel, MemoryPlace, memoryStore } from './testing/index.ts'
 
 /** A source that can be read half-way: the factory has its (old) answer in hand and is held back until the test lets it go. */
 function source() {
@@ -95,6 +96,20 @@ describe('an invalidation while the old value is being loaded', () => {
     db.release(0)
     expect(await before).toBe('old')
     expect(await cache.get('k')).toBe('new')
+  })
+
+  it.each([
+    ['of its key', (cache: Cache) => cache.delete('k')],
+    ['of its tag', (cache: Cache) => cache.deleteByTag('t')],
+    ['of all', (cache: Cache) => cache.clear()],
+  ])('a value that is being set is not kept either: %s', async (_name, invalidate) => {
+    const l2 = faultyDriver(memoryStore(new MemoryPlace()), (operation) => ({ replyMs: operation === 'write' ? 20 : 0 }))
+    const cache = cacheWith({ l2, bus: new MemoryChannel().bus(60_000) })
+    await cache.ready()
+    const setting = cache.set('k', 'old', { tags: ['t'] })
+    await invalidate(cache)
+    await setting
+    expect(await cache.get('k')).toBeUndefined()
   })
 
   it('a tag that is named at the end counts, though thousands of others were invalidated since and forgotten', async () => {

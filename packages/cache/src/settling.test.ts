@@ -160,6 +160,15 @@ describe('every public promise settles', () => {
     expect({ stdout, status }).toEqual({ stdout: 'ready\nclosed\n', status: 0 })
   }, 70_000)
 
+  it('a write that close cuts says that the cache was closed', async () => {
+    const { l2, freeze } = freezable()
+    const cache = cacheWith({ l2, l2HardTimeoutMs: 60_000 })
+    freeze()
+    const writes = [cache.delete('k'), cache.set('k', 1)].map((write) => write.catch(code))
+    await cache.close({ timeoutMs: 10 })
+    expect(await Promise.all(writes)).toEqual(['ERR_CACHE_CLOSED', 'ERR_CACHE_CLOSED'])
+  })
+
   it('what ends after close stores nothing', async () => {
     const { l2, freeze } = freezable()
     const cache = cacheWith({ l2, l2HardTimeoutMs: 400 })

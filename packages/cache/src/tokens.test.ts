@@ -2,7 +2,7 @@ import { describe, expect, it, vi } from 'vitest'
 import { cachesWith } from './caches.fixture.ts'
 import { memory } from './drivers/memory.ts'
 import { HeldBus } from './held-bus.fixture.ts'
-import type { Cache, CacheOptions, TransactionLike } from './index.ts'
+import type { Cache, CacheOptions, InvalidationBus, TransactionLike } from './index.ts'
 import { type Fault, faultyDriver, MemoryChannel, MemoryPlace, memoryStore } from './testing/index.ts'
 
 const cacheWith = cachesWith(() => ({ namespace: 'tokens', ttlMs: 600_000 }))
@@ -172,10 +172,65 @@ for (const name of ['l1 and bus', 'l1 over l2 and bus'] as const)
     expect(asked).not.toHaveBeenCalled()
   })
 
-it('over l2 the factory is not asked for what l2 holds anew', async () => {
-  const { writer, reader } = await twoProcesses('l1 over l2 and bus')
+it.each(['l1 over l2', 'l1 over l2 and bus'] as const)('%s: the factory is not asked for what l2 holds anew', async (name) => {
+  const { writer, reader } = await twoProcesses(name)
   await writer.set('k', 'new')
   expect(await reader.getOrSet('k', refuse, { after: await writer.token() })).toBe('new')
+})
+
+it('what is no token has the factory asked, whatever l2 holds', async () => {
+  const { writer, reader } = await twoProcesses('l1 over l2 and bus')
+  const token = await writer.token()
+  for (const after of ['', 'x', `${token}0`, token.slice(1), `1.99999999999999999999.${token.slice(-36)}`, [token, 'x'], ['x', token]])
+    expect(await reader.getOrSet<unknown>('k', () => ({ after }), { after })).toEqual({ after })
+})
+
+it.each([
+  ['l1 and bus', 'source'],
+  ['l1 over l2 and bus', 'l2'],
+] as const)('%s: while the bus has not taken the invalidation, the token says %s', async (name, nearest) => {
+  const channel = new MemoryChannel().bus(60_000)
+  let refuses = false
+  const bus: InvalidationBus = {
+    ...channel,
+    open: (options) => {
+      const transport = channel.open(options)
+      const publish = async (payload: string): Promise<void> => {
+        if (refuses) throw new Error('not now')
+        await transport.publish(payload)
+      }
+      return { ...transport, publish }
+    },
+  }
+  const [withL2] = layers[name]
+  const cache = cacheWith({ l1: memory({ maxBytes: 1e6 }), bus, ...(withL2 && { l2: memoryStore(new MemoryPlace()) }) })
+  await cache.ready()
+  refuses = true
+  await expect(cache.delete('k')).rejects.toMatchObject({ code: 'ERR_CACHE_INVALIDATION_PENDING' })
+  expect((await cache.token()).split('.')[1]).toBe(nearest)
+})
+
+it('is not waited for where l2 is known to be away', async () => {
+  let attempts = 0
+  const { writer } = await twoProcesses('l1 over l2 and bus', {
+    l2HardTimeoutMs: 600_000,
+    invalidate: () => ({ kind: attempts++ === 0 ? 'fails' : 'lost' }),
+  })
+  await expect(writer.delete('k')).rejects.toMatchObject({ code: 'ERR_CACHE_INVALIDATION_PENDING' })
+  await expect.poll(() => attempts).toBe(2)
+  expect(await writer.token()).toContain('source')
+})
+
+it('close waits for a read that goes further', async () => {
+  let slow = false
+  const place = new MemoryPlace()
+  const driver = faultyDriver(memoryStore(place), (operation) => ({ replyMs: slow && operation === 'read' ? 20 : 0 }))
+  const [reader, writer] = [cacheWith({ l2: driver }), cacheWith({ l2: memoryStore(place) })]
+  const after = await writer.token()
+  slow = true
+  const asked = reader.getOrSet('k', () => 'new', { after })
+  await reader.close({ timeoutMs: 5_000 })
+  expect(await asked).toBe('new')
 })
 
 it('of several tokens the most demanding counts', async () => {

@@ -1,3 +1,4 @@
+import type { Serializer } from '../codec.ts'
 import type { Cache } from '../contract.ts'
 import type { SharedDriver, SharedRead } from '../driver.ts'
 import { type Bench, eventually, heldLoad, type TestFunctions } from './bench.ts'
@@ -43,6 +44,36 @@ export function describeSharedDriver({ expect }: TestFunctions, on: (name: strin
       expect(await c.getOrSet('k', () => 'new', { tags })).toBe('new')
       expect(await a.get('k')).toBe('new')
     })
+
+  on('a load whose tags nobody has used yet is stored, though others were invalidated meanwhile', async (bench) => {
+    const [a, b] = [bench.cache(), bench.cache()]
+    const load = heldLoad('kept')
+    const asked = a.getOrSet('k', load.factory, { tags: ['unheard of'] })
+    await load.started
+    await b.deleteByTag('another')
+    load.release()
+    expect(await asked).toBe('kept')
+    expect(await b.get('k')).toBe('kept')
+  })
+
+  on('an entry that is to be refreshed early is, long before it is stale', async (bench) => {
+    const cache = bench.cache({ ttlMs: 3_600_000, earlyRefresh: 0.000_001 })
+    await cache.set('k', 'first')
+    await eventually(async () => (await cache.getOrSet('k', () => 'second')) === 'second')
+    expect(await bench.cache().get('k')).toBe('second')
+  })
+
+  on('what another serializer has written is absent, in every way of asking', async (bench) => {
+    const plain: Serializer = { name: 'plain', encode: String, decode: (body) => `plain ${body}` }
+    const [a, b] = [bench.cache(), bench.cache({ serializer: plain })]
+    for (const tags of [[], ['t']]) {
+      await a.set('k', 1, { tags })
+      expect(await b.get('k')).toBe(undefined)
+      expect(await b.getOrSet('k', () => 'new', { tags })).toBe('plain new')
+      expect(await a.get('k')).toBe(undefined)
+      expect(await a.getOrSet('k', () => 2, { tags })).toBe(2)
+    }
+  })
 
   on("another process's set is not overwritten by an older load", async (bench) => {
     const [a, b] = [bench.cache(), bench.cache()]
