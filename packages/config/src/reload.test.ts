@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { inspect } from 'node:util'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { z } from 'zod'
-import { ConfigError, defineConfig, type LoadOptions, pinnedHook, type ReloadEvent, reloadOnSignal, secret, type Source } from './index.ts'
+import { defineConfig, type LoadOptions, pinnedHook, type ReloadEvent, reloadOnSignal, secret, type Source } from './index.ts'
 
 const POLL = { timeout: 20_000, interval: 10 }
 
@@ -382,25 +382,5 @@ describe('a signal', () => {
     const listeners = process.listenerCount('SIGUSR2')
     callOff()
     expect(process.listenerCount('SIGUSR2')).toBe(listeners - 1)
-  })
-})
-
-describe('options', () => {
-  it.each([
-    [{ watch: 'yes' }, 'watch'],
-    [{ readTimeoutMs: 0 }, 'readTimeoutMs'],
-    [{ prepareTimeoutMs: 1.5 }, 'prepareTimeoutMs'],
-    [{ retryMs: -1 }, 'retryMs'],
-    [{ lastKnownGood: { path: 'x', key: 'y', maxAgeMs: 0 } }, 'lastKnownGood.maxAgeMs'],
-    [{ wath: true }, 'wath'],
-  ])('%j is refused', async (options, name) => {
-    const error = await definition.load({ sources: [], ...(options as object) }).catch((reason: unknown) => reason)
-    expect(ConfigError.isInstance(error) && error.code).toBe('ERR_CONFIG_OPTION')
-    expect((error as Error).message).toContain(name)
-  })
-
-  it('refuses metadata that says nothing', () => {
-    expect(() => defineConfig({ schema: z.object({ a: z.string().meta({ reload: 'sometimes' }) }) })).toThrow('live, drain or restart')
-    expect(() => defineConfig({ schema: z.object({ a: z.string().meta({ env: 'lower' }) }) })).toThrow('env')
   })
 })
