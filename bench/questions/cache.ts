@@ -31,8 +31,10 @@ const metrics: Readonly<Record<string, readonly [name: string, unit: string]>> =
   'herd loads': ['a cold herd of 4 × 1,000: loads', 'loads'],
   'bytes bytes': ['an entry of 200 bytes in Redis, with a tag', 'bytes'],
   'stale in memory stale': ['stale reads in memory', 'reads'],
+  'stale in memory empty': ['reads in memory that got no value', 'reads'],
   'stale in memory reads': ['stale reads in memory, of', 'reads'],
   'stale in redis stale': ['stale reads over Redis', 'reads'],
+  'stale in redis empty': ['reads over Redis that got no value', 'reads'],
   'stale in redis reads': ['stale reads over Redis, of', 'reads'],
 }
 
