@@ -7,7 +7,7 @@ const folder = join(import.meta.dirname, 'results')
 
 const head = `# Measured beside peers
 
-Each table is one run of \`pnpm bench <question>\`, on a machine that did nothing else: a fresh process for every variant, taken in turns, the order reversed each round. A cell is the median of all rounds (lowest to highest in parentheses, where there was more than one); every single value is in [bench/results](../bench/results). The rows that we lose stand here as well.
+Each table is one run of \`pnpm bench <question>\`, on a machine that had hardly anything else to do: a fresh process for every variant, taken in turns, the order reversed each round. A cell is the median of all rounds (lowest to highest in parentheses, where there was more than one); every single value is in [bench/results](../bench/results). The rows that we lose stand here as well.
 
 Your machine gives other figures; the proportions are what carries over. This page is written from the results by \`node scripts/check-generated.ts --write\`.
 `
