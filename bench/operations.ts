@@ -2,7 +2,7 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { customers, filmStore, infra, type Profile, rollout } from '@film-store/containers'
+import { customers, filmStore, infra, ownStore, type Profile, rollout } from '@film-store/containers'
 import { freePort } from '@platform/stack'
 import { compose, type ComposeProject, docker } from '@platform/stack/compose'
 import { runRoot } from './run-root.ts'
@@ -79,13 +79,13 @@ async function withStore<T>(
   work: (project: ComposeProject, env: NodeJS.ProcessEnv, startMs: number) => Promise<T>,
 ): Promise<T> {
   const folder = mkdtempSync(join(tmpdir(), 'platform-bench-'))
-  const env = {
+  const env = ownStore({
     COMPOSE_PROJECT_NAME: `film-store-bench-${process.pid}`,
     FILM_STORE_SECRETS: join(folder, 'secrets'),
     FILM_STORE_PORT: String(await freePort()),
     FILM_STORE_PROMETHEUS_PORT: String(await freePort()),
     FILM_STORE_ALERTMANAGER_PORT: String(await freePort()),
-  }
+  })
   const overrides = (['tls', 'ha'] as const).filter((name) => flags.includes(`--${name}`))
   const project = filmStore(overrides, env, ['core', 'metrics'] satisfies Profile[])
   try {

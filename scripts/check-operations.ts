@@ -73,6 +73,8 @@ function typed(): void {
     'infra ask order-api-1 /ready',
     'infra logs logstsh',
     'rollout katalog-api',
+    'infra backup && infra restor',
+    'FILM_STORE_PROT=8443 npx --yes pnpm@12 infra up',
     'pnpm rollout orders-api --imag x',
   ]
   for (const line of broken) if (brokenCommands('a page', `\`${line}\``).length !== 1) problems.push(`the check lets pass: ${line}`)

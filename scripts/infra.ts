@@ -4,8 +4,8 @@ import { requirePinnedNode, root } from './pinned-node.ts'
 import { run } from './step.ts'
 
 requirePinnedNode()
-// Ctrl-C reaches it by itself, and it waits for what it has begun; this process only waits for it.
-process.on('SIGINT', () => {})
+// Ctrl-C, and a terminal that is gone, reach it by themselves, and it waits for what it has begun; this process only waits for it.
+for (const signal of ['SIGINT', 'SIGHUP'] as const) process.on(signal, () => {})
 const [command = '', ...rest] = process.argv.slice(2)
 /** Those that compare books, which the demo keeps. */
 const rehearsals: Readonly<Record<string, string>> = {

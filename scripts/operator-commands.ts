@@ -1,4 +1,5 @@
 import { commands } from '../examples/containers/src/arguments.ts'
+import { settings } from '../examples/containers/src/settings.ts'
 import { composeFiles } from './compose-files.ts'
 
 /** Commands of `infra` that `scripts/infra.ts` gives to other programs, which read their own switches. */
@@ -23,9 +24,18 @@ const isContainer = (word: string) => containers.has(word) || /^<.*>(-\d)?$/.tes
 const isService = (word: string) => isContainer(word) || isContainer(`${word}-1`)
 const isWord = (word: string) => /^[a-z<]/.test(word)
 
-/** Whatever a page tells an operator to type and that is not there. */
+/** Whatever a page tells an operator to type or to set and that is not there. */
 export function brokenCommands(page: string, text: string): string[] {
-  return codeOf(text).flatMap((line) => faultsOf(line).map((fault) => `${page}: \`${line.trim()}\`: ${fault}`))
+  const broken = codeOf(text).flatMap((line) =>
+    line
+      .split(/&&|\|\||[;|]/)
+      .flatMap(faultsOf)
+      .map((fault) => `${page}: \`${line.trim()}\`: ${fault}`),
+  )
+  const unknown = new Set(
+    [...text.matchAll(/\bFILM_STORE_[A-Z\d_]+\b/g)].map(([name]) => name).filter((name) => !Object.hasOwn(settings, name)),
+  )
+  return [...broken, ...[...unknown].map((name) => `${page}: there is no setting ${name}`)]
 }
 
 function faultsOf(line: string): string[] {
@@ -38,11 +48,7 @@ function faultsOf(line: string): string[] {
   if (command === undefined) return []
   const switches = switchesOf(command)
   if (switches === undefined) return [`infra has no command ${command}`]
-  const words = rest
-    .split(/[|;&]| > /)[0]!
-    .replaceAll(/[[\]]/g, '')
-    .trim()
-    .split(/\s+/)
+  const words = rest.split(' > ')[0]!.replaceAll(/[[\]]/g, '').trim().split(/\s+/)
   const unknown = words.filter((word) => word.startsWith('--') && !switches.includes(word.slice(2)))
   return [
     ...(command === 'compose' ? [] : unknown.map((word) => `${command} knows no ${word}`)),

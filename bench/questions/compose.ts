@@ -1,7 +1,7 @@
 import { appendFileSync, cpSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { filmStore, infra as runInfra } from '@film-store/containers'
+import { filmStore, infra as runInfra, ownStore } from '@film-store/containers'
 import { freePort } from '@platform/stack'
 import { compose, docker } from '@platform/stack/compose'
 import { measureOperations, memoryOf, type OperationsCost } from '../operations.ts'
@@ -54,11 +54,11 @@ const question: Question = {
   async measure({ quick, onProgress }) {
     const rounds = quick ? 1 : 3
     const folder = mkdtempSync(join(tmpdir(), 'platform-bench-'))
-    const env = {
+    const env = ownStore({
       COMPOSE_PROJECT_NAME: 'film-store-bench',
       FILM_STORE_SECRETS: join(folder, 'secrets'),
-      FILM_STORE_PORT: `127.0.0.1:${await freePort()}`,
-    }
+      FILM_STORE_PORT: String(await freePort()),
+    })
     const project = filmStore([], env)
     const infra = (...args: string[]) => runInfra(args, env)
     const start = async () => {

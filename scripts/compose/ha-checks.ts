@@ -2,7 +2,7 @@ import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
-import { allProfiles, filmStore, firing, rotateCredentials, writeWatch } from '../../examples/containers/src/index.ts'
+import { allProfiles, filmStore, firing, ownStore, rotateCredentials, writeWatch } from '../../examples/containers/src/index.ts'
 import { compose, type ComposeProject } from '../../packages/stack/src/compose.ts'
 import { freePort } from '../../packages/stack/src/index.ts'
 import { run } from '../step.ts'
@@ -20,14 +20,14 @@ export async function haChecks(): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'film-store-ha-'))
   chmodSync(folder, 0o755)
   const [shopPort, prometheusPort, alertmanagerPort] = [await freePort(), await freePort(), await freePort()]
-  const env = {
+  const env = ownStore({
     COMPOSE_PROJECT_NAME: name,
     FILM_STORE_SECRETS: join(folder, 'secrets'),
     FILM_STORE_WATCH: join(folder, 'watch'),
     FILM_STORE_PORT: String(shopPort),
     FILM_STORE_PROMETHEUS_PORT: String(prometheusPort),
     FILM_STORE_ALERTMANAGER_PORT: String(alertmanagerPort),
-  }
+  })
   writeWatch(env.FILM_STORE_WATCH)
   const project = filmStore(['ha'], env, allProfiles)
   const infra = (...args: string[]) => run(process.execPath, ['scripts/infra.ts', ...args], env)

@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { allProfiles, filmStore, signIn } from '../../examples/containers/src/index.ts'
+import { allProfiles, filmStore, ownStore, signIn } from '../../examples/containers/src/index.ts'
 import { compose, composeContainers, isWell } from '../../packages/stack/src/compose.ts'
 import { freePort } from '../../packages/stack/src/index.ts'
 import { run } from '../step.ts'
@@ -14,13 +14,13 @@ export async function logsChecks(): Promise<void> {
   const name = `film-store-logs-${process.pid}`
   const folder = mkdtempSync(join(tmpdir(), 'film-store-logs-'))
   const [shopPort, kibanaPort, jaegerPort] = [await freePort(), await freePort(), await freePort()]
-  const env = {
+  const env = ownStore({
     COMPOSE_PROJECT_NAME: name,
     FILM_STORE_SECRETS: join(folder, 'secrets'),
     FILM_STORE_PORT: String(shopPort),
     FILM_STORE_KIBANA_PORT: String(kibanaPort),
     FILM_STORE_JAEGER_PORT: String(jaegerPort),
-  }
+  })
   const project = filmStore(['logs'], env, [...allProfiles, 'logs'])
   const infra = (...args: string[]) => run(process.execPath, ['scripts/infra.ts', ...args], env)
   const shopUrl = `http://127.0.0.1:${shopPort}`

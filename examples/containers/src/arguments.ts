@@ -24,7 +24,8 @@ const switches = {
   version: { type: 'string' },
   gateway: { type: 'string' },
   registry: { type: 'string' },
-  stack: { type: 'string', default: 'film-store' },
+  stack: { type: 'string' },
+  plain: { type: 'boolean', default: false },
 } as const
 export type Switch = keyof typeof switches
 
@@ -44,7 +45,7 @@ export const commands: Readonly<Record<string, Command>> = {
   rotate: { switches: variants },
   certificates: { switches: variants },
   deploy: { switches: ['version', 'registry', 'stack', 'gateway'] },
-  push: { switches: ['version', 'registry'] },
+  push: { switches: ['version', 'registry', 'plain'] },
   'rehearse-stack': { switches: [] },
   slo: { switches: variants },
   rehearse: { switches: ['no-build'] },

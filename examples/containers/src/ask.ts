@@ -19,7 +19,8 @@ ask(path, method).then(async (answer) => {
 /** What an instance answers to an operator: `/ready`, `/status`, `POST /profile/cpu?seconds=10`. Rejects with the answer when it is no good one. */
 export async function ask(project: ComposeProject, [instance, ...request]: readonly string[]): Promise<string> {
   const [path, method = 'GET'] = request.toReversed()
-  if (instance === undefined || path === undefined) throw new Error('an instance and a path: pnpm infra ask orders-api-1 /ready')
+  if (instance === undefined || !path?.startsWith('/') || request.length > 2)
+    throw new Error('an instance, a method where it is not GET, and a path: pnpm infra ask orders-api-1 POST /profile/cpu')
   return compose(project, 'exec', '-T', instance, 'node', '-e', print, path, method).catch(
     (error: { stdout?: string; stderr?: string }) => {
       throw new Error(`${error.stdout || error.stderr}`.trim(), { cause: error })

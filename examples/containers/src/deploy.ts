@@ -8,8 +8,6 @@ import { type ComposeConfig, stackOf, type StackOptions } from './stack.ts'
 
 export interface Deployment extends Omit<StackOptions, 'part'> {
   readonly project: ComposeProject
-  /** Name of the stack. */
-  readonly stack: string
   readonly onProgress: (line: string) => void
   /** Ends the waiting; what the swarm has begun it goes on with. */
   readonly signal?: AbortSignal
@@ -42,15 +40,14 @@ async function update({ project, stack, onProgress, signal, ...options }: Deploy
   const config = JSON.parse(await compose(project, 'config', '--format', 'json')) as ComposeConfig
   const startedAt = performance.now()
   const since = () => `after ${((performance.now() - startedAt) / 1000).toFixed(1)} s`
-  await apply(stack, stackOf(config, { ...options, part: 'foundations' }))
-  await until(foundationsWithinMs, 'servers and migrations are not there', signal, async () => (await unready(stack)).length === 0)
+  await apply(stack, stackOf(config, { ...options, stack, part: 'foundations' }))
+  await until(foundationsWithinMs, signal, async () => (await look(stack)).behind)
   onProgress(`servers and migrations ${since()}`)
-  await apply(stack, stackOf(config, { ...options, part: 'services' }))
-  await until(updatedWithinMs, 'the services are not there', signal, async () => {
-    const states = await updateStates(stack)
-    const refused = states.filter(({ state }) => /rollback_completed|rollback_paused|paused/.test(state))
-    if (refused.length > 0) throw new DeployRefused(refused.map(({ name, state, message }) => `${name} ${state}: ${message}`).join('; '))
-    return states.every(({ state }) => state === '' || state === 'completed') && (await unready(stack)).length === 0
+  await apply(stack, stackOf(config, { ...options, stack, part: 'services' }))
+  await until(updatedWithinMs, signal, async () => {
+    const { behind, refused } = await look(stack)
+    if (refused.length > 0) throw new DeployRefused(refused.join('; '))
+    return behind
   })
   onProgress(`services ${since()}`)
 }
@@ -66,30 +63,79 @@ async function apply(stack: string, file: object): Promise<void> {
   }
 }
 
-/** Services that have fewer instances than they should, and jobs that are not done. */
-async function unready(stack: string): Promise<string[]> {
-  const lines = (await docker(['stack', 'services', '--format', '{{.Name}} {{.Replicas}}', stack])).trim().split('\n')
-  return lines.filter((line) => {
-    const job = /\((\d+)\/(\d+) completed\)/.exec(line)
-    const [, running, wanted] = job ?? / (\d+)\/(\d+)/.exec(line) ?? []
-    return running === undefined || running !== wanted
-  })
+interface Service {
+  readonly ID: string
+  readonly Spec: {
+    readonly Name: string
+    readonly TaskTemplate: { readonly ContainerSpec: object }
+    readonly Mode: { readonly Replicated?: { readonly Replicas: number } }
+  }
+  readonly UpdateStatus?: { readonly State: string; readonly Message: string }
 }
 
-async function updateStates(stack: string): Promise<{ name: string; state: string; message: string }[]> {
-  const ids = (await docker(['stack', 'services', '--quiet', stack])).trim().split('\n')
-  const format = '{{.Spec.Name}}\t{{if .UpdateStatus}}{{.UpdateStatus.State}}\t{{.UpdateStatus.Message}}{{else}}\t{{end}}'
-  const lines = (await docker(['service', 'inspect', '--format', format, ...ids])).trim().split('\n')
-  return lines.map((line) => {
-    const [name = '', state = '', message = ''] = line.split('\t')
-    return { name, state, message }
-  })
+interface Task {
+  readonly ServiceID: string
+  readonly Spec: { readonly ContainerSpec: object }
+  readonly Status: { readonly State: string }
 }
 
-async function until(withinMs: number, what: string, signal: AbortSignal | undefined, isSo: () => Promise<boolean>): Promise<void> {
+interface Looked {
+  /** Services that do not run yet what they are to run, and jobs that are not done. */
+  readonly behind: readonly string[]
+  /** Those that went back to what they ran before, and why. */
+  readonly refused: readonly string[]
+}
+
+/**
+ * By what each instance runs, not by how many there are: in the moment after a deploy was accepted all of the old ones still run, and no update has
+ * begun that could be seen.
+ */
+async function look(stack: string): Promise<Looked> {
+  const named = linesOf(await docker(['stack', 'services', '--format', '{{.ID}} {{.Name}} {{.Replicas}}', stack]))
+  const services = JSON.parse(await docker(['service', 'inspect', ...named.map((line) => line.split(' ')[0]!)])) as Service[]
+  const tasks = await tasksOf(stack)
+  const isDone = ({ ID, Spec, UpdateStatus }: Service) => {
+    const { Mode, TaskTemplate } = Spec
+    if (Mode.Replicated === undefined) return isJobDone(named.find((line) => line.startsWith(ID.slice(0, 12))) ?? '')
+    const newest = JSON.stringify(TaskTemplate.ContainerSpec)
+    const current = tasks.filter(
+      (task) => task.ServiceID === ID && task.Status.State === 'running' && JSON.stringify(task.Spec.ContainerSpec) === newest,
+    )
+    return current.length === Mode.Replicated.Replicas && ['', 'completed'].includes(UpdateStatus?.State ?? '')
+  }
+  return {
+    behind: services.filter((each) => !isDone(each)).map(({ Spec }) => Spec.Name),
+    refused: services
+      .filter(({ UpdateStatus }) => /^(rollback_completed|rollback_paused|paused)$/.test(UpdateStatus?.State ?? ''))
+      .map(({ Spec, UpdateStatus }) => `${Spec.Name} ${UpdateStatus!.State}: ${UpdateStatus!.Message}`),
+  }
+}
+
+const linesOf = (text: string) => text.split('\n').filter(Boolean)
+
+function isJobDone(line: string): boolean {
+  const [, done, wanted] = /\((\d+)\/(\d+) completed\)/.exec(line) ?? []
+  return done !== undefined && done === wanted
+}
+
+/** Those that should run. One that goes while it is asked for is no longer one of them. */
+async function tasksOf(stack: string): Promise<readonly Task[]> {
+  const gone = (error: Error) => {
+    if (/no such|nothing found/i.test(error.message)) return ''
+    throw error
+  }
+  const ids = linesOf(await docker(['stack', 'ps', '--quiet', '--no-trunc', '--filter', 'desired-state=running', stack]).catch(gone))
+  if (ids.length === 0) return []
+  return JSON.parse((await docker(['inspect', '--type=task', ...ids]).catch(gone)) || '[]') as Task[]
+}
+
+async function until(withinMs: number, signal: AbortSignal | undefined, behind: () => Promise<readonly string[]>): Promise<void> {
   const giveUpAt = performance.now() + withinMs
-  while (!(await isSo())) {
-    if (performance.now() > giveUpAt) throw new Error(`${what} within ${withinMs / 1000} s`)
-    await pause(500, undefined, { signal })
+  for (;;) {
+    const left = await behind()
+    if (left.length === 0) return
+    if (performance.now() > giveUpAt) throw new Error(`not there within ${withinMs / 1000} s: ${left.join(', ')}`)
+    // An abort says why by its reason.
+    await pause(500, undefined, { signal }).catch(() => signal?.throwIfAborted())
   }
 }

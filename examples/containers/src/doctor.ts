@@ -1,11 +1,12 @@
 import { spawnSync } from 'node:child_process'
-import { existsSync, readFileSync, statfsSync, statSync } from 'node:fs'
+import { accessSync, constants, existsSync, readFileSync, statfsSync, statSync } from 'node:fs'
 import { createServer } from 'node:net'
-import { isAbsolute, join, resolve } from 'node:path'
+import { join } from 'node:path'
 import { composeContainers, type ComposeProject, docker } from '@platform/stack/compose'
 import { certificatesEnd } from './certificates.ts'
 import { isPartOf, projectName } from './project.ts'
 import { secretsFolder } from './secrets.ts'
+import { setting } from './settings.ts'
 
 /** One thing that was looked at; without `fix` it is well. */
 export interface Finding {
@@ -33,6 +34,7 @@ export async function diagnose(project: ComposeProject): Promise<Finding[]> {
     engine,
     ...(await Promise.all([composePlugin(), buildx()])),
     keysFit(project, volumes),
+    ...(await stacks(project)),
     ...fits(project, volumes),
     ...backups({ ...process.env, ...project.env }),
     ...(await ports(project)),
@@ -116,10 +118,16 @@ function maps(project: ComposeProject): Finding[] {
 function certificates(project: ComposeProject): Finding[] {
   if (!isPartOf(project, 'tls')) return []
   const what = 'certificates'
-  const end = certificatesEnd(secretsFolder({ ...process.env, ...project.env }))
+  const fix = `${pnpm} infra certificates`
+  let end: Date | undefined
+  try {
+    end = certificatesEnd(secretsFolder({ ...process.env, ...project.env }))
+  } catch (error) {
+    return [{ what, found: `one cannot be read: ${(error as Error).message}`, fix, warning: true }]
+  }
   if (end === undefined) return [{ what, found: 'made at the first start' }]
   const days = Math.floor((Number(end) - Date.now()) / 86_400_000)
-  return [{ what, found: `the first ends in ${days} days`, fix: days < 3 ? `${pnpm} infra certificates` : undefined, warning: true }]
+  return [{ what, found: `the first ends in ${days} days`, fix: days < 3 ? fix : undefined, warning: true }]
 }
 
 interface Door {
@@ -131,22 +139,16 @@ interface Door {
 
 /** Where each part listens on this machine. */
 function doors(project: ComposeProject): Door[] {
-  const setting = (name: string, otherwise: string) => project.env[name] ?? process.env[name] ?? otherwise
-  const own = (service: string, variable: string, otherwise: string) => ({
-    service,
-    variable,
-    port: setting(variable, otherwise),
-    address: '127.0.0.1',
-  })
+  const env = { ...process.env, ...project.env }
+  const own = (service: string) => {
+    const variable = `FILM_STORE_${service.toUpperCase()}_PORT`
+    return { service, variable, port: setting(variable, env), address: '127.0.0.1' }
+  }
   return [
-    { ...own('gateway', 'FILM_STORE_PORT', '8080'), address: setting('FILM_STORE_ADDRESS', '127.0.0.1') },
-    ...(project.profiles.includes('metrics')
-      ? [own('prometheus', 'FILM_STORE_PROMETHEUS_PORT', '9090'), own('alertmanager', 'FILM_STORE_ALERTMANAGER_PORT', '9093')]
-      : []),
-    ...(project.profiles.includes('grafana') ? [own('grafana', 'FILM_STORE_GRAFANA_PORT', '3000')] : []),
-    ...(project.profiles.includes('logs')
-      ? [own('kibana', 'FILM_STORE_KIBANA_PORT', '5601'), own('jaeger', 'FILM_STORE_JAEGER_PORT', '16686')]
-      : []),
+    { service: 'gateway', variable: 'FILM_STORE_PORT', port: setting('FILM_STORE_PORT', env), address: setting('FILM_STORE_ADDRESS', env) },
+    ...(project.profiles.includes('metrics') ? [own('prometheus'), own('alertmanager')] : []),
+    ...(project.profiles.includes('grafana') ? [own('grafana')] : []),
+    ...(project.profiles.includes('logs') ? [own('kibana'), own('jaeger')] : []),
   ]
 }
 
@@ -168,7 +170,12 @@ async function lookAt({ variable, port, address }: Door): Promise<Pick<Finding, 
     server.listen(Number(port), address, () => server.close(() => resolve(undefined)))
   })
   if (!error) return { found: 'free' }
-  const fix = `${variable}=${Number(port) + 1} ${pnpm} infra up    (or end what holds it: ss -ltnp 'sport = :${port}')`
+  if (error.code === 'EADDRNOTAVAIL')
+    return { found: `${address} is no address of this machine`, fix: 'FILM_STORE_ADDRESS=0.0.0.0, or one of `ip -brief address`' }
+  // The engine binds it as root; whoever asks here may be somebody else.
+  if (error.code === 'EACCES') return { found: 'cannot be told by this user' }
+  const other = Number(port) < 65_535 ? Number(port) + 1 : 8080
+  const fix = `${variable}=${other} ${pnpm} infra up    (or end what holds it: ss -ltnp 'sport = :${port}')`
   return { found: error.code === 'EADDRINUSE' ? 'taken by another program' : String(error.code), fix }
 }
 
@@ -179,13 +186,44 @@ async function volumesOf({ env }: ComposeProject): Promise<readonly string[]> {
 }
 
 /** PostgreSQL and RabbitMQ took the passwords of their first start into their volumes. */
-function keysFit({ env }: ComposeProject, volumes: readonly string[]): Finding {
+export function keysFit({ env }: ComposeProject, volumes: readonly string[]): Finding {
   const what = 'secrets'
   const folder = secretsFolder({ ...process.env, ...env })
+  const unfit = unfitForSecrets(folder)
+  if (unfit !== undefined) return { what, ...unfit }
   if (existsSync(join(folder, 'complete'))) return { what, found: 'written' }
   if (volumes.length === 0) return { what, found: 'drawn at the first start' }
   const fix = `bring the folder back to ${folder}, or lose the data: ${pnpm} infra down --volumes`
   return { what, found: 'gone, while volumes with the old passwords are still there', fix }
+}
+
+/** What is drawn is written there, and its mode is what keeps others out. */
+function unfitForSecrets(folder: string): Pick<Finding, 'found' | 'fix'> | undefined {
+  const found = statSync(folder, { throwIfNoEntry: false })
+  if (found === undefined) return undefined
+  if (!found.isDirectory()) return { found: `${folder} is no folder`, fix: 'FILM_STORE_SECRETS names a folder of its own' }
+  const isMine = process.getuid === undefined || process.getuid() === 0 || found.uid === process.getuid()
+  try {
+    accessSync(folder, constants.W_OK | constants.X_OK)
+    if (isMine) return undefined
+    return { found: `${folder} is another user's`, fix: `sudo chown --recursive "$USER" ${quoted(folder)}` }
+  } catch (error) {
+    const isReadOnly = (error as NodeJS.ErrnoException).code === 'EROFS'
+    if (isReadOnly) return { found: `${folder} is on a file system that is read-only`, fix: 'FILM_STORE_SECRETS names another folder' }
+    return { found: `this user may not write into ${folder}`, fix: `sudo chown --recursive "$USER" ${quoted(folder)}` }
+  }
+}
+
+/** A stack of this name, on this machine. */
+export async function stackRuns(name: string): Promise<boolean> {
+  return (await docker(['ps', '--quiet', '--filter', `label=com.docker.stack.namespace=${name}`])).trim() !== ''
+}
+
+/** A stack has volumes of the same names, and two PostgreSQL at once destroy what is in one. */
+async function stacks({ env }: ComposeProject): Promise<Finding[]> {
+  const name = projectName({ ...process.env, ...env })
+  const fix = `docker stack rm ${name}, or another COMPOSE_PROJECT_NAME`
+  return (await stackRuns(name)) ? [{ what: 'name', found: `a stack ${name} runs here, on the same volumes`, fix }] : []
 }
 
 /** Servers of a cluster keep their data otherwise than one alone: started the other way they begin anew, or with what is old. */
@@ -201,13 +239,16 @@ export function fits(project: ComposeProject, volumes: readonly string[]): Findi
 }
 
 /** The user of the containers must write there; the engine would make the folder root's. */
-function backups(env: NodeJS.ProcessEnv): Finding[] {
+export function backups(env: NodeJS.ProcessEnv): Finding[] {
   const folder = env['FILM_STORE_BACKUPS']
   if (!folder) return []
   const what = 'folder of the backups'
-  const fix = `sudo install --directory --owner=999 --group=999 ${folder}`
-  if (!isAbsolute(folder)) return [{ what, found: `${folder} is no absolute path`, fix: `FILM_STORE_BACKUPS=${resolve(folder)}` }]
-  const owner = statSync(folder, { throwIfNoEntry: false })?.uid
-  if (owner === undefined) return [{ what, found: `${folder} is not there`, fix }]
-  return [{ what, found: `${folder}, of the user ${owner}`, fix: owner === 999 ? undefined : fix, warning: true }]
+  const fix = `sudo install --directory --owner=999 --group=999 ${quoted(folder)}`
+  const found = statSync(folder, { throwIfNoEntry: false })
+  if (found === undefined) return [{ what, found: `${folder} is not there`, fix }]
+  if (!found.isDirectory()) return [{ what, found: `${folder} is no folder`, fix: 'FILM_STORE_BACKUPS names a folder' }]
+  return [{ what, found: `${folder}, of the user ${found.uid}`, fix: found.uid === 999 ? undefined : fix, warning: true }]
 }
+
+/** For a shell. */
+const quoted = (path: string) => (/^[\w/.-]+$/.test(path) ? path : `'${path.replaceAll("'", `'\\''`)}'`)

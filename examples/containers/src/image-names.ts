@@ -31,3 +31,19 @@ export function serverVersion(): string {
   for (const name of readdirSync(folder).toSorted()) hash.update(name).update(readFileSync(join(folder, name)))
   return hash.digest('hex').slice(0, 12)
 }
+
+const tag = /^\w[\w.-]{0,127}$/
+const prefix = /^[a-z\d][a-z\d.-]*(:\d+)?(\/[a-z\d]+([._-]+[a-z\d]+)*)*$/
+
+/** Throws about names that no image can have, before anything is built or deployed under them. */
+export function checkRelease({ registry, version, gatewayVersion = version }: Release): void {
+  for (const [name, text] of [
+    ['--version', version],
+    ['--gateway', gatewayVersion],
+  ] as const)
+    if (!tag.test(text)) throw new Error(`${name} '${text}' is no tag: letters, digits, dots, - and _, such as 1.4.0`)
+  if (registry !== undefined && !prefix.test(registry))
+    throw new Error(
+      `--registry '${registry}' is no prefix of an image's name: in lower case, without a scheme or a slash at its end, such as ghcr.io/owner/film-store`,
+    )
+}

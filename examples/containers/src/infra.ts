@@ -1,14 +1,23 @@
 /** The film store in containers: `pnpm infra up | down | status | logs | doctor | dev`. */
-import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { composeInView, type ComposeProject, docker } from '@platform/stack/compose'
 import { readArguments } from './arguments.ts'
 import { ask } from './ask.ts'
 import { authorityFile, ownUser, prepareCertificates, renewCertificates } from './certificates.ts'
-import { deploy } from './deploy.ts'
-import { diagnose } from './doctor.ts'
+import { deployStack } from './deploy-command.ts'
+import { diagnose, stackRuns } from './doctor.ts'
 import { holdStore } from './one-at-a-time.ts'
-import { allProfiles, filmStore, isPartOf, type Override, type Profile, projectName, startedWith, variants } from './project.ts'
+import {
+  allProfiles,
+  dockerFolder,
+  filmStore,
+  isPartOf,
+  type Override,
+  type Profile,
+  projectName,
+  startedWith,
+  variants,
+} from './project.ts'
 import { rehearseOnItsOwn } from './rehearsal-store.ts'
 import { release } from './release.ts'
 import { push } from './push.ts'
@@ -16,6 +25,7 @@ import { restore } from './restore.ts'
 import { rotateCredentials } from './rotate.ts'
 import { firstOf, rolledOut, rollout } from './rollout.ts'
 import { removeSecrets, secretsFolder, writeSecrets } from './secrets.ts'
+import { loadSettings, setting } from './settings.ts'
 import { rehearseStack } from './stack-rehearsal.ts'
 import { printSloReport, sloReport } from './slo-report.ts'
 import { printStatus } from './store-status.ts'
@@ -25,7 +35,7 @@ const given = read()
 const { command, words, values } = given
 const name = projectName()
 const folder = secretsFolder()
-const env = { FILM_STORE_SECRETS: folder, FILM_STORE_USER: ownUser(), FILM_STORE_RELEASE: release() }
+const env = { COMPOSE_PROJECT_NAME: name, FILM_STORE_SECRETS: folder, FILM_STORE_USER: ownUser(), FILM_STORE_RELEASE: release() }
 const asked = variants.filter((variant) => values[variant])
 /** What it is, and what it is to be besides. */
 const running = await startedWith(name)
@@ -35,16 +45,21 @@ const store = filmStore(chosen, env, watched)
 /** Whatever may have been started at some time: what is gone with `down` is known by its file alone. */
 const everStarted = filmStore([...variants, 'inspect'], env, [...allProfiles, 'logs'])
 const stop = new AbortController()
-// What it has begun hears of Ctrl-C by itself; this waits for it, and has time to take back what was half done. The second one ends it at once.
-for (const signal of ['SIGINT', 'SIGTERM'] as const)
+// What it has begun hears of Ctrl-C by itself; this waits for it, and has time to take back what was half done. The second one ends it at once. So it is
+// with a terminal that is gone, to which nothing can be told any more.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
   process.on(signal, () => (stop.signal.aborted ? process.exit(130) : stop.abort(new Error(`stopped by ${signal}`))))
+for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {})
 
 function read(): Exclude<ReturnType<typeof readArguments>, 'help'> {
   try {
     const found = readArguments(process.argv.slice(2))
-    if (found !== 'help') return found
-    console.log(usage)
-    process.exit(process.argv.length > 2 ? 0 : 1)
+    if (found === 'help') {
+      console.log(usage)
+      process.exit(process.argv.length > 2 ? 0 : 1)
+    }
+    loadSettings(join(dockerFolder, '.env'))
+    return found
   } catch (error) {
     console.error(`${(error as Error).message}; \`pnpm infra --help\` lists what there is`)
     process.exit(2)
@@ -100,12 +115,17 @@ async function up(...overrides: Override[]): Promise<boolean> {
     return false
   }
   console.log(`\nAll is well ${seconds(upAt)} after the start; set-up time ${seconds(startedAt)}.`)
-  console.log(`${isTls ? 'https' : 'http'}://127.0.0.1:${process.env['FILM_STORE_PORT'] ?? '8080'}/films?query=matrix`)
+  const address = setting('FILM_STORE_ADDRESS')
+  const host = address === '0.0.0.0' ? '127.0.0.1' : address
+  console.log(`${isTls ? 'https' : 'http'}://${host}:${setting('FILM_STORE_PORT')}/films?query=matrix`)
   if (isTls) console.log(`The authority to trust: ${authorityFile(folder)}`)
   return true
 }
 
 async function down(): Promise<boolean> {
+  // It has volumes and passwords of the same names.
+  if (values.volumes && (await stackRuns(name)))
+    throw new Error(`a stack ${name} runs here, whose passwords these are: docker stack rm ${name} ends it`)
   const volumes = values.volumes ? ['--volumes'] : []
   const code = await composeInView(everStarted, '--progress=quiet', 'down', '--remove-orphans', ...volumes)
   if (code === 0 && values.volumes) removeSecrets(folder)
@@ -116,44 +136,19 @@ async function down(): Promise<boolean> {
 async function rollOut(service: string): Promise<boolean> {
   const ofService = rolledOut.includes(service) && values.image === undefined && !values['no-build']
   if (ofService && (await composeInView(store, '--progress=quiet', 'build', firstOf(service))) !== 0) return false
-  return told(() => rollout({ project: store, service, image: values.image, signal: stop.signal, onProgress }))
+  await rollout({ project: store, service, image: values.image, signal: stop.signal, onProgress })
+  return true
 }
 
 async function restoreFromBackup(): Promise<boolean> {
   if (!values['no-build'] && !(await build(wanted()))) return false
-  let isWell = false
-  const done = await told(async () => {
-    isWell = await restore({ project: store, secrets: folder, to: values.to, up: () => start(wanted()), onProgress })
-  })
-  return done && isWell
-}
-
-/** Says what went wrong, without the place in this program where it did. */
-async function told(work: () => Promise<unknown>): Promise<boolean> {
-  try {
-    await work()
-    return true
-  } catch (error) {
-    console.error((error as Error).message)
-    return false
-  }
-}
-
-/** The passwords are drawn for a stack that is not there yet, never for one that runs: its servers keep those of their first start. */
-async function deployStack(): Promise<void> {
-  const { version, registry, stack, gateway: gatewayVersion } = values
-  if (version === undefined) throw new Error('--version says which images: a release is a tag of its own')
-  await using _held = await holdStore(`stack ${stack}`, 'infra deploy')
-  const isThere = (await docker(['stack', 'ls', '--format', '{{.Name}}'])).split('\n').includes(stack!)
-  if (isThere && !existsSync(join(folder, 'complete'))) throw new Error(`the passwords of the stack ${stack} are not in ${folder}`)
-  if (writeSecrets(folder)) onProgress(`Passwords drawn into ${folder}`)
-  await deploy({ project: wanted(), stack: stack!, version, registry, gatewayVersion, onProgress })
+  return restore({ project: store, secrets: folder, to: values.to, up: () => start(wanted()), onProgress })
 }
 
 async function pushImages(): Promise<void> {
-  const { version, registry } = values
+  const { version, registry, plain } = values
   if (version === undefined || registry === undefined) throw new Error('--registry says where to, --version under which tag')
-  await push({ project: wanted(), registry, version, onProgress })
+  await push({ project: wanted(), registry, version, plain, onProgress })
 }
 
 async function rehearsed(results: Promise<readonly { readonly fault?: string }[]>): Promise<void> {
@@ -166,47 +161,50 @@ async function renewAll(): Promise<void> {
   onProgress((await renewCertificates(store)).trim())
 }
 
-const alone: Readonly<Record<string, () => Promise<boolean>>> = {
+/** A command rejects with what went wrong, or answers `false` when that has been said. */
+type Work = () => Promise<unknown>
+
+const alone: Readonly<Record<string, Work>> = {
   up: () => up(),
   down,
   dev: () => up('dev'),
   restore: restoreFromBackup,
   rollout: () => rollOut(words[0]!),
-  rotate: () =>
-    told(async () => {
-      if (isPartOf(store, 'tls')) await renewAll()
-      await rotateCredentials({ project: store, secrets: folder, signal: stop.signal, onProgress })
-    }),
+  rotate: async () => {
+    if (isPartOf(store, 'tls')) await renewAll()
+    await rotateCredentials({ project: store, secrets: folder, signal: stop.signal, onProgress })
+  },
 }
-const beside: Readonly<Record<string, () => Promise<boolean>>> = {
+const beside: Readonly<Record<string, Work>> = {
   build: () => build(wanted()),
   status: () => printStatus(store),
   logs: async () => (await composeInView(store, 'logs', '--follow', '--tail', '200', ...words)) === 0,
   compose: async () => (await composeInView(store, ...words)) === 0,
-  ask: () => told(async () => process.stdout.write(await ask(store, words))),
+  ask: async () => void process.stdout.write(await ask(store, words)),
   doctor: () => doctor(false),
-  slo: () =>
-    told(async () =>
-      console.log(printSloReport(await sloReport(`http://127.0.0.1:${process.env['FILM_STORE_PROMETHEUS_PORT'] ?? '9090'}`))),
-    ),
-  certificates: () => told(renewAll),
+  slo: async () => console.log(printSloReport(await sloReport(`http://127.0.0.1:${setting('FILM_STORE_PROMETHEUS_PORT')}`, stop.signal))),
+  certificates: renewAll,
   backup: async () => (await composeInView(store, 'exec', '-T', 'backup', 'backup', 'now')) === 0,
-  deploy: () => told(deployStack),
-  push: () => told(pushImages),
-  'rehearse-stack': () => told(() => rehearsed(rehearseStack(onProgress, stop.signal))),
-  rehearse: () => told(() => rehearsed(rehearseOnItsOwn(!values['no-build'], onProgress, stop.signal))),
+  deploy: () => deployStack({ project: wanted(), secrets: folder, values: { stack: name, ...values }, signal: stop.signal, onProgress }),
+  push: pushImages,
+  'rehearse-stack': () => rehearsed(rehearseStack(onProgress, stop.signal)),
+  rehearse: () => rehearsed(rehearseOnItsOwn(!values['no-build'], onProgress, stop.signal)),
 }
 
-async function run(): Promise<boolean> {
+async function run(): Promise<unknown> {
   const free = beside[command]
   if (free !== undefined) return free()
-  let done = false
-  const held = await told(async () => {
+  {
     await using _held = await holdStore(name, `infra ${command}`)
-    done = await alone[command]!()
-  })
-  if (!held || !done || command !== 'dev') return held && done
-  return (await composeInView(wanted('dev'), 'watch', '--no-up')) === 0
+    if ((await alone[command]!()) === false) return false
+  }
+  return command !== 'dev' || (await composeInView(wanted('dev'), 'watch', '--no-up')) === 0
 }
 
-process.exitCode = (await run()) ? 0 : 1
+try {
+  process.exitCode = (await run()) === false ? 1 : 0
+} catch (error) {
+  // What went wrong, without the place in this program where it did.
+  console.error((error as Error).message)
+  process.exitCode = 1
+}

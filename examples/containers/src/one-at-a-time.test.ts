@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { expect, it } from 'vitest'
 import { holdStore } from './one-at-a-time.ts'
@@ -14,13 +14,27 @@ it('lets one command at a time change a store, and says which one does', async (
   await using _second = await holdStore(name, 'infra up')
 })
 
-it('is let go of by whoever is killed', async () => {
+/** Another process that holds it. */
+async function holder(): Promise<ChildProcess> {
   const module = new URL('one-at-a-time.ts', import.meta.url).href
   const script = `const { holdStore } = await import('${module}'); await holdStore('${name}', 'infra up'); console.log('held'); setInterval(() => {}, 1e6)`
-  const holder = spawn(process.execPath, ['--input-type=module', '--eval', script], { stdio: ['ignore', 'pipe', 'inherit'] })
-  await once(holder.stdout, 'data')
-  await expect(holdStore(name, 'infra down')).rejects.toThrow(`infra up (process ${holder.pid})`)
-  holder.kill('SIGKILL')
-  await once(holder, 'exit')
+  const child = spawn(process.execPath, ['--input-type=module', '--eval', script], { stdio: ['ignore', 'pipe', 'inherit'] })
+  await once(child.stdout, 'data')
+  return child
+}
+
+it('is let go of by whoever is killed', async () => {
+  const other = await holder()
+  await expect(holdStore(name, 'infra down')).rejects.toThrow(`infra up (process ${other.pid})`)
+  other.kill('SIGKILL')
+  await once(other, 'exit')
   await using _mine = await holdStore(name, 'infra down')
+})
+
+it('refuses beside one that was stopped, too', async () => {
+  const other = await holder()
+  other.kill('SIGSTOP')
+  await expect(holdStore(name, 'infra down')).rejects.toThrow(`another command is at work on ${name}`)
+  other.kill('SIGKILL')
+  await once(other, 'exit')
 })

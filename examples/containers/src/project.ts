@@ -19,7 +19,8 @@ export const allProfiles: readonly Profile[] = ['core', 'metrics', 'grafana']
 
 export function filmStore(overrides: readonly Override[], env: NodeJS.ProcessEnv, profiles: readonly Profile[] = ['core']): ComposeProject {
   const files = ['compose.yml', ...overrides.map((name) => `compose.${name}.yml`)]
-  return { files: files.map((file) => join(dockerFolder, file)), profiles, env }
+  // `docker/.env` has one reader, which is `loadSettings`.
+  return { files: files.map((file) => join(dockerFolder, file)), profiles, env: { COMPOSE_DISABLE_ENV_FILE: '1', ...env } }
 }
 
 export const isPartOf = ({ files }: ComposeProject, override: Override): boolean =>

@@ -6,6 +6,7 @@ import { compose } from '@platform/stack/compose'
 import { infra } from './command.ts'
 import { allProfiles, filmStore } from './project.ts'
 import { type Rehearsal, rehearse } from './rehearse.ts'
+import { ownStore } from './settings.ts'
 import { writeWatch } from './watch.ts'
 
 /** Starts a store of its own whose watch runs at a sixtieth, rehearses on it and takes it down. */
@@ -15,14 +16,14 @@ export async function rehearseOnItsOwn(build: boolean, onProgress: (line: string
   await chmod(folder, 0o755)
   opened.defer(() => rm(folder, { recursive: true, force: true }))
   const [shop, prometheus, alertmanager] = [await freePort(), await freePort(), await freePort()]
-  const env = {
+  const env = ownStore({
     COMPOSE_PROJECT_NAME: `film-store-rehearsal-${process.pid}`,
     FILM_STORE_SECRETS: join(folder, 'secrets'),
     FILM_STORE_WATCH: join(folder, 'watch'),
     FILM_STORE_PORT: String(shop),
     FILM_STORE_PROMETHEUS_PORT: String(prometheus),
     FILM_STORE_ALERTMANAGER_PORT: String(alertmanager),
-  }
+  })
   writeWatch(env.FILM_STORE_WATCH)
   const project = filmStore([], env, allProfiles)
   opened.defer(async () => void (await compose(project, 'down', '--volumes', '--timeout', '1')))

@@ -10,16 +10,19 @@ export interface Kept {
   readonly budgetLeft?: number
 }
 
-export function sloReport(prometheusUrl: string): Promise<Kept[]> {
+export function sloReport(prometheusUrl: string, signal?: AbortSignal): Promise<Kept[]> {
   return Promise.all(
     slos.map(async (slo) => {
       const { name, title, objective } = slo
       const answer = await fetch(`${prometheusUrl}/api/v1/query?query=${encodeURIComponent(errorRatio(slo, '30d'))}`, {
-        signal: AbortSignal.timeout(30_000),
+        signal: AbortSignal.any([AbortSignal.timeout(30_000), ...(signal ? [signal] : [])]),
       }).catch((cause: unknown) => {
+        signal?.throwIfAborted()
         throw new Error(`Prometheus does not answer at ${prometheusUrl}: \`pnpm infra up --metrics\` starts it`, { cause })
       })
-      const { status, data, error } = (await answer.json()) as {
+      const { status, data, error } = (await answer.json().catch((cause: unknown) => {
+        throw new Error(`what answers at ${prometheusUrl} is no Prometheus: FILM_STORE_PROMETHEUS_PORT says where it is`, { cause })
+      })) as {
         status: string
         data: { result: { value: [number, string] }[] }
         error?: string

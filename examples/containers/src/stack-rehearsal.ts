@@ -2,14 +2,15 @@ import { spawnSync } from 'node:child_process'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as pause } from 'node:timers/promises'
 import { freePort } from '@platform/stack'
 import { docker } from '@platform/stack/compose'
 import { customers } from './customers.ts'
 import { deploy, DeployRefused } from './deploy.ts'
 import { releasedImage } from './image-names.ts'
 import { filmStore } from './project.ts'
+import { oneNodeSwarm, removeStack } from './one-node-swarm.ts'
 import { writeSecrets } from './secrets.ts'
+import { ownStore } from './settings.ts'
 
 export interface Rehearsed {
   readonly what: string
@@ -26,15 +27,12 @@ export async function rehearseStack(onProgress: (line: string) => void, signal: 
   await using opened = new AsyncDisposableStack()
   const folder = await mkdtemp(join(tmpdir(), 'film-store-stack-'))
   opened.defer(() => rm(folder, { recursive: true, force: true }))
-  const env = { FILM_STORE_SECRETS: join(folder, 'secrets'), FILM_STORE_PORT: String(await freePort()) }
+  const env = ownStore({ FILM_STORE_SECRETS: join(folder, 'secrets'), FILM_STORE_PORT: String(await freePort()) })
   writeSecrets(env.FILM_STORE_SECRETS)
   const project = filmStore([], env)
   const shopUrl = `http://127.0.0.1:${env.FILM_STORE_PORT}`
 
-  await docker(['swarm', 'init', '--advertise-addr=127.0.0.1', `--listen-addr=127.0.0.1:${await freePort()}`])
-  opened.defer(async () => void (await docker(['swarm', 'leave', '--force'])))
-  const node = (await docker(['info', '--format', '{{.Swarm.NodeID}}'])).trim()
-  await docker(['node', 'update', '--label-add=film-store=data', '--label-add=zone=a', node])
+  opened.use(await oneNodeSwarm())
   const releases = await makeReleases(opened)
   opened.defer(() => removeStack(stack))
 
@@ -100,19 +98,4 @@ function buildOn(from: string, to: string, change: string): void {
     encoding: 'utf8',
   })
   if (status !== 0) throw new Error(`${to} was not built: ${stderr}`)
-}
-
-/** With what it had kept; a volume is free when the last task of it is gone. */
-async function removeStack(stack: string): Promise<void> {
-  await docker(['stack', 'rm', stack])
-  const giveUpAt = performance.now() + 90_000
-  for (;;) {
-    const left = await docker(['ps', '--all', '--quiet', '--filter', `label=com.docker.stack.namespace=${stack}`])
-    if (left.trim() === '' || performance.now() > giveUpAt) break
-    await pause(500)
-  }
-  const volumes = (await docker(['volume', 'ls', '--quiet', '--filter', `label=com.docker.stack.namespace=${stack}`]))
-    .split('\n')
-    .filter(Boolean)
-  if (volumes.length > 0) await docker(['volume', 'rm', ...volumes])
 }

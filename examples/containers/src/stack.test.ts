@@ -57,7 +57,7 @@ function compose(): ComposeConfig {
         image: 'nginx:1.30',
         networks: { app: { aliases: ['door'] }, edge: null },
         ports: [{ target: 8080, published: '80', protocol: 'tcp' }],
-        volumes: [{ type: 'bind', source: join(folder, 'nginx.conf'), target: '/etc/nginx/nginx.conf' }],
+        volumes: [{ type: 'bind', source: join(folder, 'nginx.conf'), target: '/etc/nginx/nginx.conf', read_only: true }],
         tmpfs: ['/tmp:size=16m,mode=1777'],
       },
     },
@@ -67,7 +67,8 @@ function compose(): ComposeConfig {
   }
 }
 
-const made = (part: 'foundations' | 'services' = 'services') => stackOf(compose(), { version: '2', registry: 'ghcr.io/o', part }) as Stack
+const made = (part: 'foundations' | 'services' = 'services') =>
+  stackOf(compose(), { stack: 'film-store', version: '2', registry: 'ghcr.io/o', part }) as Stack
 
 describe('the stack', () => {
   it('makes instances replicas of one service that answers to their names', () => {
@@ -96,7 +97,7 @@ describe('the stack', () => {
   })
 
   it('replaces a server of ours when its own files change, not with each release', () => {
-    const of = (version: string) => (stackOf(compose(), { version, part: 'services' }) as Stack).services
+    const of = (version: string) => (stackOf(compose(), { stack: 'film-store', version, part: 'services' }) as Stack).services
     expect(of('2')['postgres']!.image).toBe(of('3')['postgres']!.image)
     expect(of('2')['catalog-api']!.image).not.toBe(of('3')['catalog-api']!.image)
   })
@@ -105,7 +106,10 @@ describe('the stack', () => {
     const config = compose()
     const gateway = { ...limits, image: 'film-store/gateway' }
     const of = (gatewayVersion?: string) =>
-      stackOf({ ...config, services: { ...config.services, gateway } }, { version: '2', gatewayVersion, part: 'services' }) as Stack
+      stackOf(
+        { ...config, services: { ...config.services, gateway } },
+        { stack: 'film-store', version: '2', gatewayVersion, part: 'services' },
+      ) as Stack
     expect(of('1').services['gateway']!.image).toBe('film-store/gateway:1')
     expect(of().services['gateway']!.image).toBe('film-store/gateway:2')
   })
@@ -123,6 +127,29 @@ describe('the stack', () => {
     expect(after.secrets['db_url']!.name).not.toBe(before.secrets['db_url']!.name)
     expect(Object.keys(after.configs)).toEqual(Object.keys(before.configs))
     expect(after.services['nginx']!.configs[0]).toMatchObject({ target: '/etc/nginx/nginx.conf' })
+  })
+
+  it('keeps the names of two stacks apart, each within what a swarm takes', () => {
+    const of = (stack: string) => stackOf(compose(), { stack, version: '2', part: 'services' }) as Stack
+    const names = (stack: string) => [...Object.keys(of(stack).configs), ...Object.values(of(stack).secrets).map(({ name }) => name)]
+    const long = names('a-store-whose-name-is-far-longer-than-anybody-needs-it')
+    expect(names('one').filter((name) => names('two').includes(name))).toEqual([])
+    expect(new Set(long).size).toBe(2)
+    expect(long.filter((name) => name.length > 64)).toEqual([])
+  })
+
+  it('leaves a folder that is written into, such as that of the backups, on its node', () => {
+    const config = compose()
+    const volumes = [{ type: 'bind', source: folder, target: '/backups' }]
+    const { backup } = (
+      stackOf(
+        { ...config, services: { backup: { ...limits, image: 'film-store/postgres', volumes } } },
+        { stack: 's', version: '2', part: 'services' },
+      ) as {
+        services: { backup: { volumes: object[]; configs: object[]; deploy: object } }
+      }
+    ).services
+    expect(backup).toMatchObject({ volumes, configs: [], deploy: { placement: { constraints: ['node.labels.film-store == data'] } } })
   })
 
   it('has the networks and volumes that are used, and no way out where there was none', () => {

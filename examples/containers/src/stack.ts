@@ -27,6 +27,8 @@ export interface ComposeConfig {
 }
 
 export interface StackOptions extends Release {
+  /** Its name, with which its secrets and configs begin: those of two stacks in one swarm are apart. */
+  readonly stack: string
   /** `foundations` are what a release needs before it: servers and migrations; `services` all that lasts. */
   readonly part: 'foundations' | 'services'
 }
@@ -38,10 +40,11 @@ const kept = ['user', 'command', 'entrypoint', 'cap_drop', 'read_only', 'stop_gr
  * The store as a stack for several hosts, from the very file that describes it for one. Instances become replicas under the names of both, files become
  * configs; configs and secrets are named after what is in them, so that a changed one is a new one and its services are replaced.
  */
-export function stackOf(config: ComposeConfig, { part, ...release }: StackOptions): object {
+export function stackOf(config: ComposeConfig, { stack, part, ...release }: StackOptions): object {
   const configs: Record<string, { name: string; file: string }> = {}
+  // At most 64 characters.
   const named = (kind: string, file: string) =>
-    `film-store-${kind}-${createHash('sha256').update(readFileSync(file)).digest('hex').slice(0, 12)}`
+    `${`${stack}-${kind}`.slice(0, 51)}-${createHash('sha256').update(kind).update(readFileSync(file)).digest('hex').slice(0, 12)}`
   const configOf = (file: string, target: string) => {
     const name = named(basename(file).replaceAll(/[^\w-]/g, '-'), file)
     configs[name] = { name, file }
@@ -52,8 +55,10 @@ export function stackOf(config: ComposeConfig, { part, ...release }: StackOption
     const isJob = of.restart === 'no'
     const isReplica = instances.length > 1
     const volumes = of.volumes ?? []
-    const isData = volumes.some(({ type }) => type === 'volume')
-    const binds = volumes.filter(({ type }) => type === 'bind')
+    // A folder of the host that may be written into, such as that of the backups, is data; the others hold configuration.
+    const isKept = ({ type, read_only }: (typeof volumes)[number]) => type === 'volume' || (type === 'bind' && !read_only)
+    const isData = volumes.some(isKept)
+    const binds = volumes.filter(({ type, read_only }) => type === 'bind' && read_only)
     const changes = {
       parallelism: 1,
       delay: '5s',
@@ -87,9 +92,7 @@ export function stackOf(config: ComposeConfig, { part, ...release }: StackOption
       secrets: (of.secrets ?? []).map(({ source, target = source }) => ({ source, target, mode: 0o444 })),
       configs: binds.flatMap(({ source, target }) => filesOf(source, target).map(([file, place]) => configOf(file, place))),
       volumes: [
-        ...volumes
-          .filter(({ type }) => type === 'volume')
-          .map(({ type, source, target, read_only }) => ({ type, source, target, ...(read_only && { read_only }) })),
+        ...volumes.filter(isKept).map(({ type, source, target, read_only }) => ({ type, source, target, ...(read_only && { read_only }) })),
         ...(of.tmpfs ?? []).map((each) => ({ type: 'tmpfs', target: each.split(':')[0]!, tmpfs: { size: sizeOf(each) } })),
       ],
       deploy: {

@@ -28,11 +28,13 @@ export const usage = `Usage: pnpm infra <command>
   failover            a store of its own with --ha: kills each leader under load, sees orders flow again, compares the books
   drill               a store of its own trades and is destroyed; another is restored from its backups, and the books are compared
   deploy              to the swarm that docker talks to (DOCKER_HOST): servers, migrations, then the services; goes back by itself
-     --version TAG    of the images; --registry PREFIX: where they come from; --stack NAME (film-store)
+     --version TAG    of the images; --registry PREFIX: where they come from; --stack NAME (that of the store)
      --gateway TAG    of the gateway, where it stays what it was; otherwise it is replaced as well, which is a gap of some seconds on its node
   push                builds our images and pushes them to --registry under --version, with provenance and the list of their parts
+     --plain          without both, by the engine's own builder
   rehearse-stack      the same on a swarm of this machine alone, under load, with a release that does not start
   slo                 what became of the objectives in the last 30 days, as Prometheus has it
   rehearse            a store of its own whose alerts run sixty times as fast: breaks it, sees each alert fire, find its receiver, resolve
   dev                 up, then carries every edit of a source into the containers and restarts what uses it
-FILM_STORE_ADDRESS (127.0.0.1) and FILM_STORE_PORT (8080) are where the gateway listens; COMPOSE_PROJECT_NAME (film-store) lets two stores live side by side.`
+FILM_STORE_ADDRESS (127.0.0.1) and FILM_STORE_PORT (8080) are where the gateway listens; COMPOSE_PROJECT_NAME (film-store) lets two stores live side by side.
+Settings stand in the environment or in docker/.env; docs/operations/compose.md lists them.`

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { getCACertificates, setDefaultCACertificates } from 'node:tls'
 import { promisify } from 'node:util'
-import { authorityFile, filmStore, infra, signIn } from '@film-store/containers'
+import { authorityFile, filmStore, infra, ownStore, signIn } from '@film-store/containers'
 import { freePort } from '@platform/stack'
 import { type ComposeProject, compose as runCompose } from '@platform/stack/compose'
 import { consulValue } from './reconfigure.ts'
@@ -40,13 +40,13 @@ export async function openComposeStore({ signal, onProgress, build = true, ha = 
   const [shopPort, postgresPort] = [await freePort(), await freePort()]
   const specs: (ServiceSpec & { container: string; variable: string })[] = []
   for (const service of services) specs.push({ ...service, adminPort: await freePort(), env: {} })
-  const env = {
+  const env = ownStore({
     COMPOSE_PROJECT_NAME: `${projectPrefix}${process.pid}`,
     FILM_STORE_SECRETS: join(folder, 'secrets'),
     FILM_STORE_PORT: String(shopPort),
     FILM_STORE_POSTGRES_PORT: String(postgresPort),
     ...Object.fromEntries(specs.map(({ variable, adminPort }) => [`FILM_STORE_${variable}_PORT`, String(adminPort)])),
-  }
+  })
   const run = async (command: string, args: readonly string[]) =>
     (await promisify(execFile)(command, [...args], { env: { ...process.env, ...env }, maxBuffer: 256e6 })).stdout
   const project = filmStore([...(ha ? (['ha'] as const) : []), ...(tls ? (['tls'] as const) : []), 'inspect'], env)

@@ -2,7 +2,7 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { compose, composeContainers, isWell } from './compose.ts'
+import { compose, composeContainers, composeInView, isWell } from './compose.ts'
 
 /** Stands where the engine's client would: it prints what it was asked, or what `ps` and `inspect` print. */
 const client = `#!/bin/sh
@@ -10,6 +10,7 @@ case "$*" in
   *" ps "*) printf '%s\\n' '{"ID":"1","Service":"redis","Name":"x-redis-1","State":"running","Health":"healthy","ExitCode":0}' \\
     '{"ID":"2","Service":"migrate","Name":"x-migrate-1","State":"exited","Health":"","ExitCode":0}' \\
     '{"ID":"3","Service":"stopped","Name":"x-stopped-1","State":"exited","Health":"","ExitCode":0}' ;;
+  *fail*) echo secret; echo 'no such service: redis' >&2; exit 17 ;;
   inspect*) printf '%s\\n' '1 unless-stopped' '2 no' '3 unless-stopped' ;;
   *) printf '%s ' "$PLACE" "$@" ;;
 esac
@@ -40,6 +41,21 @@ describe('a Compose project', () => {
     expect(found.map(({ once }) => once)).toEqual([true, false, false])
     // Whoever should run and was stopped is not well, however well it left.
     expect(found.map(isWell)).toEqual([true, true, false])
+  })
+})
+
+describe('a command of docker that fails', () => {
+  it('tells what docker said about it: neither what it was asked nor what it answered', async () => {
+    const error = await compose(project, 'fail', 'password').catch((reason: unknown) => reason)
+    expect(error).toMatchObject({ name: 'DockerError', message: 'no such service: redis', code: 17, stdout: 'secret\n' })
+    expect((error as Error).cause).toBeUndefined()
+  })
+
+  it('says when there is none', async () => {
+    process.env['PATH'] = '/nowhere'
+    const none = { name: 'DockerError', message: 'there is no docker command here', code: 'ENOENT' }
+    await expect(compose(project, 'ps')).rejects.toMatchObject(none)
+    await expect(composeInView(project, 'ps')).rejects.toMatchObject(none)
   })
 })
 

@@ -26,10 +26,32 @@ function composeArgs({ files, profiles }: ComposeProject, args: readonly string[
   return ['compose', '--ansi=never', ...named, ...args]
 }
 
-/** Runs `docker …` and returns what it printed. */
+/** A command of docker that failed. Its message is what docker said about it, not the command: nobody typed that, and it may be long. */
+export class DockerError extends Error {
+  override readonly name = 'DockerError'
+  /** The exit code; a text such as `ENOENT` when it was not started. */
+  readonly code: number | string | undefined
+  readonly stdout: string
+  readonly stderr: string
+
+  constructor(args: readonly string[], { code, stdout = '', stderr = '' }: { code?: number | string; stdout?: string; stderr?: string }) {
+    // Of its two streams the one for words: the other may be what was asked for, such as a password.
+    super(code === 'ENOENT' ? 'there is no docker command here' : stderr.trim() || `docker ${args[0]} ended with ${code ?? 'a signal'}`)
+    this.code = code
+    this.stdout = stdout
+    this.stderr = stderr
+  }
+}
+
+/** Runs `docker …` and returns what it printed; rejects with `DockerError`. */
 export async function docker(args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<string> {
-  const { stdout } = await promisify(execFile)('docker', [...args], { env: { ...process.env, ...env }, maxBuffer: 256e6 })
-  return stdout
+  try {
+    const { stdout } = await promisify(execFile)('docker', [...args], { env: { ...process.env, ...env }, maxBuffer: 256e6 })
+    return stdout
+  } catch (error) {
+    // What it was called with stays out of it.
+    throw new DockerError(args, error as { code?: number | string; stdout?: string; stderr?: string })
+  }
 }
 
 /** Runs `docker compose …` and returns what it printed. */
@@ -43,10 +65,14 @@ export function composeInView(project: ComposeProject, ...args: string[]): Promi
     const child = spawn('docker', composeArgs(project, args), { stdio: 'inherit', env: { ...process.env, ...project.env } })
     // Whoever ends this process waits for what it has begun.
     const pass = () => child.kill('SIGTERM')
-    process.on('SIGTERM', pass).on('SIGINT', pass)
-    child.on('error', reject)
+    process.on('SIGTERM', pass).on('SIGINT', pass).on('SIGHUP', pass)
+    const over = () => process.off('SIGTERM', pass).off('SIGINT', pass).off('SIGHUP', pass)
+    child.on('error', (error: NodeJS.ErrnoException) => {
+      over()
+      reject(new DockerError(['compose'], { ...(error.code !== undefined && { code: error.code }) }))
+    })
     child.on('exit', (code) => {
-      process.off('SIGTERM', pass).off('SIGINT', pass)
+      over()
       resolve(code ?? 1)
     })
   })

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { allProfiles, filmStore } from '@film-store/containers'
+import { allProfiles, filmStore, ownStore } from '@film-store/containers'
 import { freePort } from '@platform/stack'
 import { compose, type ComposeProject, docker } from '@platform/stack/compose'
 
@@ -17,13 +17,13 @@ export interface Site {
 
 export async function layOut(folder: string, name: string): Promise<Omit<Site, 'databases'>> {
   const [shopPort, postgresPort] = [String(await freePort()), String(await freePort())]
-  const env = {
+  const env = ownStore({
     COMPOSE_PROJECT_NAME: `film-store-drill-${process.pid}-${name}`,
     FILM_STORE_SECRETS: join(folder, 'secrets'),
     FILM_STORE_BACKUPS: join(folder, 'backups'),
     FILM_STORE_PORT: shopPort,
     FILM_STORE_POSTGRES_PORT: postgresPort,
-  }
+  })
   // The folder must belong to the user of the containers, whatever his number is here.
   await asRoot(['--volume', `${folder}:/site`], 'install --directory --owner=postgres --group=postgres /site/backups')
   return { folder, env, project: filmStore(['inspect'], env, allProfiles), shopUrl: `http://127.0.0.1:${shopPort}` }
