@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
+import { missingForDeploy } from './compose/deploy-needs.ts'
 import { type Addresses, checkPublishedLong } from './published/check.ts'
 import { floorSuites } from './published/floors.ts'
 import { type Counts, command, type StepResult, step } from './step.ts'
@@ -33,6 +34,14 @@ const areas: Readonly<Record<string, Area>> = {
   ha: async () => withEngine('a store with --ha is watched and rotated', '--conditions=@platform/source', 'scripts/test-compose.ts', 'ha'),
   // On a swarm of this machine alone.
   stack: async () => withEngine('the stack is deployed and replaced', 'scripts/infra.ts', 'rehearse-stack'),
+  // The commands of the workflow, from a clone and a registry on this machine.
+  deploy: async () => {
+    const missing = missingForDeploy()
+    if (missing === undefined)
+      return withEngine('the workflow deploys over SSH', '--conditions=@platform/source', 'scripts/test-compose.ts', 'deploy')
+    console.log(`\nThe deploy over SSH is not tested: ${missing}`)
+    return []
+  },
   demo: async (servers) => [await longSuite('examples/demo', servers), ...(await books())],
 }
 

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import {
   allProfiles,
   filmStore,
+  ownStore,
   reachLogs,
   reachWatched,
   rotateCredentials,
@@ -17,6 +18,7 @@ import {
 import { compose, composeContainers, isWell } from '../packages/stack/src/compose.ts'
 import { freePort } from '../packages/stack/src/index.ts'
 import { check, counts, leavesNothing, must, seconds } from './compose/check.ts'
+import { deployChecks } from './compose/deploy-checks.ts'
 import { gathererStandIns } from './compose/gatherers.ts'
 import { haChecks } from './compose/ha-checks.ts'
 import { logsChecks } from './compose/logs-checks.ts'
@@ -31,8 +33,8 @@ import { suite } from './suites.ts'
 
 requirePinnedNode()
 /**
- * Each brings up a store of its own and leaves nothing. `failover`, `ha` and `stack` are long, `test:long` runs them as well; `logs` needs images that not
- * every machine can have.
+ * Each brings up a store of its own and leaves nothing. `failover`, `ha`, `stack` and `deploy` are long, `test:long` runs them as well; `logs` needs images
+ * that not every machine can have.
  */
 const pieces: Readonly<Record<string, () => Promise<void>>> = {
   store,
@@ -47,6 +49,7 @@ const pieces: Readonly<Record<string, () => Promise<void>>> = {
       return must(code === 0 ? [] : [`exit code ${code}`], 'exit code 0')
     })
   },
+  deploy: deployChecks,
   logs: logsChecks,
   packages: packageSuites,
 }
@@ -64,14 +67,14 @@ async function store(): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'film-store-test-'))
   const secrets = join(folder, 'secrets')
   const [shopPort, prometheusPort, alertmanagerPort] = [await freePort(), await freePort(), await freePort()]
-  const env = {
+  const env = ownStore({
     COMPOSE_PROJECT_NAME: name,
     FILM_STORE_SECRETS: secrets,
     FILM_STORE_WATCH: join(folder, 'watch'),
     FILM_STORE_PORT: String(shopPort),
     FILM_STORE_PROMETHEUS_PORT: String(prometheusPort),
     FILM_STORE_ALERTMANAGER_PORT: String(alertmanagerPort),
-  }
+  })
   const project = filmStore([], env, allProfiles)
   const infra = (...args: string[]) => run(process.execPath, ['scripts/infra.ts', ...args], env)
   const shopUrl = `http://127.0.0.1:${shopPort}`
