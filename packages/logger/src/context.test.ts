@@ -104,34 +104,59 @@ it('every line inside a span carries its ids, in the names of the format', () =>
   expect(json.lines()[1]).not.toHaveProperty('trace_id')
 })
 
-it('counts lines by level for an SDK that comes later, until it is closed', async () => {
-  const { logger } = kept()
-  logger.info('before the SDK')
+/** A provider of metrics that comes now; reads what its callbacks tell. */
+function meterProvider() {
   const callbacks = new Map<string, Set<ObservableCallback>>()
   const counter = (name: string) => {
-    const set = new Set<ObservableCallback>()
+    const set = callbacks.get(name) ?? new Set<ObservableCallback>()
     callbacks.set(name, set)
     return {
       addCallback: (callback: ObservableCallback) => set.add(callback),
       removeCallback: (callback: ObservableCallback) => set.delete(callback),
     }
   }
+  metrics.disable()
   metrics.setGlobalMeterProvider({
     getMeter: () => ({ createObservableCounter: counter, createObservableUpDownCounter: counter }),
   } as never)
-  logger.warn('after')
-  const read = (name: string) => {
+  return (name: string) => {
     const values: [number, unknown][] = []
     for (const callback of callbacks.get(name) ?? [])
       void callback({ observe: (value: number, attributes: unknown) => values.push([value, attributes]) })
     return values
   }
+}
+
+it('counts lines by level for an SDK that comes later, until it is closed', async () => {
+  const { logger } = kept()
+  logger.info('before the SDK')
+  const read = meterProvider()
+  logger.warn('after')
   expect(read(LINES)).toEqual([
     [1, { [LEVEL]: 'info' }],
     [1, { [LEVEL]: 'warn' }],
   ])
   expect([read(DROPPED), read(AT_RISK)]).toEqual([[[0, undefined]], [[0, undefined]]])
   await logger.close()
+  expect(read(LINES)).toEqual([])
+})
+
+it('counts the lines of all loggers of a process together, those of closed ones as well', async () => {
+  const read = meterProvider()
+  const [first, second] = [kept().logger, kept().logger]
+  first.info('one')
+  second.info('two')
+  second.error('three')
+  const sums = [
+    [2, { [LEVEL]: 'info' }],
+    [1, { [LEVEL]: 'error' }],
+  ]
+  expect(read(LINES)).toEqual(sums)
+  await second.close()
+  expect(read(LINES)).toEqual(sums)
+  first.info('four')
+  expect(read(LINES)[0]).toEqual([3, { [LEVEL]: 'info' }])
+  await first.close()
   expect(read(LINES)).toEqual([])
 })
 

@@ -46,8 +46,7 @@ export interface LineCounts {
 /** Reports counts when someone reads metrics; a line costs nothing more. Loggers come before the SDK, so the provider is looked at again. */
 export class LoggerMetrics {
   readonly #counts: LineCounts
-  #provider: MeterProvider | undefined
-  #remove: (() => void) | undefined
+  #process: ProcessCounts | undefined
 
   constructor(counts: LineCounts) {
     this.#counts = counts
@@ -55,37 +54,77 @@ export class LoggerMetrics {
 
   bind(): void {
     const provider = metrics.getMeterProvider()
-    if (provider === this.#provider) return
+    if (provider === this.#process?.provider) return
     this.release()
-    this.#provider = provider
-    this.#observe(provider.getMeter('@platform/logger'))
+    if (current?.provider !== provider) current = new ProcessCounts(provider)
+    this.#process = current
+    this.#process.add(this.#counts)
   }
 
   release(): void {
-    this.#remove?.()
-    this.#remove = undefined
+    this.#process?.remove(this.#counts)
+  }
+}
+
+let current: ProcessCounts | undefined
+
+/** All loggers of a process that one provider has: no label tells them apart, so that each figure is their sum. */
+class ProcessCounts {
+  readonly provider: MeterProvider
+  readonly #open = new Set<LineCounts>()
+  /** Of loggers that are closed, since a counter never falls. */
+  readonly #past = { linesByLevel: new Map<string, number>(), dropped: 0, leftOut: 0 }
+  #unobserve: (() => void) | undefined
+
+  constructor(provider: MeterProvider) {
+    this.provider = provider
   }
 
-  #observe(meter: Meter): void {
+  add(counts: LineCounts): void {
+    this.#open.add(counts)
+    this.#unobserve ??= this.#observe(this.provider.getMeter('@platform/logger'))
+  }
+
+  remove(counts: LineCounts): void {
+    if (!this.#open.delete(counts)) return
+    addUp(this.#past.linesByLevel, counts.linesByLevel)
+    this.#past.dropped += counts.dropped()
+    this.#past.leftOut += counts.leftOut()
+    if (this.#open.size > 0) return
+    this.#unobserve?.()
+    this.#unobserve = undefined
+  }
+
+  #sum(past: number, of: (counts: LineCounts) => number): number {
+    return [...this.#open].reduce((sum, counts) => sum + of(counts), past)
+  }
+
+  #observe(meter: Meter): () => void {
     const lines = meter.createObservableCounter(LINES, { unit: '{line}', description: 'Lines logged' })
     const dropped = meter.createObservableCounter(DROPPED, { unit: '{line}', description: 'Lines lost' })
-    const onLines: ObservableCallback = (result) => {
-      for (const [level, count] of this.#counts.linesByLevel) result.observe(count, { [LEVEL]: level })
-    }
-    const onDropped: ObservableCallback = (result) => result.observe(this.#counts.dropped())
     const atRisk = meter.createObservableUpDownCounter(AT_RISK, { unit: '{line}', description: 'Lines that wait for their destination' })
-    const onAtRisk: ObservableCallback = (result) => result.observe(this.#counts.atRisk())
     const leftOut = meter.createObservableCounter(LEFT_OUT, { unit: '{line}', description: 'Lines left out as repeated' })
-    const onLeftOut: ObservableCallback = (result) => result.observe(this.#counts.leftOut())
-    leftOut.addCallback(onLeftOut)
-    atRisk.addCallback(onAtRisk)
+    const onLines: ObservableCallback = (result) => {
+      const sums = new Map(this.#past.linesByLevel)
+      for (const { linesByLevel } of this.#open) addUp(sums, linesByLevel)
+      for (const [level, count] of sums) result.observe(count, { [LEVEL]: level })
+    }
+    const onDropped: ObservableCallback = (result) => result.observe(this.#sum(this.#past.dropped, (counts) => counts.dropped()))
+    const onAtRisk: ObservableCallback = (result) => result.observe(this.#sum(0, (counts) => counts.atRisk()))
+    const onLeftOut: ObservableCallback = (result) => result.observe(this.#sum(this.#past.leftOut, (counts) => counts.leftOut()))
     lines.addCallback(onLines)
     dropped.addCallback(onDropped)
-    this.#remove = () => {
+    atRisk.addCallback(onAtRisk)
+    leftOut.addCallback(onLeftOut)
+    return () => {
       lines.removeCallback(onLines)
       dropped.removeCallback(onDropped)
       atRisk.removeCallback(onAtRisk)
       leftOut.removeCallback(onLeftOut)
     }
   }
+}
+
+function addUp(sums: Map<string, number>, counts: ReadonlyMap<string, number>): void {
+  for (const [level, count] of counts) sums.set(level, (sums.get(level) ?? 0) + count)
 }
