@@ -2,6 +2,7 @@
 import { spawnSync } from 'node:child_process'
 import { existsSync, globSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { failures } from '../examples/containers/src/failures.ts'
 import { alertNames, routeTests, runbookPage } from '../examples/operations/src/index.ts'
 import { composeFiles, type FileService } from './compose-files.ts'
 import { brokenCommands } from './operator-commands.ts'
@@ -49,8 +50,17 @@ function runbooks(): void {
     if (section === undefined) problems.push(`${runbookPage}: no section about ${name}`)
     for (const part of ['What it means', 'Look', 'Mend'])
       if (section !== undefined && !section.includes(`**${part}.**`)) problems.push(`${runbookPage}: ${name} does not say "**${part}.**"`)
+    const rehearsed = rehearsedLine(name)
+    if (section !== undefined && rehearsed !== '' && !section.includes(rehearsed))
+      problems.push(`${runbookPage}: ${name} does not say "${rehearsed}"`)
   }
   for (const name of sections.keys()) if (!alertNames.includes(name)) problems.push(`${runbookPage}: there is no alert ${name}`)
+}
+
+/** What `infra rehearse` breaks to see it; nothing of an alert that fires while nothing is broken. */
+function rehearsedLine(alert: string): string {
+  const broken = failures.filter(({ alerts }) => alerts.some(({ labels }) => labels.alertname === alert)).map(({ what }) => what)
+  return broken.length === 0 ? '' : `**Rehearsed.** ${broken.map((what) => what[0]!.toUpperCase() + what.slice(1)).join('. ')}.`
 }
 
 /** Ports that are published, in whatever file: on this machine alone, but for the door, whose address somebody may change. */

@@ -32,6 +32,7 @@ const areas: Readonly<Record<string, Area>> = {
   published,
   failover: async () => withEngine('each leader dies in turn', 'scripts/infra.ts', 'failover'),
   ha: async () => withEngine('a store with --ha is watched and rotated', '--conditions=@platform/source', 'scripts/test-compose.ts', 'ha'),
+  rehearse: async () => withEngine('every alert fires, finds its receiver and resolves', 'scripts/infra.ts', 'rehearse'),
   // On a swarm of this machine alone.
   stack: async () => withEngine('the stack is deployed and replaced', 'scripts/infra.ts', 'rehearse-stack'),
   // The commands of the workflow, from a clone and a registry on this machine.

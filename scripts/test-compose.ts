@@ -33,8 +33,8 @@ import { suite } from './suites.ts'
 
 requirePinnedNode()
 /**
- * Each brings up a store of its own and leaves nothing. `failover`, `ha`, `stack` and `deploy` are long, `test:long` runs them as well; `logs` needs images
- * that not every machine can have.
+ * Each brings up a store of its own and leaves nothing. `failover`, `ha`, `rehearse`, `stack` and `deploy` are long, `test:long` runs them as well; `logs`
+ * needs images that not every machine can have.
  */
 const pieces: Readonly<Record<string, () => Promise<void>>> = {
   store,
@@ -43,12 +43,8 @@ const pieces: Readonly<Record<string, () => Promise<void>>> = {
   tls: () => rehearsalChecks('rehearse-tls', 'film-store-demo-'),
   failover: () => rehearsalChecks('failover', 'film-store-demo-'),
   ha: haChecks,
-  stack: async () => {
-    await check('the stack is deployed, replaced and goes back', async () => {
-      const code = await run(process.execPath, ['scripts/infra.ts', 'rehearse-stack'])
-      return must(code === 0 ? [] : [`exit code ${code}`], 'exit code 0')
-    })
-  },
+  stack: () => command('the stack is deployed, replaced and goes back', 'rehearse-stack'),
+  rehearse: () => command('every alert fires, finds its receiver and resolves', 'rehearse', '--no-build'),
   deploy: deployChecks,
   logs: logsChecks,
   packages: packageSuites,
@@ -61,6 +57,14 @@ if (unknown.length > 0) {
   process.exit(1)
 }
 const startedAt = performance.now()
+
+/** A command of `infra` that says itself what held. */
+async function command(what: string, ...args: string[]): Promise<void> {
+  await check(what, async () => {
+    const code = await run(process.execPath, ['scripts/infra.ts', ...args])
+    return must(code === 0 ? [] : [`exit code ${code}`], 'exit code 0')
+  })
+}
 
 async function store(): Promise<void> {
   const name = `film-store-test-${process.pid}`

@@ -2,6 +2,7 @@
 # An authority of the store's own, and from it a certificate for each part: with its key in one file, which is replaced as a whole.
 #   schedule   those that are missing or past two thirds of their time, once an hour
 #   renew      all, now
+#   record     when each ends, for the watch
 set -euo pipefail
 umask 022
 days=${CERTIFICATE_DAYS:-30}
@@ -74,6 +75,7 @@ due() { ! openssl x509 -noout -checkend $((days * 86400 / 3)) -in "/tls/$1/certi
 
 case $1 in
   renew) issue_where true ;;
+  record) record ;;
   schedule)
     trap 'exit 0' TERM
     # The healthcheck looks for a record that is newer than this.
@@ -83,5 +85,5 @@ case $1 in
       sleep 3600 & wait $!
     done
     ;;
-  *) echo "certificates: schedule or renew, not $1" >&2; exit 2 ;;
+  *) echo "certificates: schedule, renew or record, not $1" >&2; exit 2 ;;
 esac

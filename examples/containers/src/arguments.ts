@@ -48,7 +48,7 @@ export const commands: Readonly<Record<string, Command>> = {
   push: { switches: ['version', 'registry', 'plain'] },
   'rehearse-stack': { switches: [] },
   slo: { switches: variants },
-  rehearse: { switches: ['no-build'] },
+  rehearse: { switches: ['no-build'], words: 'any' },
   dev: { switches: starts },
 }
 

@@ -6,6 +6,7 @@ import { ask } from './ask.ts'
 import { authorityFile, ownUser, prepareCertificates, renewCertificates } from './certificates.ts'
 import { deployStack } from './deploy-command.ts'
 import { diagnose, stackRuns } from './doctor.ts'
+import { failuresFor } from './failures.ts'
 import { holdStore } from './one-at-a-time.ts'
 import {
   allProfiles,
@@ -18,7 +19,7 @@ import {
   startedWith,
   variants,
 } from './project.ts'
-import { rehearseOnItsOwn } from './rehearsal-store.ts'
+import { rehearseOnOwnStores } from './rehearsal-store.ts'
 import { release } from './release.ts'
 import { push } from './push.ts'
 import { restore } from './restore.ts'
@@ -188,7 +189,8 @@ const beside: Readonly<Record<string, Work>> = {
   deploy: () => deployStack({ project: wanted(), secrets: folder, values: { stack: name, ...values }, signal: stop.signal, onProgress }),
   push: pushImages,
   'rehearse-stack': () => rehearsed(rehearseStack(onProgress, stop.signal)),
-  rehearse: () => rehearsed(rehearseOnItsOwn(!values['no-build'], onProgress, stop.signal)),
+  rehearse: () =>
+    rehearsed(rehearseOnOwnStores({ failures: failuresFor(words), build: !values['no-build'], onProgress, signal: stop.signal })),
 }
 
 async function run(): Promise<unknown> {

@@ -1,16 +1,35 @@
-import { chmod, mkdtemp, rm } from 'node:fs/promises'
+import { chmod, mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { getCACertificates, setDefaultCACertificates } from 'node:tls'
 import { freePort } from '@platform/stack'
 import { compose } from '@platform/stack/compose'
+import { authorityFile } from './certificates.ts'
 import { infra } from './command.ts'
+import type { Failure } from './failures/failure.ts'
 import { allProfiles, filmStore } from './project.ts'
 import { type Rehearsal, rehearse } from './rehearse.ts'
 import { ownStore } from './settings.ts'
 import { writeWatch } from './watch.ts'
 
-/** Starts a store of its own whose watch runs at a sixtieth, rehearses on it and takes it down. */
-export async function rehearseOnItsOwn(build: boolean, onProgress: (line: string) => void, signal: AbortSignal): Promise<Rehearsal[]> {
+export interface OwnRehearsing {
+  readonly failures: readonly Failure[]
+  readonly build: boolean
+  readonly onProgress: (line: string) => void
+  readonly signal: AbortSignal
+}
+
+/** Rehearses each failure on a store of the kind that has what breaks: one after the other, each started for that and taken down. */
+export async function rehearseOnOwnStores({ failures, build, onProgress, signal }: OwnRehearsing): Promise<Rehearsal[]> {
+  const rehearsals: Rehearsal[] = []
+  for (const kind of [undefined, 'tls', 'ha'] as const) {
+    const own = failures.filter(({ store }) => store === kind)
+    if (own.length > 0) rehearsals.push(...(await rehearseOnOne(kind, { failures: own, build, onProgress, signal })))
+  }
+  return rehearsals
+}
+
+async function rehearseOnOne(kind: Failure['store'], { failures, build, onProgress, signal }: OwnRehearsing): Promise<Rehearsal[]> {
   await using opened = new AsyncDisposableStack()
   const folder = await mkdtemp(join(tmpdir(), 'film-store-rehearsal-'))
   await chmod(folder, 0o755)
@@ -25,15 +44,18 @@ export async function rehearseOnItsOwn(build: boolean, onProgress: (line: string
     FILM_STORE_ALERTMANAGER_PORT: String(alertmanager),
   })
   writeWatch(env.FILM_STORE_WATCH)
-  const project = filmStore([], env, allProfiles)
+  const project = filmStore(kind === undefined ? [] : [kind], env, allProfiles)
   opened.defer(async () => void (await compose(project, 'down', '--volumes', '--timeout', '1')))
-  onProgress('a store of its own comes up')
-  await infra(['up', '--metrics', ...(build ? [] : ['--no-build'])], env, signal)
+  onProgress(`a store of its own comes up${kind === undefined ? '' : ` with --${kind}`}`)
+  await infra(['up', '--metrics', ...(kind === undefined ? [] : [`--${kind}`]), ...(build ? [] : ['--no-build'])], env, signal)
+  const isTls = kind === 'tls'
+  if (isTls) setDefaultCACertificates([...getCACertificates('default'), await readFile(authorityFile(env.FILM_STORE_SECRETS), 'utf8')])
   // Awaited here: the store is taken down when this function is left.
   return await rehearse({
     project,
-    shopUrl: `http://127.0.0.1:${shop}`,
+    shopUrl: `${isTls ? 'https' : 'http'}://127.0.0.1:${shop}`,
     alertmanagerUrl: `http://127.0.0.1:${alertmanager}`,
+    failures,
     onProgress,
     signal,
   })

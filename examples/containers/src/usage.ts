@@ -34,7 +34,8 @@ export const usage = `Usage: pnpm infra <command>
      --plain          without both, by the engine's own builder
   rehearse-stack      the same on a swarm of this machine alone, under load, with a release that does not start
   slo                 what became of the objectives in the last 30 days, as Prometheus has it
-  rehearse            a store of its own whose alerts run sixty times as fast: breaks it, sees each alert fire, find its receiver, resolve
+  rehearse [alert …]  stores of its own whose alerts run sixty times as fast: breaks them, sees each alert fire, find its receiver, resolve;
+                      all of them, or those that are named
   dev                 up, then carries every edit of a source into the containers and restarts what uses it
 FILM_STORE_ADDRESS (127.0.0.1) and FILM_STORE_PORT (8080) are where the gateway listens; COMPOSE_PROJECT_NAME (film-store) lets two stores live side by side.
 Settings stand in the environment or in docker/.env; docs/operations/compose.md lists them.`

@@ -162,10 +162,15 @@ const saturation: readonly Alert[] = [
     name: 'BreakerOpen',
     severity: 'ticket',
     summary: 'A circuit breaker has been open for a while: what is behind it does not recover',
-    expr: () => `sum by (job, policy) (${series('platform.resilience.breaker.state', { state: 'open' })}) > 0`,
+    // Each trial call that fails has been half-open before.
+    expr: () => `sum by (job, policy) (${series('platform.resilience.breaker.state', { state: { like: 'open|half-open' } })}) > 0`,
     forMs: 5 * minute,
     fires: {
-      series: { [series('platform.resilience.breaker.state', { state: 'open', policy: 'catalog-api', job: 'orders-api' })]: always(1) },
+      series: {
+        [series('platform.resilience.breaker.state', { state: 'open', policy: 'catalog-api', job: 'orders-api' })]: '1 1 0 1 1 0 1 1 0 1',
+        [series('platform.resilience.breaker.state', { state: 'half-open', policy: 'catalog-api', job: 'orders-api' })]:
+          '0 0 1 0 0 1 0 0 1 0',
+      },
       afterMs: 6 * minute,
       labels: { job: 'orders-api', policy: 'catalog-api' },
     },
@@ -180,14 +185,21 @@ const saturation: readonly Alert[] = [
     name: 'EventLoopBusy',
     severity: 'ticket',
     summary: 'A process has no time left: its event loop is busy nearly all the time',
-    expr: () => `${series('nodejs.eventloop.utilization')} > 0.9`,
-    forMs: 10 * minute,
+    // Whoever is that busy lets one question or other go unanswered: a gap is no rest.
+    expr: ({ duration }) => `min_over_time(${series('nodejs.eventloop.utilization')}[${duration(5 * minute)}]) > 0.9`,
+    forMs: 5 * minute,
     fires: {
-      series: { [series('nodejs.eventloop.utilization', { job: 'catalog-api', instance: 'catalog-api-1' })]: always('0.97') },
+      series: {
+        [series('nodejs.eventloop.utilization', { job: 'catalog-api', instance: 'catalog-api-1' })]:
+          '0.97x2 stale 0.97 stale stale 0.97x2 stale 0.97x4',
+      },
       afterMs: 12 * minute,
       labels: { job: 'catalog-api', instance: 'catalog-api-1' },
     },
-    silent: { series: { [series('nodejs.eventloop.utilization', { job: 'catalog-api' })]: always('0.8') }, afterMs: 12 * minute },
+    silent: {
+      series: { [series('nodejs.eventloop.utilization', { job: 'catalog-api' })]: '0.97x3 0.4 0.97x3 0.4 0.97x6' },
+      afterMs: 12 * minute,
+    },
   },
   {
     name: 'LogLinesLost',

@@ -1,6 +1,7 @@
 import { alertRule, runbookOf } from './alert.ts'
 import { alerts } from './alerts.ts'
 import type { Clock } from './clock.ts'
+import type { Receiver } from './routing.ts'
 import type { AlertingRule, Rule, RuleGroup } from './rule-file.ts'
 import { burnAlerts, sloRules } from './slo.ts'
 import { slos } from './slos.ts'
@@ -31,8 +32,11 @@ function withRunbook(rule: Rule): Rule {
   return 'alert' in rule ? { ...rule, annotations: { ...rule.annotations, runbook: runbookOf(rule.alert) } } : rule
 }
 
-export const alertNames: readonly string[] = [
-  ...alerts.map(({ name }) => name),
-  ...Object.values(burnAlerts).map(({ name }) => name),
-  watchdog.alert,
-]
+/** Every alert, and who hears of it. */
+export const alertReceivers: ReadonlyMap<string, Receiver> = new Map<string, Receiver>([
+  ...alerts.map(({ name, severity }) => [name, severity] as const),
+  ...(['page', 'ticket'] as const).map((severity) => [burnAlerts[severity].name, severity] as const),
+  [watchdog.alert, 'watchdog'],
+])
+
+export const alertNames: readonly string[] = [...alertReceivers.keys()]

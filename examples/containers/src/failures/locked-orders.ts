@@ -1,8 +1,8 @@
 import { setTimeout as pause } from 'node:timers/promises'
+import { type Compose, psql } from '../psql.ts'
 
 export interface Locking {
-  /** Runs `docker compose …` on the store and resolves with what it printed. */
-  readonly compose: (...args: string[]) => Promise<string>
+  readonly compose: Compose
   /** Places so many orders, all at once; resolves when each has its answer. */
   readonly order: (count: number) => Promise<void>
   /** How long the lock lasts at most, when nobody takes it back. */
@@ -22,10 +22,7 @@ const end = `select count(pg_terminate_backend(pid)) from ${ofSession}`
  * not got, before anything is ordered.
  */
 export async function lockOrders({ compose, order, lastsMs }: Locking): Promise<() => Promise<void>> {
-  const sql = async (text: string) => {
-    const psql = ['psql', '--username=postgres', '--dbname=orders', '--no-psqlrc', '--tuples-only', '--no-align', '--command', text]
-    return (await compose('exec', '-T', 'postgres', ...psql)).trim()
-  }
+  const sql = (text: string) => psql(compose, 'postgres', 'orders', text)
   const holding = sql(`set application_name = '${session}'; begin; lock table orders; select pg_sleep(${Math.ceil(lastsMs / 1000)})`)
   const gone = holding.then(
     () => new Error('the lock of orders ended by itself'),
