@@ -56,6 +56,17 @@ it('an echo of what was sent before the connection was lost confirms nothing; th
   expect(cache.stats().coherence).toBe('coherent')
 })
 
+it('what was stored while the bus was not confirmed may have missed a message, and goes when it is', async () => {
+  const { bus, lastBeat, deliver } = byHand()
+  const cache = cacheWith({ bus, suspectTtlMs: 60_000 })
+  await soon()
+  await cache.set('k', 1)
+  expect(await cache.get('k')).toBe(1)
+  deliver(lastBeat())
+  expect(cache.stats().coherence).toBe('coherent')
+  expect(await cache.get('k')).toBeUndefined()
+})
+
 it('copies are vouched for from the sending of a heartbeat, not from its echo', async () => {
   const { bus, lastBeat, deliver } = byHand()
   const cache = cacheWith({ bus })

@@ -33,6 +33,20 @@ it('an outage of hours does not make it grow, however often one name is given', 
   delivery.close(new Error('closed'))
 })
 
+it('a tag that gave way to the whole namespace was under way all the same for who read meanwhile', async () => {
+  const answer = Promise.withResolvers<void>()
+  const delivery = new Delivery({ timeoutMs: 60_000, send: () => answer.promise, onDelivered: () => undefined, onRefused: () => undefined })
+  const add = (what: { keys?: string[]; tags?: string[] }): Promise<unknown> => delivery.add({ keys: [], tags: [], all: false, ...what })
+  const first = add({ keys: ['sent at once'] })
+  const queued = add({ tags: ['t'] })
+  const meanwhile = delivery.pending()
+  const many = add({ keys: Array.from({ length: 10_001 }, (_, index) => `k${index}`) })
+  answer.resolve()
+  await Promise.all([first, queued, many])
+  expect(delivery.mayPredate(meanwhile, 't')).toBe(true)
+  expect(delivery.mayPredate(delivery.pending(), 't')).toBe(false)
+})
+
 describe('whether it takes all', () => {
   const named = (key: string) => ({ keys: [key], tags: [], all: false })
 

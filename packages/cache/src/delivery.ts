@@ -101,7 +101,8 @@ export class Delivery {
   }
   /** Was the tag under way then, or is it now? What was read from there meanwhile may be from before. */
   mayPredate({ sending, queued }: PendingNames, tag: string): boolean {
-    return sending.tagSet.has(tag) || queued.tagSet.has(tag) || this.#sending.tagSet.has(tag) || this.#queued.tagSet.has(tag)
+    const names = (batch: Batch): boolean => batch.all || batch.tagSet.has(tag)
+    return names(sending) || names(queued) || names(this.#sending) || names(this.#queued)
   }
   get size(): number {
     return this.#sending.size + this.#queued.size

@@ -6,8 +6,6 @@ export interface Pending {
   readonly key: string
   /** Position of the invalidation log when it began. */
   readonly start: number
-  /** Whether it was read outside; otherwise it is being set here. */
-  readonly isRead: boolean
   /** An invalidation reached the key or the namespace meanwhile: the result goes to its callers and nowhere else. */
   voided: boolean
   /** Others of the key. */
@@ -38,9 +36,9 @@ export class Generations {
     return this.#bytes
   }
 
-  begin(key: string, isRead = true): Pending {
+  begin(key: string): Pending {
     const older = this.#pending.get(key)
-    const pending: Pending = { key, start: this.position, isRead, voided: false, older, newer: undefined }
+    const pending: Pending = { key, start: this.position, voided: false, older, newer: undefined }
     if (older) older.newer = pending
     this.#pending.set(key, pending)
     this.#pendingCount++
@@ -59,12 +57,6 @@ export class Generations {
   voidKey(key: string): void {
     this.position++
     for (let pending = this.#pending.get(key); pending; pending = pending.older) pending.voided = true
-  }
-
-  /** For what was read before l2 let go of the key. */
-  voidReads(key: string): void {
-    this.position++
-    for (let pending = this.#pending.get(key); pending; pending = pending.older) if (pending.isRead) pending.voided = true
   }
 
   voidTag(name: string): void {

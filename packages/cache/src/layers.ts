@@ -85,10 +85,9 @@ export class Layers {
       onFault: (fault) => journal.fault('l2', fault),
     })
     return new SharedLayer(store, l2HardTimeoutMs, {
+      // The others may have read the old entry between the first message and now.
       onDelivered: (what, attempts) => {
-        // The others may have read the old entry between the first message and now.
         if (attempts > 1) this.tellOthers(what)
-        this.local.invalidateReads(what)
       },
       onEnded: (keys) => this.coherence?.tellEnded(keys),
       onAsk: () => this.turns.end(),

@@ -138,19 +138,10 @@ export class LocalLayer {
   }
 
   /** Copies go, stale ones too, and whatever is under way for them will not be stored. */
-  invalidate(what: Invalidation): void {
-    this.#invalidate(what, (key) => this.generations.voidKey(key))
-  }
-
-  /** l2 has taken an invalidation: who had asked it before may have brought the old entry here. What is being set under the name is no such entry. */
-  invalidateReads(what: Invalidation): void {
-    this.#invalidate(what, (key) => this.generations.voidReads(key))
-  }
-
-  #invalidate({ keys, tags, all }: Invalidation, voidKey: (key: string) => void): void {
+  invalidate({ keys, tags, all }: Invalidation): void {
     if (all) return this.flush()
     for (const key of keys) {
-      voidKey(key)
+      this.generations.voidKey(key)
       this.#store?.delete(key)
     }
     for (const tag of tags) this.generations.voidTag(tag)

@@ -103,9 +103,8 @@ export class LookUp {
     if (read.lease === 'held') item.granted = { position: read.position }
     if (!found || read.freshMs <= 0) return read.lease === 'taken' ? 'taken' : 'missing'
     for (const tag of found.tags) flight.tag(tag)
-    const { local } = this.#layers
-    if (local.keeps) local.put(flight.key, { pending: flight.pending, ...found, ...livesLeft(read.freshMs, lifetimes), confirmed: true })
-    const answer: Answer = { kind: 'hit', value, tags: found.tags, turn: sent.turn, until: found.freshUntil }
+    this.#layers.local.put(flight.key, { pending: flight.pending, ...found, ...livesLeft(read.freshMs, lifetimes), confirmed: true })
+    const answer: Answer = { kind: 'hit', value, tags: found.tags, turn: sent.turn, until: Number.POSITIVE_INFINITY }
     if (read.lease !== 'held') {
       flight.settle(answer)
       return 'done'

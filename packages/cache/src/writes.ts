@@ -66,7 +66,7 @@ export class Writes {
     const { local, shared, coherence, generations } = this.#layers
     const what = { keys: [key], tags: [], all: false }
     this.#layers.invalidateHere(what)
-    const pending = generations.begin(key, false)
+    const pending = generations.begin(key)
     const freshMs = spreadMs(lives.ttlMs)
     const vouchedAt = performance.now()
     const put = (confirmed: boolean, taken: boolean): void => {
