@@ -2,7 +2,8 @@ import { expect, it, vi } from 'vitest'
 import { type BusMessage, formatMessage, parseMessage } from './bus-message.ts'
 import { cachesWith, onVirtualTime } from './caches.fixture.ts'
 import { memory } from './drivers/memory.ts'
-import type { InvalidationBus } from './index.ts'
+import type { SharedDriver } from './driver.ts'
+import type { CopyExplanation, InvalidationBus, SchemaLike } from './index.ts'
 import { faultyDriver, MemoryChannel, MemoryPlace, memoryStore } from './testing/index.ts'
 
 const heartbeatMs = 1_000
@@ -156,6 +157,58 @@ it.each([
   await expect(write(a)).rejects.toMatchObject({ code: 'ERR_CACHE_INVALIDATION_PENDING' })
   await soon()
   expect((await b.explain('k')).l1).toEqual({ state: 'absent' })
+})
+
+/** Two processes over a store that stands on the server of the bus, the first with what is its own. */
+async function onOneServer(own: (place: MemoryPlace, channel: MemoryChannel) => { l2?: SharedDriver; bus?: InvalidationBus }) {
+  const [place, channel] = [new MemoryPlace(), new MemoryChannel()]
+  const shared = () => ({ l2: memoryStore(place, channel), bus: channel.bus(heartbeatMs), suspectTtlMs: 1_000 })
+  const [a, b] = [cacheWith({ ...shared(), ...own(place, channel) }), cacheWith(shared())]
+  await soon()
+  const keys = ['deleted', 'tagged', 'set', 'stays']
+  for (const key of keys) await b.set(key, 'old', { tags: [key] })
+  const write = async (): Promise<void> => {
+    await Promise.all([a.delete('deleted'), a.deleteByTag('tagged'), a.set('set', 'new')])
+    await soon()
+  }
+  const stillFresh = async (): Promise<string[]> => {
+    const fresh: string[] = []
+    for (const key of keys) if (((await b.explain(key)).l1 as CopyExplanation).state === 'fresh') fresh.push(key)
+    return fresh
+  }
+  return { a, b, write, stillFresh }
+}
+
+it('a store on the server of the bus sends all messages: by the bus itself there go none', async () => {
+  const { a, write, stillFresh } = await onOneServer((_place, channel) => {
+    const bus = channel.bus(heartbeatMs)
+    return { bus: { ...bus, open: (options) => ({ ...bus.open(options), publish: () => Promise.reject(new Error('by the bus')) }) } }
+  })
+  expect(a.stats().coherence).toBe('coherent')
+  await write()
+  expect(await stillFresh()).toEqual(['stays'])
+})
+
+it('what such a store takes and does not tell follows as a message of its own', async () => {
+  const { write, stillFresh } = await onOneServer((place, channel) => {
+    const driver = faultyDriver(memoryStore(place, channel), () => ({}))
+    const open: SharedDriver['open'] = (options) => {
+      const store = driver.open(options)
+      return { ...store, write: (value) => store.write(value), invalidate: (what) => store.invalidate(what) }
+    }
+    return { l2: { ...driver, open } }
+  })
+  await write()
+  expect(await stillFresh()).toEqual(['stays'])
+})
+
+it('an entry that one process cannot read is removed, and leaves the copies of the others alone', async () => {
+  const { a, b, stillFresh } = await onOneServer(() => ({}))
+  const refuses: SchemaLike = { '~standard': { validate: () => ({ issues: [{ message: 'of another version' }] }) } }
+  expect(await a.get('stays', { schema: refuses })).toBeUndefined()
+  await soon()
+  expect((await b.explain('stays')).l2).toEqual({ state: 'absent' })
+  expect(await stillFresh()).toContain('stays')
 })
 
 it('a value that l2 did not take, though it let go of the old one, is vouched for by nobody', async () => {

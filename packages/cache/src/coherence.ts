@@ -2,7 +2,8 @@ import { randomUUID } from 'node:crypto'
 import { backgroundInterval } from '@platform/kernel'
 import { type BusMessage, formatMessage, parseMessage, splitNames } from './bus-message.ts'
 import { Delivery } from './delivery.ts'
-import type { BusTransport, Invalidation, InvalidationBus } from './invalidation.ts'
+import type { Publisher } from './driver.ts'
+import type { BusTransport, Invalidation, InvalidationBus, Telling } from './invalidation.ts'
 import { limited } from './limited.ts'
 
 /** A publisher that was silent for so long is forgotten; should it come back, its first message counts as a gap. */
@@ -45,6 +46,9 @@ export class Coherence {
   readonly #bus: InvalidationBus
   readonly #events: CoherenceEvents
   readonly #transport: BusTransport
+  /** On which l2 publishes, where it stands on the server of the bus. */
+  readonly #channel: string | undefined
+  readonly #publish: (payload: string) => Promise<void>
   readonly #peers = new Map<string, { sequence: number; seenAt: number }>()
   readonly #timeoutMs: number
   readonly #maxNamesBytes: number
@@ -61,7 +65,7 @@ export class Coherence {
   #waiting: PromiseWithResolvers<void>[] = []
   #closed: unknown
 
-  constructor(bus: InvalidationBus, namespace: string, timeoutMs: number, events: CoherenceEvents) {
+  constructor(bus: InvalidationBus, publisher: Publisher | undefined, namespace: string, timeoutMs: number, events: CoherenceEvents) {
     this.#bus = bus
     this.#timeoutMs = timeoutMs
     this.#events = events
@@ -69,7 +73,7 @@ export class Coherence {
     this.#learnUntil = Number.POSITIVE_INFINITY
     this.delivery = new Delivery({
       timeoutMs,
-      send: (what) => this.#publish(what),
+      send: (what) => this.#tell(what).then(() => true),
       onDelivered: () => undefined,
       onRefused: (error) => events.onRefused(error),
     })
@@ -78,6 +82,11 @@ export class Coherence {
       onMessage: (payload) => this.#receive(payload),
       onLost: () => this.lose('subscription lost'),
     })
+    const { place } = this.#transport
+    if (publisher && place?.server === publisher.server) {
+      this.#channel = place.channel
+      this.#publish = (payload) => publisher.publish(place.channel, payload)
+    } else this.#publish = (payload) => this.#transport.publish(payload)
     this.#timer = backgroundInterval(() => this.#tick(), bus.heartbeatMs)
     void this.#sendHeartbeat()
   }
@@ -107,6 +116,24 @@ export class Coherence {
     if (this.suspect) return
     for (const part of splitNames({ ...noNames, keys }, this.#maxNamesBytes))
       this.#send({ kind: 'ended', sequence: this.#acknowledged, beat: 0, ...part, all: false }).catch(() => undefined)
+  }
+
+  /**
+   * Lets l2 tell the others in the step in which it takes an invalidation, where it can: then nothing can come between. Its steps and all other messages
+   * go out in one order, that of their numbers. Resolves to whether it has told them.
+   */
+  async inOneStep(send: (telling?: Telling) => Promise<boolean | void>): Promise<boolean> {
+    const channel = this.#channel
+    if (channel === undefined) return send().then(() => false)
+    let last = 0
+    const messages = (what: Invalidation): string[] =>
+      splitNames(what, this.#maxNamesBytes).map((part) => {
+        last = ++this.#sequence
+        return this.#format({ kind: 'invalidation', sequence: last, beat: 0, ...part, all: what.all })
+      })
+    const told = (await send({ channel, messages })) === true
+    if (told) this.#acknowledged = Math.max(this.#acknowledged, last)
+    return told
   }
 
   /** The number of the last message that the server has taken: all that was delivered was told by then. */
@@ -150,16 +177,20 @@ export class Coherence {
   }
 
   /** A failed attempt leaves a hole in the numbering: receivers flush, which is right, since nobody knows what arrived. */
-  async #publish(what: Invalidation): Promise<void> {
+  async #tell(what: Invalidation): Promise<void> {
     for (const part of splitNames(what, this.#maxNamesBytes)) {
       const sequence = ++this.#sequence
       await this.#send({ kind: 'invalidation', sequence, beat: 0, ...part, all: what.all })
-      this.#acknowledged = sequence
+      this.#acknowledged = Math.max(this.#acknowledged, sequence)
     }
   }
 
   async #send(message: Omit<BusMessage, 'publisher'>): Promise<void> {
-    await limited(this.#transport.publish(formatMessage({ ...message, publisher: this.id })), this.#timeoutMs)
+    await limited(this.#publish(this.#format(message)), this.#timeoutMs)
+  }
+
+  #format(message: Omit<BusMessage, 'publisher'>): string {
+    return formatMessage({ ...message, publisher: this.id })
   }
 
   #receive(payload: string): void {

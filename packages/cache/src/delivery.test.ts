@@ -14,6 +14,7 @@ it('an outage of hours does not make it grow, however often one name is given', 
     send: async (what) => {
       sent.push(what as Batch)
       if (away) throw new Error('away')
+      return true
     },
     onDelivered: () => undefined,
     onRefused: () => undefined,
@@ -34,14 +35,14 @@ it('an outage of hours does not make it grow, however often one name is given', 
 })
 
 it('a tag that gave way to the whole namespace was under way all the same for who read meanwhile', async () => {
-  const answer = Promise.withResolvers<void>()
+  const answer = Promise.withResolvers<boolean>()
   const delivery = new Delivery({ timeoutMs: 60_000, send: () => answer.promise, onDelivered: () => undefined, onRefused: () => undefined })
   const add = (what: { keys?: string[]; tags?: string[] }): Promise<unknown> => delivery.add({ keys: [], tags: [], all: false, ...what })
   const first = add({ keys: ['sent at once'] })
   const queued = add({ tags: ['t'] })
   const meanwhile = delivery.pending()
   const many = add({ keys: Array.from({ length: 10_001 }, (_, index) => `k${index}`) })
-  answer.resolve()
+  answer.resolve(true)
   await Promise.all([first, queued, many])
   expect(delivery.mayPredate(meanwhile, 't')).toBe(true)
   expect(delivery.mayPredate(delivery.pending(), 't')).toBe(false)
@@ -52,11 +53,11 @@ describe('whether it takes all', () => {
 
   /** What is sent is answered by the test, in turn. */
   function byHand() {
-    const sent: PromiseWithResolvers<void>[] = []
+    const sent: PromiseWithResolvers<boolean>[] = []
     const delivery = new Delivery({
       timeoutMs: 60_000,
       send: () => {
-        const answer = Promise.withResolvers<void>()
+        const answer = Promise.withResolvers<boolean>()
         sent.push(answer)
         return answer.promise
       },
@@ -66,7 +67,7 @@ describe('whether it takes all', () => {
     const add = (key: string): void => void delivery.add(named(key)).catch(() => undefined)
     const take = async (index: number): Promise<void> => {
       await expect.poll(() => sent.length).toBeGreaterThan(index)
-      sent[index]?.resolve()
+      sent[index]?.resolve(true)
     }
     return { delivery, sent, add, take }
   }

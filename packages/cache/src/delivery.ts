@@ -8,7 +8,7 @@ const initialDelayMs = 100
 const maxDelayMs = 2_000
 
 interface Waiter {
-  resolve(): void
+  resolve(told: boolean): void
   reject(error: unknown): void
 }
 
@@ -54,10 +54,11 @@ const everything: Invalidation = { keys: [], tags: [], all: true }
 const nothing = new Batch()
 
 export interface DeliveryOptions {
-  send(what: Invalidation): Promise<void>
+  /** Resolves to whether the other processes have been told. */
+  send(what: Invalidation): Promise<boolean>
   /** How long `add` waits at most. */
   readonly timeoutMs: number
-  onDelivered(what: Invalidation, attempts: number): void
+  onDelivered(what: Invalidation, attempts: number, told: boolean): void
   /** Told once for each invalidation that can never be delivered by its names; the whole namespace goes instead. */
   onRefused(error: unknown): void
 }
@@ -80,10 +81,13 @@ export class Delivery {
     this.#options = options
   }
 
-  /** Rejects when the first attempt failed, or took too long; the invalidation stays queued all the same. After close it only rejects. */
-  add(what: Invalidation): Promise<void> {
+  /**
+   * Resolves to whether the other processes have been told. Rejects when the first attempt failed, or took too long; the invalidation stays queued all
+   * the same. After close it only rejects.
+   */
+  add(what: Invalidation): Promise<boolean> {
     if (this.#closed !== undefined) return Promise.reject(this.#closed as Error)
-    const { promise, resolve, reject } = Promise.withResolvers<void>()
+    const { promise, resolve, reject } = Promise.withResolvers<boolean>()
     this.#queued.add(what, [{ resolve, reject }])
     this.#start()
     return limited(promise, this.#options.timeoutMs)
@@ -163,8 +167,9 @@ export class Delivery {
   async #send(items: Batch['items'], attempt: number): Promise<Batch['items']> {
     const batch = new Batch()
     for (const { what, waiters } of items) batch.add(what, waiters)
+    let told: boolean
     try {
-      await this.#options.send(batch)
+      told = await this.#options.send(batch)
     } catch (error) {
       if (isRefusal(error) && batch.size > 1) {
         const [front, back] = halves(items)
@@ -175,8 +180,8 @@ export class Delivery {
       if (!batch.all) this.#options.onRefused(error)
       return [{ what: everything, waiters: [] }]
     }
-    this.#options.onDelivered(batch, attempt)
-    for (const waiter of items.flatMap((item) => item.waiters.splice(0))) waiter.resolve()
+    this.#options.onDelivered(batch, attempt, told)
+    for (const waiter of items.flatMap((item) => item.waiters.splice(0))) waiter.resolve(told)
     return []
   }
 

@@ -1,5 +1,5 @@
 import type { LocalEntry } from './entry.ts'
-import type { Invalidation } from './invalidation.ts'
+import type { Invalidation, Telling } from './invalidation.ts'
 
 /** What `l1` and `l2` take. A driver object belongs to one cache: opening it twice throws. */
 export type CacheDriver = LocalDriver | SharedDriver
@@ -89,6 +89,13 @@ export interface SharedWrite {
   readonly tags: readonly string[]
 }
 
+/** A store that can publish: all messages of a bus on its server go through it, so that they leave in the order in which it is asked. */
+export interface Publisher {
+  /** Of whatever stands on one server, the same. */
+  readonly server: symbol
+  publish(channel: string, payload: string): Promise<void>
+}
+
 /**
  * A store that several processes share. Each method is one atomic step per key; the store's clock decides. A method rejects with a CacheError
  * ERR_CACHE_REFUSED when the store answered and will never take this; every other rejection means that it is away for now.
@@ -102,10 +109,15 @@ export interface SharedStore {
   renew(keys: readonly string[], token: string, leaseMs: number, yielded: boolean): Promise<void>
   /** Resolves to the keys of which somebody waits for the end of the lease. */
   release(keys: readonly string[], token: string): Promise<readonly string[]>
-  /** Stores unconditionally and voids the lease of whoever loads the key. */
-  write(write: SharedWrite): Promise<void>
-  /** Keys lose entry and lease; tags get a new version; `all` voids every entry of the namespace. Must need no memory that the store may lack. */
-  invalidate(what: Invalidation): Promise<void>
+  /** Stores unconditionally and voids the lease of whoever loads the key. Resolves to true when it has told the others. */
+  write(write: SharedWrite, telling?: Telling): Promise<boolean | void>
+  /**
+   * Keys lose entry and lease; tags get a new version; `all` voids every entry of the namespace. Must need no memory that the store may lack.
+   * Resolves to true when it has told the others.
+   */
+  invalidate(what: Invalidation, telling?: Telling): Promise<boolean | void>
+  /** Only a store that has one is asked to tell. */
+  readonly publisher?: Publisher | undefined
   /** Rejects when the store does not answer. */
   ping(): Promise<void>
   /** Closes only connections that the driver opened. */

@@ -28,7 +28,8 @@ function watched(place: MemoryPlace) {
       return new Proxy(store, {
         get: (target, name) => {
           if (name === 'read') return read
-          const method = (target[name as keyof typeof target] as (...facts: unknown[]) => unknown).bind(target)
+          if (name === 'publisher') return target.publisher
+          const method = (target[name as Exclude<keyof typeof target, 'publisher'>] as (...facts: unknown[]) => unknown).bind(target)
           return name === 'write' ? (...facts: unknown[]) => writing.then(() => method(...facts)) : method
         },
       })

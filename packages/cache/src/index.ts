@@ -25,6 +25,7 @@ export type {
   CacheDriver,
   LocalDriver,
   LocalStore,
+  Publisher,
   SharedDriver,
   SharedFill,
   SharedLookup,
@@ -35,6 +36,6 @@ export type {
 export type { LocalEntry, TagRecord } from './entry.ts'
 export type { CacheErrorCode } from './errors.ts'
 export type { TransactionLike } from './intents.ts'
-export type { BusTransport, Invalidation, InvalidationBus, QueryableLike } from './invalidation.ts'
+export type { BusTransport, Invalidation, InvalidationBus, QueryableLike, Telling } from './invalidation.ts'
 export type { CacheOptions, LoggerLike, SuspectPolicy } from './options.ts'
 export type { SchemaLike } from './schema.ts'

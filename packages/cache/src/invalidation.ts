@@ -10,6 +10,13 @@ export interface QueryableLike {
   query(text: string, values?: readonly unknown[]): Promise<unknown>
 }
 
+/** What a store sends through a bus in the very step in which it takes an invalidation. */
+export interface Telling {
+  readonly channel: string
+  /** The messages that tell of it, in their order. They are numbered: to be asked for right before the step is sent, and anew when it is sent again. */
+  messages(what: Invalidation): readonly string[]
+}
+
 /**
  * Carries invalidations between processes. It needs no memory and may lose messages, as long as it says so: numbering, heartbeats and the
  * coherence state are the core's. What a missed message costs: l1 of the namespace in that process, never a stale read.
@@ -35,6 +42,8 @@ export interface InvalidationBus {
 export interface BusTransport {
   /** Resolves when the server has the message. */
   publish(payload: string): Promise<void>
+  /** Where those who subscribe hear what a store on the same server publishes. Undefined: stores do not publish for this bus. */
+  readonly place?: { readonly server: symbol; readonly channel: string } | undefined
   /** Closes only connections that the bus opened. */
   close(): Promise<void>
 }

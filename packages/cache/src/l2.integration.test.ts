@@ -27,8 +27,11 @@ function tampered(change: (store: SharedStore) => Partial<SharedStore>): SharedD
       const store = driver.open(options)
       const changed = change(store)
       return new Proxy(store, {
-        get: (target, name) =>
-          name in changed ? changed[name as keyof SharedStore] : (target[name as keyof SharedStore] as () => unknown).bind(target),
+        get: (target, name) => {
+          if (name in changed) return changed[name as keyof SharedStore]
+          const own = target[name as keyof SharedStore]
+          return typeof own === 'function' ? (own as () => unknown).bind(target) : own
+        },
       })
     },
   }

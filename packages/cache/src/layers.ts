@@ -40,16 +40,17 @@ export class Layers {
     this.local.coherence = this.coherence
   }
 
-  /** Here first, then l2, then the others: whoever hears of it must not find the old entry in l2. */
+  /** Here first, then l2, and with it or after it the others: whoever hears of it must not find the old entry in l2. */
   async invalidate(what: Invalidation): Promise<void> {
     this.invalidateHere(what)
+    let told: boolean | undefined
     try {
-      await this.shared?.delivery.add(what)
+      told = await this.shared?.delivery.add(what)
     } catch (error) {
       this.tellOthers(what)
       throw error
     }
-    await this.coherence?.delivery.add(what)
+    if (!told) await this.coherence?.delivery.add(what)
   }
 
   invalidateHere(what: Invalidation): void {
@@ -86,9 +87,10 @@ export class Layers {
     })
     return new SharedLayer(store, l2HardTimeoutMs, {
       // The others may have read the old entry between the first message and now.
-      onDelivered: (what, attempts) => {
-        if (attempts > 1) this.tellOthers(what)
+      onDelivered: (what, attempts, told) => {
+        if (attempts > 1 && !told) this.tellOthers(what)
       },
+      inOneStep: (send) => (this.coherence ? this.coherence.inOneStep(send) : send().then(() => false)),
       onEnded: (keys) => this.coherence?.tellEnded(keys),
       onAsk: () => this.turns.end(),
       onRefused: (err) =>
@@ -98,7 +100,7 @@ export class Layers {
 
   #openBus(bus: NonNullable<ResolvedCacheOptions['bus']>, { namespace, l2HardTimeoutMs }: ResolvedCacheOptions): Coherence {
     const journal = this.#journal
-    return new Coherence(bus, namespace, l2HardTimeoutMs, {
+    return new Coherence(bus, this.shared?.publisher, namespace, l2HardTimeoutMs, {
       onInvalidation: (what) => {
         journal.counts.invalidations.bus++
         this.local.invalidate(what)

@@ -1,7 +1,7 @@
 import { Availability } from './availability.ts'
 import { Delivery } from './delivery.ts'
-import type { SharedLookup, SharedRead, SharedStore, SharedWrite } from './driver.ts'
-import type { Invalidation } from './invalidation.ts'
+import type { Publisher, SharedLookup, SharedRead, SharedStore, SharedWrite } from './driver.ts'
+import type { Invalidation, Telling } from './invalidation.ts'
 import { limited } from './limited.ts'
 import { type Asking, Questions, type Sent } from './questions.ts'
 
@@ -9,6 +9,17 @@ import { type Asking, Questions, type Sent } from './questions.ts'
 export interface Said {
   readonly read: SharedRead
   readonly sent: Sent
+}
+
+export interface SharedLayerEvents {
+  onDelivered(what: Invalidation, attempts: number, told: boolean): void
+  onRefused(error: unknown): void
+  /** Entries are about to be asked for. Returns the turn that ends. */
+  onAsk(): number
+  /** Leases have been given up of which other processes wait for the end. */
+  onEnded(keys: readonly string[]): void
+  /** Something is about to be invalidated, and may be told in the same step. Resolves to whether it was. */
+  inOneStep(send: (telling?: Telling) => Promise<boolean | void>): Promise<boolean>
 }
 
 /** l2 behind a time limit and a pause after repeated failures. Invalidations that do not get through wait here, and what they name counts as absent. */
@@ -19,23 +30,18 @@ export class SharedLayer {
   readonly #availability: Availability
   readonly #questions: Questions
   readonly #onEnded: (keys: readonly string[]) => void
+  readonly #inOneStep: SharedLayerEvents['inOneStep']
 
-  constructor(
-    store: SharedStore,
-    timeoutMs: number,
-    events: {
-      onDelivered(what: Invalidation, attempts: number): void
-      onRefused(error: unknown): void
-      /** Entries are about to be asked for. Returns the turn that ends. */
-      onAsk(): number
-      /** Leases have been given up of which other processes wait for the end. */
-      onEnded(keys: readonly string[]): void
-    },
-  ) {
+  constructor(store: SharedStore, timeoutMs: number, events: SharedLayerEvents) {
     this.#store = store
     this.#timeoutMs = timeoutMs
     this.#onEnded = (keys) => events.onEnded(keys)
-    const delivery = new Delivery({ ...events, timeoutMs, send: (what) => limited(store.invalidate(what), timeoutMs) })
+    this.#inOneStep = (send) => events.inOneStep(send)
+    const delivery = new Delivery({
+      ...events,
+      timeoutMs,
+      send: (what) => events.inOneStep((telling) => limited(store.invalidate(what, telling), timeoutMs)),
+    })
     this.delivery = delivery
     this.#availability = new Availability(() => delivery.retryNow())
     this.#questions = new Questions({
@@ -86,8 +92,18 @@ export class SharedLayer {
     )
   }
 
-  write(write: SharedWrite): Promise<void> {
-    return this.#call(() => this.#store.write(write))
+  /** Resolves to whether the other processes have been told. */
+  write(write: SharedWrite): Promise<boolean> {
+    return this.#inOneStep((telling) => this.#call(() => this.#store.write(write, telling)))
+  }
+
+  /** Removes what cannot be read here. Others are not told: what they have of the key may be right. */
+  discard(key: string): void {
+    this.#call(() => this.#store.invalidate({ keys: [key], tags: [], all: false })).catch(() => undefined)
+  }
+
+  get publisher(): Publisher | undefined {
+    return this.#store.publisher
   }
 
   ping(): Promise<void> {

@@ -49,6 +49,6 @@ export class SharedValues {
     // Its message may quote the value.
     const reason = err instanceof Error ? err.name : typeof err
     this.#journal.fault('l2', 'an entry of l2 could not be read and is removed', { reason })
-    this.#shared.delivery.add({ keys: [key], tags: [], all: false }).catch(() => undefined)
+    this.#shared.discard(key)
   }
 }

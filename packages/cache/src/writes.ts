@@ -80,16 +80,14 @@ export class Writes {
     }
     try {
       const stored = shared && body !== undefined && body.length <= this.#options.maxEntryBytes
-      let taken = false
-      if (stored)
-        taken = await shared.write({ key, body, freshMs, retainMs: retainMs(freshMs, lives), tags }).then(
-          () => true,
-          () => false,
-        )
+      const written = stored
+        ? await shared.write({ key, body, freshMs, retainMs: retainMs(freshMs, lives), tags }).catch(() => undefined)
+        : undefined
+      const taken = written !== undefined
       // When l2 did not take the value, what it still holds is old: the key has to go.
-      if (!taken) await shared?.delivery.add(what)
+      const told = written ?? (await shared?.delivery.add(what))
       put(!stored || taken, taken)
-      await coherence?.delivery.add(what)
+      if (!told) await coherence?.delivery.add(what)
     } catch (error) {
       this.#layers.tellOthers(what)
       put(false, false)

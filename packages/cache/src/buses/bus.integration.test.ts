@@ -46,6 +46,7 @@ const kinds: [string, (heartbeatMs?: number) => InvalidationBus, () => Partial<C
   ['postgresBus, no l2', (heartbeatMs = 500) => postgresBus({ db, heartbeatMs }), () => ({})],
   ['redisBus, no l2', (heartbeatMs = 500) => redisBus({ client, heartbeatMs }), () => ({})],
   ['redisBus over l2', (heartbeatMs = 500) => redisBus({ url: server.url, heartbeatMs }), () => ({ l2: redis({ client }) })],
+  ['redisBus and l2 over one client', (heartbeatMs = 500) => redisBus({ client, heartbeatMs }), () => ({ l2: redis({ client }) })],
 ]
 
 for (const [name, bus, options] of kinds)

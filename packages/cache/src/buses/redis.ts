@@ -1,5 +1,5 @@
 import { durationOption } from '@platform/kernel'
-import { plain, redisConnection, type RedisConnectionOptions, type RedisLike, sibling } from '../drivers/redis-connection.ts'
+import { publish, redisConnection, type RedisConnectionOptions, type RedisLike, sibling } from '../drivers/redis-connection.ts'
 import { wrongOption } from '../errors.ts'
 import type { BusTransport, InvalidationBus } from '../invalidation.ts'
 
@@ -21,7 +21,9 @@ export function redisBus(options: RedisBusOptions): InvalidationBus {
       if (opened) throw wrongOption('redisBus', 'belongs to another cache already; make one per cache')
       opened = true
       const { client, owned } = connection.open(() => undefined)
-      return subscribe(client, owned, `${namespace}:bus`, onMessage, onLost)
+      const channel = `${namespace}:bus`
+      const transport = subscribe(client, owned, channel, onMessage, onLost)
+      return connection.server ? { ...transport, place: { server: connection.server, channel } } : transport
     },
   }
 }
@@ -51,13 +53,7 @@ function subscribe(
     )
   })
   return {
-    publish: async (payload) => {
-      try {
-        await client.publish(channel, payload)
-      } catch (error) {
-        throw plain(error)
-      }
-    },
+    publish: (payload) => publish(client, channel, payload),
     close: async () => {
       closed = true
       subscriber.disconnect()

@@ -18,22 +18,35 @@ export type RedisConnectionOptions =
 
 const reconnectMaxDelayMs = 1_000
 
+export interface RedisConnection {
+  /** The same of connections to one server, as far as is known: those of one URL, and those over one client. None in a cluster, where a command that is sent again elsewhere may be overtaken by the next one. */
+  readonly server: symbol | undefined
+  open(onError: (error: unknown) => void): { client: RedisLike; owned: boolean }
+}
+
 /** Checked when the driver is made, opened when its cache is. */
-export function redisConnection(
-  name: string,
-  options: RedisConnectionOptions,
-): { open(onError: (error: unknown) => void): { client: RedisLike; owned: boolean } } {
+export function redisConnection(name: string, options: RedisConnectionOptions): RedisConnection {
   knownOptions(wrongOption, name, options, 'client' in options ? ['client'] : ['url', 'tls'])
   if ('client' in options) {
     const { client } = options
     if (typeof client?.evalsha !== 'function') throw wrongOption(`${name}.client`, 'must be an ioredis client')
-    return { open: () => ({ client, owned: false }) }
+    return { server: 'nodes' in client ? undefined : serverOf(serversByClient, client), open: () => ({ client, owned: false }) }
   }
   const { url, tls } = options
   if (!isRedisUrl(url)) throw wrongOption(`${name}.url`, 'must be a URL that begins with redis:// or rediss://')
   return {
+    server: serverOf(serversByUrl, url),
     open: (onError) => ({ client: watched(new Redis(url, tls ? { ...settings, tls } : settings), onError), owned: true }),
   }
+}
+
+const serversByClient = new WeakMap<RedisLike, symbol>()
+const serversByUrl = new Map<string, symbol>()
+
+function serverOf<K>(known: { get(given: K): symbol | undefined; set(given: K, server: symbol): unknown }, given: K): symbol {
+  const server = known.get(given) ?? Symbol('redis')
+  known.set(given, server)
+  return server
 }
 
 /** Whether the client can take it apart: it would throw an error that quotes the URL, password and all. */
@@ -81,6 +94,16 @@ export function plain(error: unknown): unknown {
     : new CacheError('ERR_CACHE_REFUSED', undefined, { cause })
 }
 
+export async function publish(client: RedisLike, channel: string, payload: string): Promise<void> {
+  try {
+    await client.publish(channel, payload)
+  } catch (error) {
+    throw plain(error)
+  }
+}
+
+type Arguments = readonly (string | number | Buffer)[]
+
 /** A Lua script, sent by its digest and once in full where the server does not know it. Does not touch the client's commands. */
 export class LuaScript {
   readonly #source: string
@@ -91,16 +114,23 @@ export class LuaScript {
     this.#digest = createHash('sha1').update(source).digest('hex')
   }
 
-  async run(client: RedisLike, keys: readonly string[], args: readonly (string | number | Buffer)[]): Promise<unknown> {
+  /** A function is asked for the arguments each time that they are sent. */
+  async run(client: RedisLike, keys: readonly string[], args: Arguments | (() => Arguments)): Promise<unknown> {
+    const now = typeof args === 'function' ? args : (): Arguments => args
     try {
-      return await client.evalsha(this.#digest, keys.length, ...keys, ...args)
+      return await client.evalsha(this.#digest, keys.length, ...keys, ...now())
     } catch (error) {
-      return this.#again(error, () => client.eval(this.#source, keys.length, ...keys, ...args))
+      return this.#again(error, () => client.eval(this.#source, keys.length, ...keys, ...now()))
     }
   }
 
+  /** Best effort: a user may lack the right to. */
+  async load(client: RedisLike): Promise<void> {
+    await client.script('LOAD', this.#source).catch(() => undefined)
+  }
+
   /** Texts of the answer as bytes. In small letters: older clients know only those as commands with keys. */
-  async runBinary(client: RedisLike, keys: readonly string[], args: readonly (string | number | Buffer)[]): Promise<unknown> {
+  async runBinary(client: RedisLike, keys: readonly string[], args: Arguments): Promise<unknown> {
     try {
       return await client.callBuffer('evalsha', this.#digest, keys.length, ...keys, ...args)
     } catch (error) {

@@ -160,8 +160,22 @@ if set.err then return set end
 keepVersions(names, versions, new, namespace, tonumber(ARGV[5]))
 return { 1, awaited }`)
 
-/** KEYS[1] entry. ARGV[2] format, [3] body, [4] tags or '', [5] retain ms, [6] fresh ms. */
-export const writeScript: LuaScript = new LuaScript(`${common}${header}
+/** ARGV[at], where there is one, is a channel, and what comes after it are messages. Returns 1 when they have left, 0 where the server refuses them. */
+const tell = `
+local function tell(at)
+  if not ARGV[at] then return 0 end
+  for i = at + 1, #ARGV do
+    if type(redis.pcall('PUBLISH', ARGV[at], ARGV[i])) == 'table' then return 0 end
+  end
+  return 1
+end
+`
+
+/**
+ * KEYS[1] entry. ARGV[2] format, [3] body, [4] tags or '', [5] retain ms, [6] fresh ms, from [7] on what to tell. What has no room takes the old entry
+ * along all the same, and is told, since messages are numbered: one that stayed away would count as lost.
+ */
+export const writeScript: LuaScript = new LuaScript(`${common}${header}${tell}
 local p = number(prefix .. 'p') or string.format('%.0f', now())
 local names = ARGV[4] == '' and {} or cjson.decode(ARGV[4])
 local versions, new = {}, {}
@@ -172,11 +186,15 @@ for i, tag in ipairs(names) do
 end
 local namespace = number(prefix .. 't:') or p
 local set = redis.pcall('SET', KEYS[1], header(names, versions, namespace, ARGV[6]) .. ARGV[3], 'PX', ARGV[5])
-if set.err then return set end
 redis.call('DEL', prefix .. 'l:' .. string.sub(KEYS[1], #prefix + 3))
+if set.err then
+  redis.call('DEL', KEYS[1])
+  tell(7)
+  return set
+end
 if redis.call('EXISTS', prefix .. 'p') == 0 then redis.call('SET', prefix .. 'p', p) end
 keepVersions(names, versions, new, namespace, tonumber(ARGV[5]))
-return 1`)
+return tell(7)`)
 
 const moveLog = `
 local function moveLog()
@@ -192,15 +210,15 @@ local function change(tag, p)
 end
 `
 
-/** KEYS prefixed names of what begins with `e:` and `l:`, or one that is not there. ARGV[2] tags to change. */
-export const invalidateScript: LuaScript = new LuaScript(`${common}${moveLog}
+/** KEYS prefixed names of what begins with `e:` and `l:`, or one that is not there. ARGV[2] tags to change, from [3] on what to tell. */
+export const invalidateScript: LuaScript = new LuaScript(`${common}${moveLog}${tell}
 for i = 1, #KEYS do redis.call('DEL', KEYS[i]) end
 local tags = ARGV[2] == '' and {} or cjson.decode(ARGV[2])
 if #tags > 0 then
   local p = moveLog()
   for _, tag in ipairs(tags) do change(tag, p) end
 end
-return 1`)
+return tell(3)`)
 
 /**
  * KEYS[1] r. Another run of the server than the one that wrote last may have lost writes: it came back from a snapshot, or was a replica. What it holds

@@ -140,7 +140,18 @@ describe('a Redis that lost what it had said', () => {
     const client = new Redis(server.url)
     const make = () => createCache({ namespace: 'full', l2: redis({ url: server.url }), ttlMs: 600_000, l2HardTimeoutMs: 10_000 })
     const [a, b] = [make(), make()]
-    await Promise.all([a.ready(), b.ready()])
+    const withCopies = () =>
+      createCache({
+        namespace: 'full-with-copies',
+        l1: memory({ maxBytes: 1e6 }),
+        l2: redis({ url: server.url }),
+        bus: redisBus({ url: server.url, heartbeatMs: 20_000 }),
+        ttlMs: 600_000,
+        l2HardTimeoutMs: 10_000,
+      })
+    const [writer, reader] = [withCopies(), withCopies()]
+    await Promise.all([a, b, writer, reader].map((cache) => cache.ready()))
+    for (const key of ['stays', 'set']) await reader.set(key, 'old')
     for (const key of ['key', 'tagged', 'set', 'all']) await a.set(key, 'old', { tags: [key] })
     for (let index = 0; ; index++)
       if (
@@ -158,6 +169,10 @@ describe('a Redis that lost what it had said', () => {
         )
       )
         break
+    await writer.set('set', 'new'.repeat(10_000))
+    await expect.poll(async () => (await reader.explain('set')).l1).toEqual({ state: 'absent' })
+    // Of the messages none is missing.
+    expect((await reader.explain('stays')).l1).toMatchObject({ state: 'fresh' })
     await a.delete('key')
     await a.deleteByTag('tagged')
     await a.set('set', 'new'.repeat(10_000))
@@ -174,7 +189,7 @@ describe('a Redis that lost what it had said', () => {
     await client.flushall()
     expect(await b.getOrSet('k', () => 'stored')).toBe('stored')
     expect(await a.get('k')).toBe('stored')
-    await Promise.all([a.close(), b.close()])
+    await Promise.all([a, b, writer, reader].map((cache) => cache.close()))
     client.disconnect()
     await server.stop()
   })

@@ -311,7 +311,7 @@ describe('redis', () => {
     expect(await cache.get('k')).toBe('alive')
     await cache.close()
 
-    const [hung, other] = [make(100), make(100)]
+    const [hung, other] = [make(400), make(400)]
     const gate = Promise.withResolvers<string>()
     const slow = hung.getOrSet('k', () => gate.promise)
     const alone = hung.getOrSet('alone', () => gate.promise)

@@ -1,8 +1,8 @@
 import { backgroundInterval } from '@platform/kernel'
-import type { SharedDriver, SharedFill, SharedLookup, SharedRead, SharedStore, SharedWrite } from '../driver.ts'
+import type { Publisher, SharedDriver, SharedFill, SharedLookup, SharedRead, SharedStore, SharedWrite } from '../driver.ts'
 import { wrongOption } from '../errors.ts'
-import type { Invalidation } from '../invalidation.ts'
-import { redisConnection, type RedisConnectionOptions, type RedisLike } from './redis-connection.ts'
+import type { Invalidation, Telling } from '../invalidation.ts'
+import { publish, redisConnection, type RedisConnectionOptions, type RedisLike } from './redis-connection.ts'
 import { type Count, listOf, RedisReads } from './redis-reads.ts'
 import { fillScript, guardScript, invalidateScript, releaseScript, renewScript, writeScript } from './redis-scripts.ts'
 
@@ -33,7 +33,7 @@ export function redis(options: RedisConnectionOptions): SharedDriver {
       if (opened) throw wrongOption('redis', 'belongs to another cache already; make one per cache')
       opened = true
       const { client, owned } = connection.open(onError)
-      return new RedisStore(client, owned, namespace, { format: `${layout}:${format}`, binary, onFault })
+      return new RedisStore(client, owned, namespace, connection.server, { format: `${layout}:${format}`, binary, onFault })
     },
   }
 }
@@ -42,7 +42,12 @@ function isOne(count: Count): boolean {
   return Number(count) === 1
 }
 
+function told(telling: Telling | undefined, what: Invalidation): string[] {
+  return telling ? [telling.channel, ...telling.messages(what)] : []
+}
+
 class RedisStore implements SharedStore {
+  readonly publisher: Publisher | undefined
   readonly #client: RedisLike
   readonly #owned: boolean
   readonly #prefix: string
@@ -63,9 +68,11 @@ class RedisStore implements SharedStore {
     client: RedisLike,
     owned: boolean,
     namespace: string,
+    server: symbol | undefined,
     options: { readonly format: string; readonly binary: boolean; onFault(fault: string): void },
   ) {
     this.#client = client
+    this.publisher = server && { server, publish: (channel, payload) => publish(client, channel, payload) }
     this.#owned = owned
     this.#prefix = `{${namespace}}:`
     this.#fullPrefix = `${client.options.keyPrefix ?? ''}${this.#prefix}`
@@ -93,9 +100,11 @@ class RedisStore implements SharedStore {
     return { stored: isOne(stored), awaited: isOne(awaited) }
   }
 
-  async write(write: SharedWrite): Promise<void> {
+  async write(write: SharedWrite, telling?: Telling): Promise<boolean> {
     if (this.#trusted !== 'yes') await this.#trust()
-    await writeScript.run(this.#client, this.#keys(write.key), this.#args(write))
+    const args = this.#args(write)
+    const what = { keys: [write.key], tags: [], all: false }
+    return isOne((await writeScript.run(this.#client, this.#keys(write.key), () => [...args, ...told(telling, what)])) as Count)
   }
 
   async renew(keys: readonly string[], token: string, leaseMs: number, yielded: boolean): Promise<void> {
@@ -107,17 +116,19 @@ class RedisStore implements SharedStore {
     return keys.filter((_, index) => isOne(awaited[index] as Count))
   }
 
-  async invalidate(what: Invalidation): Promise<void> {
+  async invalidate(what: Invalidation, telling?: Telling): Promise<boolean> {
     if (this.#trusted !== 'yes') await this.#trust()
     const tags = listOf(what.all ? ['', ...what.tags] : what.tags)
     const calls: Promise<unknown>[] = []
     for (let from = 0; from === 0 || from < what.keys.length; from += keysPerCall) {
-      const names = what.keys.slice(from, from + keysPerCall).flatMap((key) => [`${this.#prefix}e:${key}`, `${this.#prefix}l:${key}`])
+      const keys = what.keys.slice(from, from + keysPerCall)
+      const part = { keys, tags: from === 0 ? what.tags : [], all: from === 0 && what.all }
+      const names = keys.flatMap((key) => [`${this.#prefix}e:${key}`, `${this.#prefix}l:${key}`])
       // A cluster finds the node by a key.
       if (names.length === 0) names.push(`${this.#prefix}none`)
-      calls.push(invalidateScript.run(this.#client, names, [this.#fullPrefix, from === 0 ? tags : '']))
+      calls.push(invalidateScript.run(this.#client, names, () => [this.#fullPrefix, from === 0 ? tags : '', ...told(telling, part)]))
     }
-    await Promise.all(calls)
+    return ((await Promise.all(calls)) as Count[]).every(isOne)
   }
 
   async ping(): Promise<void> {
@@ -136,7 +147,8 @@ class RedisStore implements SharedStore {
   async #trust(): Promise<void> {
     if (this.#trusted === 'yes') return
     if (this.#trusted === undefined) {
-      const trusted: Promise<void> = guardScript.run(this.#client, [`${this.#prefix}r`], [this.#fullPrefix]).then(
+      const guarded = guardScript.run(this.#client, [`${this.#prefix}r`], [this.#fullPrefix])
+      const trusted: Promise<void> = Promise.all([guarded, ...this.#loaded()]).then(
         () => {
           if (this.#trusted === trusted) this.#trusted = 'yes'
         },
@@ -148,6 +160,11 @@ class RedisStore implements SharedStore {
       this.#trusted = trusted
     }
     await this.#trusted
+  }
+
+  /** What tells of itself is known to the server before it is first sent: sent twice, it would leave a hole in the numbers. */
+  #loaded(): Promise<void>[] {
+    return this.publisher ? [writeScript, invalidateScript].map((script) => script.load(this.#client)) : []
   }
 
   #keys(key: string): string[] {

@@ -1,4 +1,4 @@
-import type { SharedDriver, SharedStore } from '../driver.ts'
+import type { Publisher, SharedDriver, SharedStore } from '../driver.ts'
 import type { BusTransport, InvalidationBus } from '../invalidation.ts'
 
 /**
@@ -11,7 +11,7 @@ export interface Fault {
   readonly kind?: 'none' | 'fails' | 'lost' | undefined
 }
 
-type Operation = Exclude<keyof SharedStore, 'close'>
+type Operation = Exclude<keyof SharedStore, 'close' | 'publisher'>
 
 /** A shared driver of which every operation is in the hands of the test. */
 export function faultyDriver(driver: SharedDriver, fault: (operation: Operation) => Fault): SharedDriver {
@@ -32,10 +32,11 @@ export function faultyDriver(driver: SharedDriver, fault: (operation: Operation)
         fill: (write) => under('fill', () => store.fill(write)),
         renew: (keys, token, leaseMs, yielded) => under('renew', () => store.renew(keys, token, leaseMs, yielded)),
         release: (keys, token) => under('release', () => store.release(keys, token)),
-        write: (write) => under('write', () => store.write(write)),
-        invalidate: (what) => under('invalidate', () => store.invalidate(what)),
+        write: (write, telling) => under('write', () => store.write(write, telling)),
+        invalidate: (what, telling) => under('invalidate', () => store.invalidate(what, telling)),
         ping: () => under('ping', () => store.ping()),
         close: () => store.close(),
+        publisher: store.publisher,
       }
     },
   }
@@ -43,6 +44,8 @@ export function faultyDriver(driver: SharedDriver, fault: (operation: Operation)
 
 /** Carries payloads between the buses of one test, each with a delay of its own choosing; order is kept per receiver, as servers keep it. */
 export class MemoryChannel {
+  /** For a store that stands on the same server. */
+  readonly publisher: Publisher = { server: Symbol('memory channel'), publish: (_channel, payload) => this.#publish(payload) }
   readonly #receivers = new Set<(payload: string) => void>()
   readonly #delayMs: () => number
 
@@ -63,14 +66,17 @@ export class MemoryChannel {
     this.#receivers.add(receive)
     queueMicrotask(() => onLost('subscribed'))
     return {
-      publish: async (payload) => {
-        for (const deliver of this.#receivers) deliver(payload)
-        await pass(this.#delayMs())
-      },
+      publish: (payload) => this.#publish(payload),
+      place: { server: this.publisher.server, channel: 'memory' },
       close: async () => {
         this.#receivers.delete(receive)
       },
     }
+  }
+
+  async #publish(payload: string): Promise<void> {
+    for (const deliver of this.#receivers) deliver(payload)
+    await pass(this.#delayMs())
   }
 }
 

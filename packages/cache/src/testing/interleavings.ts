@@ -121,6 +121,7 @@ class Schedule {
     this.#boundMs = withBus ? 3 * heartbeatMs + suspectTtlMs : withL1 && withL2 ? suspectTtlMs : 0
     const place = new MemoryPlace()
     const channel = new MemoryChannel(() => random() * busDelayMs)
+    const oneServer = withBus && this.#chance(0.5)
     const lossy = this.#chance(0.3)
     const stale = this.#chance(0.6)
     const make = (): CacheOptions => ({
@@ -131,7 +132,11 @@ class Schedule {
       ...(this.#chance(0.3) && { hardTimeoutMs: 50 }),
       ...(this.#chance(0.3) && { earlyRefresh: 0.5 }),
       ...(withL1 && { l1: memory({ maxBytes: 1e6 }) }),
-      ...(withL2 && { l2: faultyDriver(memoryStore(place), () => this.#fault(lossy)), l2SoftTimeoutMs: 15, l2HardTimeoutMs: 40 }),
+      ...(withL2 && {
+        l2: faultyDriver(memoryStore(place, oneServer ? channel : undefined), () => this.#fault(lossy)),
+        l2SoftTimeoutMs: 15,
+        l2HardTimeoutMs: 40,
+      }),
       ...(withL2 && { leaseMs: 100, leaseWaitMs: this.#pick([0, 200]) }),
       ...(withBus && { bus: channel.bus(heartbeatMs) }),
       ...((withL2 || withBus) && { suspectTtlMs }),

@@ -1,7 +1,8 @@
 import { isStorableText } from '@platform/kernel'
-import type { SharedDriver, SharedFill, SharedLookup, SharedRead, SharedStore, SharedWrite } from '../driver.ts'
+import type { Publisher, SharedDriver, SharedFill, SharedLookup, SharedRead, SharedStore, SharedWrite } from '../driver.ts'
 import { CacheError } from '../errors.ts'
-import type { Invalidation } from '../invalidation.ts'
+import type { Invalidation, Telling } from '../invalidation.ts'
+import type { MemoryChannel } from './faults.ts'
 
 interface Entry extends SharedWrite {
   readonly format: string
@@ -30,21 +31,26 @@ export class MemoryPlace {
   }
 }
 
-/** A shared driver without a server, for tests of what stands on a cache and of the cache itself. Each operation is one step, after a microtask. */
-export function memoryStore(place: MemoryPlace): SharedDriver {
+/**
+ * A shared driver without a server, for tests of what stands on a cache and of the cache itself. Each operation is one step, after a microtask. With the
+ * channel of a bus it stands on its server, and tells in the same step what it invalidates.
+ */
+export function memoryStore(place: MemoryPlace, channel?: MemoryChannel): SharedDriver {
   return {
     name: 'memory-store',
     layer: 'shared',
-    open: ({ namespace, format }) => new MemoryStore(place, `${namespace}:`, format),
+    open: ({ namespace, format }) => new MemoryStore(place, `${namespace}:`, format, channel?.publisher),
   }
 }
 
 class MemoryStore implements SharedStore {
+  readonly publisher: Publisher | undefined
   readonly #place: MemoryPlace
   readonly #prefix: string
   readonly #format: string
 
-  constructor(place: MemoryPlace, prefix: string, format: string) {
+  constructor(place: MemoryPlace, prefix: string, format: string, publisher: Publisher | undefined) {
+    this.publisher = publisher
     this.#place = place
     this.#prefix = prefix
     this.#format = format
@@ -113,13 +119,14 @@ class MemoryStore implements SharedStore {
     })
   }
 
-  async write(write: SharedWrite): Promise<void> {
+  async write(write: SharedWrite, telling?: Telling): Promise<boolean> {
     await Promise.resolve()
     this.#place.leases.delete(this.#prefix + write.key)
     this.#store(write)
+    return this.#tell(telling, { keys: [write.key], tags: [], all: false })
   }
 
-  async invalidate(what: Invalidation): Promise<void> {
+  async invalidate(what: Invalidation, telling?: Telling): Promise<boolean> {
     await Promise.resolve()
     // As a real server would.
     if (![...what.keys, ...what.tags].every(isStorableText)) throw new CacheError('ERR_CACHE_REFUSED')
@@ -131,11 +138,17 @@ class MemoryStore implements SharedStore {
     const tags = what.all ? ['', ...what.tags] : what.tags
     if (tags.length > 0) place.position++
     for (const tag of tags) place.versions.set(this.#prefix + tag, place.position)
+    return this.#tell(telling, what)
   }
 
   async ping(): Promise<void> {}
 
   async close(): Promise<void> {}
+
+  #tell(telling: Telling | undefined, what: Invalidation): boolean {
+    for (const message of telling?.messages(what) ?? []) void this.publisher?.publish(telling?.channel ?? '', message)
+    return telling !== undefined
+  }
 
   #held(name: string, token: string): Lease | undefined {
     const holder = this.#place.leases.get(name)
