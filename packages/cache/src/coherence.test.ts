@@ -202,6 +202,41 @@ it('what such a store takes and does not tell follows as a message of its own', 
   expect(await stillFresh()).toEqual(['stays'])
 })
 
+it('messages of such a store are numbered as they leave, whichever was asked for first', async () => {
+  const { a, stillFresh } = await onOneServer((place, channel) => ({
+    l2: faultyDriver(memoryStore(place, channel), (operation) => ({ delayMs: operation === 'write' ? 20 : 0 })),
+  }))
+  const written = a.set('set', 'new')
+  await a.delete('deleted')
+  await vi.advanceTimersByTimeAsync(20)
+  await written
+  // Two that had changed places would have emptied l1.
+  expect(await stillFresh()).toEqual(['tagged', 'stays'])
+})
+
+it.each([
+  ['by a message of its own', (place: MemoryPlace) => memoryStore(place)],
+  ['by the store, and only once', (place: MemoryPlace, channel: MemoryChannel) => memoryStore(place, channel)],
+])('what l2 takes at a second attempt is told anew, %s: others may have read the old entry since', async (_how, store) => {
+  let away = false
+  const heard: string[] = []
+  const { a, b, stillFresh } = await onOneServer((place, channel) => {
+    channel.bus(heartbeatMs).open({ namespace: '', onLost: () => undefined, onMessage: (payload) => void heard.push(payload) })
+    return { l2: faultyDriver(store(place, channel), (operation) => ({ kind: away && operation === 'invalidate' ? 'fails' : 'none' })) }
+  })
+  const tellings = () => heard.filter((payload) => parseMessage(payload)?.keys.includes('deleted')).length
+  const before = tellings()
+  away = true
+  await expect(a.delete('deleted')).rejects.toMatchObject({ code: 'ERR_CACHE_INVALIDATION_PENDING' })
+  await soon()
+  expect(await b.getOrSet('deleted', () => 'new')).toBe('old')
+  expect(await stillFresh()).toContain('deleted')
+  away = false
+  await vi.advanceTimersByTimeAsync(200)
+  expect(await stillFresh()).not.toContain('deleted')
+  expect(tellings() - before).toBe(2)
+})
+
 it('an entry that one process cannot read is removed, and leaves the copies of the others alone', async () => {
   const { a, b, stillFresh } = await onOneServer(() => ({}))
   const refuses: SchemaLike = { '~standard': { validate: () => ({ issues: [{ message: 'of another version' }] }) } }

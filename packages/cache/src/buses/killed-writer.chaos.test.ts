@@ -20,7 +20,7 @@ it('a writer that is killed at any moment leaves no copy of what it has taken ou
   let [written, left] = [0, 0]
   for (let writer = 0; writer < writers; writer++) {
     const namespace = `killed-${writer}`
-    const reader = cacheWith({ namespace, l1: memory({ maxBytes: 1e7 }), l2: redis({ url }), bus: redisBus({ url, heartbeatMs: 20_000 }) })
+    const reader = cacheWith({ namespace, l1: memory({ maxBytes: 1e7 }), l2: redis({ url }), bus: redisBus({ url, heartbeatMs: 5_000 }) })
     const truth = cacheWith({ namespace, l2: redis({ url }) })
     await reader.ready()
     await reader.getOrSetMany(keys, (missing) => new Map(missing.map((key) => [key, 'old'])))

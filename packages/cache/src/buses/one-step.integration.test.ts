@@ -76,14 +76,6 @@ describe('l2 and bus on one server', () => {
     expect(await hasCopy(reader, 'stays')).toBe(true)
   })
 
-  it('a script that the server has forgotten costs the others their copies, and no message', async () => {
-    const [writer, reader] = await processes()
-    await reader.getOrSet('k', () => 'old')
-    await client.script('FLUSH')
-    await writer.delete('k')
-    await expect.poll(() => hasCopy(reader, 'k')).toBe(false)
-  })
-
   it.each([
     ['the command', ['&*', '-publish']],
     ['the channel', ['resetchannels']],

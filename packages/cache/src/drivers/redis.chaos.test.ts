@@ -86,6 +86,33 @@ describe('Redis Cluster', () => {
   })
 })
 
+it('a Redis to which the scripts are new hears the first message as the first; one that has forgotten them costs copies, and no message', async () => {
+  const server = await startRedis({ fresh: true })
+  const { url } = server
+  const make = () =>
+    createCache({
+      namespace: 'scripts',
+      l1: memory({ maxBytes: 1e6 }),
+      l2: redis({ url }),
+      bus: redisBus({ url, heartbeatMs: 5_000 }),
+      ttlMs: 600_000,
+      l2HardTimeoutMs: 10_000,
+    })
+  const [writer, reader] = [make(), make()]
+  await Promise.all([writer.ready(), reader.ready()])
+  for (const key of ['first', 'second', 'stays']) await reader.getOrSet(key, () => 'old')
+  await writer.delete('first')
+  await expect.poll(async () => (await reader.explain('first')).l1).toEqual({ state: 'absent' })
+  expect((await reader.explain('stays')).l1).toMatchObject({ state: 'fresh' })
+  const client = new Redis(url)
+  await client.script('FLUSH')
+  await writer.delete('second')
+  await expect.poll(async () => (await reader.explain('second')).l1).toEqual({ state: 'absent' })
+  await Promise.all([writer.close(), reader.close()])
+  client.disconnect()
+  await server.stop()
+})
+
 describe('a Redis that lost what it had said', () => {
   it('comes back from an older snapshot: nothing that was invalidated since is read again', async () => {
     const server = await startRedis({ fresh: true, settings: { save: '3600 100000' } })
@@ -145,7 +172,7 @@ describe('a Redis that lost what it had said', () => {
         namespace: 'full-with-copies',
         l1: memory({ maxBytes: 1e6 }),
         l2: redis({ url: server.url }),
-        bus: redisBus({ url: server.url, heartbeatMs: 20_000 }),
+        bus: redisBus({ url: server.url, heartbeatMs: 5_000 }),
         ttlMs: 600_000,
         l2HardTimeoutMs: 10_000,
       })
