@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -33,6 +33,13 @@ describe('the secrets', () => {
     rmSync(join(folder, 'redis_password'))
     expect(writeSecrets(folder)).toBe(true)
     expect({ ...all(), redis_password: '' }).toEqual({ ...before, redis_password: '' })
+  })
+
+  it('are not put among the things of others, whose folder stays as open as it was', () => {
+    chmodSync(folder, 0o755)
+    writeFileSync(join(folder, 'notes'), 'mine')
+    expect(() => writeSecrets(folder)).toThrow('holds other things (notes)')
+    expect([readdirSync(folder), statSync(folder).mode & 0o777]).toEqual([['notes'], 0o755])
   })
 
   it('give each service a user of its own in RabbitMQ, whose hash is that of the password in its URL', () => {

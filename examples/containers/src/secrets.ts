@@ -112,10 +112,15 @@ function secretFiles(folder: string): readonly (readonly [name: string, text: st
 
 /**
  * Draws every password once; returns true when it did. The containers' users differ from the owner of the files,
- * so the files are readable and it is the folder that keeps other users of this machine out.
+ * so the files are readable and it is the folder that keeps other users of this machine out. Throws about a folder
+ * that holds other things: somebody needs it, with the access that it has.
  */
 export function writeSecrets(folder: string): boolean {
   mkdirSync(folder, { recursive: true, mode: 0o700 })
+  const names = ours(folder)
+  const held = readdirSync(folder)
+  if (held.length > 0 && !held.some((name) => names.includes(name)))
+    throw new Error(`FILM_STORE_SECRETS: ${folder} holds other things (${held[0]}); it must be a folder for the passwords alone`)
   chmodSync(folder, 0o700)
   // What belongs together came together, so what a newer version needs besides is drawn alone.
   const missing = secretFiles(folder).filter(([name]) => !existsSync(join(folder, name)))
@@ -123,9 +128,11 @@ export function writeSecrets(folder: string): boolean {
   return missing.length > 0
 }
 
+const ours = (folder: string): readonly string[] => [...secretFiles(folder).map(([name]) => name), 'tls']
+
 /** What was drawn, and the certificates beside it. Whatever else somebody keeps in the folder stays, and then the folder does. */
 export function removeSecrets(folder: string): void {
   if (!existsSync(folder)) return
-  for (const name of [...secretFiles(folder).map(([each]) => each), 'tls']) rmSync(join(folder, name), { recursive: true, force: true })
+  for (const name of ours(folder)) rmSync(join(folder, name), { recursive: true, force: true })
   if (readdirSync(folder).length === 0) rmdirSync(folder)
 }
