@@ -115,10 +115,7 @@ export async function deployChecks(): Promise<void> {
 
   const [first, second, broken] = [release('first'), release('second'), release('broken')]
   await check('a token that the registry does not take ends it', async () =>
-    must(
-      ends(await job('images', first, { GITHUB_TOKEN: 'wrong' }), 'Sign in to the registry', ['unauthorized']),
-      'before anything is built',
-    ),
+    must(ends(await job('images', first, { GITHUB_TOKEN: 'wrong' }), 'Sign in to the registry', ['401']), 'before anything is built'),
   )
   await check('each secret that is missing is named', async () => {
     const none = Object.fromEntries(secretNames.map((each) => [each, '']))
@@ -142,13 +139,14 @@ export async function deployChecks(): Promise<void> {
     const passwords = join(clone, `docker/.secrets-${name}`)
     const mode = existsSync(passwords) ? statSync(passwords).mode & 0o777 : 0
     return must(
-      [...good(outcome), ...(await runs(first)), ...(mode === 0o700 ? [] : ['its passwords are not in it'])],
+      [...good(outcome), ...(outcome.isGood ? await runs(first) : []), ...(mode === 0o700 ? [] : ['its passwords are not in it'])],
       'a customer is served',
     )
   })
-  await check('another release replaces it', async () =>
-    must([...good(await job('images', second)), ...good(await job('deploy', second)), ...(await runs(second))], second.slice(0, 12)),
-  )
+  await check('another release replaces it', async () => {
+    const faults = [...good(await job('images', second)), ...good(await job('deploy', second))]
+    return must(faults.length > 0 ? faults : await runs(second), second.slice(0, 12))
+  })
   await check('a release that does not start goes back, and the workflow fails', async () => {
     await using image = imageWith('catalog-api', 'CMD ["node", "-e", "setTimeout(() => process.exit(1), 1500)"]')
     await pushAgain(registry.address, second, broken, { 'catalog-api': image.name }, place('runner-docker'))

@@ -2,6 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
+import { isDeepStrictEqual } from 'node:util'
 import { compose, type ComposeProject, docker } from '@platform/stack/compose'
 import { deployLine } from './deploy-event.ts'
 import { type ComposeConfig, stackOf, type StackOptions } from './stack.ts'
@@ -97,9 +98,8 @@ async function look(stack: string): Promise<Looked> {
   const isDone = ({ ID, Spec, UpdateStatus }: Service) => {
     const { Mode, TaskTemplate } = Spec
     if (Mode.Replicated === undefined) return isJobDone(named.find((line) => line.startsWith(ID.slice(0, 12))) ?? '')
-    const newest = JSON.stringify(TaskTemplate.ContainerSpec)
     const current = tasks.filter(
-      (task) => task.ServiceID === ID && task.Status.State === 'running' && JSON.stringify(task.Spec.ContainerSpec) === newest,
+      (task) => task.ServiceID === ID && task.Status.State === 'running' && isSame(task.Spec.ContainerSpec, TaskTemplate.ContainerSpec),
     )
     return current.length === Mode.Replicated.Replicas && ['', 'completed'].includes(UpdateStatus?.State ?? '')
   }
@@ -109,6 +109,14 @@ async function look(stack: string): Promise<Looked> {
       .filter(({ UpdateStatus }) => /^(rollback_completed|rollback_paused|paused)$/.test(UpdateStatus?.State ?? ''))
       .map(({ Spec, UpdateStatus }) => `${Spec.Name} ${UpdateStatus!.State}: ${UpdateStatus!.Message}`),
   }
+}
+
+/** What docker adds to the description of a service where it says nothing, and not to that of an instance. */
+const defaults = { StopGracePeriod: 10_000_000_000, DNSConfig: {} }
+
+/** Does an instance run what its service says? */
+export function isSame(instance: object, service: object): boolean {
+  return isDeepStrictEqual({ ...defaults, ...instance }, { ...defaults, ...service })
 }
 
 const linesOf = (text: string) => text.split('\n').filter(Boolean)
