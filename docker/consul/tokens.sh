@@ -3,6 +3,13 @@
 # that was changed is stored again, a token that is there stays.
 set -eu
 umask 077
+# A Consul that loses its leader says no to everybody until there is another.
+if [ "${1:-}" != once ]; then
+  for attempt in 1 2 3 4 5 6 7 8 9; do
+    ! sh "$0" once || exit 0
+    sleep 2
+  done
+fi
 export CONSUL_HTTP_ADDR=${CONSUL_HTTP_ADDR:-http://consul:8500}
 for service in catalog orders gateway metrics patroni; do
   if consul acl policy read -name "$service" > /dev/null 2>&1; then how=update; else how=create; fi

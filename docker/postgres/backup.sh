@@ -82,6 +82,8 @@ case $1 in
     trap give_up EXIT
     trap 'exit 1' TERM INT
     if [ $# -gt 1 ]; then pg restore --type=time "--target=$2" --target-action=promote; else pg restore; fi
+    # What Patroni wrote for the member that was copied: its paths, and for whom each commit waits. It writes anew for the next one.
+    [ ! -f "$PGDATA/postgresql.base.conf" ] || mv "$PGDATA/postgresql.base.conf" "$PGDATA/postgresql.conf"
     # It is recovered here: whoever starts it next finds a database that takes writes. Until it does, it takes no connection at all.
     pg_ctl start --silent --wait --timeout=86400 --options="-c listen_addresses= -c hot_standby=off -c archive_mode=on -c archive_command='pgbackrest --stanza=film-store archive-push %p'" >&2
     until pg_isready --quiet; do
@@ -103,6 +105,14 @@ select format('grant %1\$I to %2\$I', :'service', :'name') where :'name' <> :'se
 select format('alter role %2\$I set role to %1\$I', :'service', :'name') where :'name' <> :'service' \gexec
 SQL
     done
+    # As whom the members of a cluster follow each other: a store without one has no such user.
+    if [ -f /run/secrets/replication_password ]; then
+      psql --quiet --username=postgres --set ON_ERROR_STOP=1 <<'SQL'
+\set password `cat /run/secrets/replication_password`
+select 'create role replicator' where not exists (select from pg_roles where rolname = 'replicator') \gexec
+alter role replicator login replication password :'password';
+SQL
+    fi
     psql --username=postgres --no-align --tuples-only --command "select 'recovered; the last commit is of ' || coalesce(pg_last_xact_replay_timestamp()::text, 'the backup')"
     pg_ctl stop --silent --wait --mode=fast
     trap - EXIT
@@ -110,7 +120,10 @@ SQL
   restore-consul)
     newest=$(find /backups/consul -name '*.enc' | sort | tail -n 1)
     [ -n "$newest" ] || { echo 'there is no snapshot of Consul' >&2; exit 1; }
-    key -d -in "$newest" | ask <(as_consul) --upload-file - "${CONSUL_URL:-http://consul:8500}/v1/snapshot"
+    consul=${CONSUL_URL:-http://consul:8500}
+    key -d -in "$newest" | ask <(as_consul) --upload-file - "$consul/v1/snapshot"
+    # Who led the cluster that was lost, and how far it was, is not so of the one that is restored. Consul elects a leader after a snapshot.
+    ask <(as_consul) --retry 30 --retry-all-errors --retry-delay 1 --request DELETE --output /dev/null "$consul/v1/kv/patroni/?recurse"
     ;;
   *) echo "backup: schedule, now [PART …], restore [TIME] or restore-consul, not $1" >&2; exit 2 ;;
 esac

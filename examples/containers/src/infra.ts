@@ -142,8 +142,10 @@ async function rollOut(service: string): Promise<boolean> {
 }
 
 async function restoreFromBackup(): Promise<boolean> {
-  if (!values['no-build'] && !(await build(wanted()))) return false
-  return restore({ project: store, secrets: folder, to: values.to, up: () => start(wanted()), onProgress })
+  // What it starts first is started as it will stay.
+  const of = wanted()
+  if (!values['no-build'] && !(await build(of))) return false
+  return restore({ project: of, secrets: folder, to: values.to, up: () => start(of), onProgress })
 }
 
 async function pushImages(): Promise<void> {

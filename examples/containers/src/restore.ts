@@ -15,8 +15,9 @@ export interface Restoring {
 }
 
 /**
- * Fills empty volumes from the backups and starts the store: databases first, then what Consul held, then everybody; at last what was on its way when
- * the store was lost is announced again. Needs the folder of the passwords and the backups (`FILM_STORE_BACKUPS`), nothing else of the lost machine.
+ * Fills empty volumes from the backups and starts the store: databases first, then what Consul held, the PostgreSQL that was filled, then everybody; at
+ * last what was on its way when the store was lost is announced again. Needs the folder of the passwords and the backups (`FILM_STORE_BACKUPS`), nothing
+ * else of the lost machine.
  */
 export async function restore({ project, secrets, to, up, onProgress }: Restoring): Promise<boolean> {
   const missing = ['complete', 'backup_key', 'pgbackrest_key'].filter((name) => !existsSync(join(secrets, name)))
@@ -42,6 +43,8 @@ export async function restore({ project, secrets, to, up, onProgress }: Restorin
     () => onProgress('Consul: the newest snapshot'),
     (error: { stderr?: string }) => onProgress(`Consul starts empty: ${error.stderr?.trim().split('\n').at(-1)}`),
   )
+  // Before another, which has nothing yet and would begin a store of its own.
+  await compose(project, '--progress=quiet', 'up', '--detach', '--wait', '--no-build', 'postgres')
   if (!(await up())) return false
   for (const [instance, what] of [
     ['orders-api-1', 'orders that nobody has settled'],

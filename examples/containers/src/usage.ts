@@ -20,6 +20,7 @@ export const usage = `Usage: pnpm infra <command>
      --image IMAGE    with this image in place of one that is built now
   backup              one now, beside the one of each day: databases, definitions of RabbitMQ, what Consul holds
   restore             fills empty volumes from the backups in FILM_STORE_BACKUPS with the passwords of the store that was lost, and starts it
+     --ha             into a store in which no server is alone, whatever the lost one was
      --to TIME        as it was then, such as '2026-01-31 12:00:00+00'; otherwise all that was archived
   rotate              every service gets its other user with a new password in PostgreSQL and RabbitMQ, and is replaced under load;
                       with --tls certificates are renewed as well. For a timer

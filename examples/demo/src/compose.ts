@@ -7,6 +7,7 @@ import { promisify } from 'node:util'
 import { authorityFile, filmStore, infra, ownStore, signIn } from '@film-store/containers'
 import { freePort } from '@platform/stack'
 import { type ComposeProject, compose as runCompose } from '@platform/stack/compose'
+import { containersOf } from './containers.ts'
 import { consulValue } from './reconfigure.ts'
 import { isReady, type ServiceSpec } from './services.ts'
 import type { Opening, Store } from './store.ts'
@@ -89,6 +90,7 @@ export async function openComposeStore({ signal, onProgress, build = true, ha = 
   const images = await imagesOf(compose)
   const url = `${tls ? 'https' : 'http'}://127.0.0.1:${shopPort}`
 
+  const containers = containersOf(project, servers, failed)
   const idOf = async (container: string) => (await compose('ps', '--all', '--quiet', container)).trim()
   const exitOf = async (container: string) => {
     const startedAt = performance.now()
@@ -102,13 +104,8 @@ export async function openComposeStore({ signal, onProgress, build = true, ha = 
   return {
     compose: { project, secrets: env.FILM_STORE_SECRETS },
     servers: servers.map((name) => ({ name, version: images.get(name) ?? '?', url: `container ${name}` })),
-    postgres: { kill: () => killContainer('postgres'), restart: () => startContainer('postgres') },
-    containers: {
-      names: servers,
-      kill: killContainer,
-      start: startContainer,
-      exec: (name, ...command) => compose('exec', '-T', name, ...command),
-    },
+    postgres: { kill: () => containers.kill('postgres'), restart: () => containers.start('postgres') },
+    containers,
     databases,
     adminToken: await secret('admin_token'),
     specs,
@@ -122,7 +119,7 @@ export async function openComposeStore({ signal, onProgress, build = true, ha = 
       logFile,
       keepLog,
       migrate: () => Promise.reject(new Error('the containers migrate by themselves')),
-      kill: (spec) => killContainer(containerOf(spec)),
+      kill: (spec) => containers.kill(containerOf(spec)),
       async start(spec) {
         await run('docker', ['start', await idOf(containerOf(spec))])
         const deadline = performance.now() + readyWithinMs
@@ -150,21 +147,6 @@ export async function openComposeStore({ signal, onProgress, build = true, ha = 
       }
     }
     if (unclean.length > 0) throw failed(unclean.join(', '))
-  }
-
-  async function killContainer(name: string): Promise<void> {
-    await run('docker', ['kill', await idOf(name)])
-  }
-
-  /** Resolves when its healthcheck says so. */
-  async function startContainer(name: string): Promise<void> {
-    const id = await idOf(name)
-    await run('docker', ['start', id])
-    const deadline = performance.now() + readyWithinMs
-    while ((await run('docker', ['inspect', '--format', '{{.State.Health.Status}}', id])).trim() !== 'healthy') {
-      if (performance.now() > deadline) throw failed(`${name} is not healthy after ${readyWithinMs / 1000} s`)
-      await new Promise((next) => setTimeout(next, 200))
-    }
   }
 }
 

@@ -1,6 +1,6 @@
 /**
  * The disaster drill: a store trades and is destroyed; another is restored from a copy of its backups and of its passwords, and the books are compared.
- * Once with all that was archived, once with what was true at a moment before.
+ * Once with all that was archived, once with what was true at a moment before, as a store in which no server is alone.
  */
 import { chmod, cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -11,15 +11,18 @@ import { type AcceptedOrder, shop, type Traffic } from '@film-store/shopper'
 import { compose, type ComposeProject } from '@platform/stack/compose'
 import { isSettled, type Ledger, readLedger } from './books.ts'
 import { judge } from './books/entry.ts'
+import { containersOf } from './containers.ts'
 import { withClient } from './databases.ts'
 import { databaseBooks, sameBooks } from './drill/database-books.ts'
+import { flowsAgain, killLeader, ofPostgres, toldOf } from './drill/leaders.ts'
 import { asRoot, destroy, layOut, type Site, withDatabases } from './drill/site.ts'
 import { printBooks } from './report.ts'
 import { type RehearsalOptions, rehearseStore, say, seconds } from './store-rehearsal.ts'
 
 const usage = `Usage: pnpm infra drill [--no-build] [--json FILE]
-A store of its own trades and is destroyed; another is restored from its backups, and the books are compared. Ends with 1 when they differ, or when
-what was lost (RPO) or the time until an order was settled again (RTO) is more than an hour.`
+A store of its own trades and is destroyed; another is restored from its backups, and the books are compared; a third is as the first was at a moment
+before, with no server alone. Ends with 1 when they differ, when nobody takes over from the PostgreSQL that leads the third, or when what was lost (RPO)
+or the time until an order was settled again (RTO) is more than an hour.`
 
 const targetMs = 3_600_000
 const rushOrders = 60
@@ -72,10 +75,10 @@ async function refusedRestores({ project, folder }: Pick<Site, 'project' | 'fold
 async function drill({ build, json }: RehearsalOptions, signal: AbortSignal): Promise<boolean> {
   const { films } = await readFilms()
   await using opened = new AsyncDisposableStack()
-  const place = async (name: string) => {
+  const place = async (name: string, kind?: { readonly ha: boolean }) => {
     const folder = await mkdtemp(join(tmpdir(), `film-store-drill-${name}-`))
     opened.defer(() => rm(folder, { recursive: true, force: true }))
-    const site = await layOut(folder, name)
+    const site = await layOut(folder, name, kind)
     opened.defer(async () => {
       await compose(site.project, 'down', '--volumes', '--timeout', '1')
       await asRoot(['--volume', `${folder}:/site`], 'rm -rf /site/backups')
@@ -154,13 +157,19 @@ async function drill({ build, json }: RehearsalOptions, signal: AbortSignal): Pr
   const value = (await consul(second.project, 'get', setting).catch(() => '')).trim()
   say(`${survived.length} orders are back, ${lost} are lost`)
 
-  const third = await place('third')
+  await destroy(second)
+
+  const third = await place('third', { ha: true })
   await carry(third)
   const refusals = await refusedRestores(third)
   say('a moment of which there is no backup and a wrong key were refused')
-  await compose(third.project, '--progress=quiet', 'run', '--rm', 'restore', 'restore', then)
-  await compose(third.project, '--progress=quiet', 'up', '--detach', '--wait', '--no-build', 'postgres')
+  const severalAt = performance.now()
+  await infra(['restore', '--ha', '--inspect', '--no-build', '--to', then], third.env, signal)
+  const severalMs = performance.now() - severalAt
   const ledgerBack = await readLedger(await withDatabases(third))
+  const customer = { url: third.shopUrl, token: await signIn(third.shopUrl, 'customers of the drill') }
+  const failover = await killLeader(containersOf(third.project, []), customer, ofPostgres, signal)
+  say(`a third store has several servers and is as it was then after ${seconds(severalMs)}; ${toldOf(failover)}`)
 
   const books = [
     ...databaseBooks(ledger, survived, films),
@@ -169,6 +178,7 @@ async function drill({ build, json }: RehearsalOptions, signal: AbortSignal): Pr
       look: () => ({ faults: value === 'kept' ? [] : [`${setting} is ${value || 'gone'}`], detail: value }),
     }),
     sameBooks(ledgerBack, ledgerThen),
+    flowsAgain(failover),
     judge({
       name: 'a restore that cannot be says so and leaves an empty volume',
       look: () => ({ faults: refusals, detail: 'no backup of that moment, a wrong key' }),
@@ -186,7 +196,7 @@ async function drill({ build, json }: RehearsalOptions, signal: AbortSignal): Pr
     ),
   ]
   printBooks(books)
-  if (json) await writeFile(json, JSON.stringify({ rtoMs, rpoMs, orders: accepted.length, lost, books }, null, 2))
+  if (json) await writeFile(json, JSON.stringify({ rtoMs, rpoMs, severalMs, failover, orders: accepted.length, lost, books }, null, 2))
   return books.every(({ holds }) => holds)
 }
 

@@ -19,7 +19,7 @@ export interface DemoOptions {
   readonly json: string | undefined
 }
 
-export const usage = `Usage: pnpm demo [options]
+export const usage: string = `Usage: pnpm demo [options]
   --orders N         orders to place                          (1000)
                      half in a rush, half at a steady pace: half of what the rush reached
   --concurrency N    customers at the same time in the rush   (50)

@@ -1,6 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
+import { type Entry, judge } from '../books/entry.ts'
 import type { Containers } from '../store.ts'
+import { seconds } from '../store-rehearsal.ts'
 
 /** What a server of the profile `ha` says about who leads, asked of those that still run. */
 export interface Leader {
@@ -27,15 +29,17 @@ const ordersQueue = 'platform/orders.placed.v1/fulfilment'
 /** `rabbit@rabbitmq-1` runs in the container `rabbitmq`. */
 const containerOf = (node: string) => node.trim().replace('rabbit@', '').replace(/-1$/, '')
 
+export const ofPostgres: Leader = {
+  server: 'PostgreSQL',
+  containers: ['postgres', 'postgres-2'],
+  seenBy: async (containers, container) =>
+    (await cluster(containers, container)).members.find(({ role, state }) => role === 'leader' && state === 'running')?.name,
+  whole: async (containers, container) =>
+    (await cluster(containers, container)).members.some(({ role, state }) => role === 'sync_standby' && state === 'streaming'),
+}
+
 export const leaders: readonly Leader[] = [
-  {
-    server: 'PostgreSQL',
-    containers: ['postgres', 'postgres-2'],
-    seenBy: async (containers, container) =>
-      (await cluster(containers, container)).members.find(({ role, state }) => role === 'leader' && state === 'running')?.name,
-    whole: async (containers, container) =>
-      (await cluster(containers, container)).members.some(({ role, state }) => role === 'sync_standby' && state === 'streaming'),
-  },
+  ofPostgres,
   {
     server: 'RabbitMQ',
     containers: ['rabbitmq', 'rabbitmq-2', 'rabbitmq-3'],
@@ -87,6 +91,17 @@ export interface Failover {
   /** From the return of the one that was killed until it could take over again. */
   readonly wholeMs: number
 }
+
+export const toldOf = ({ server, killed, leader, ledMs, flowsMs, wholeMs }: Failover): string =>
+  `${server}: ${killed} was killed, ${leader} leads after ${seconds(ledMs)}, orders are settled after ${seconds(flowsMs)}, whole again ${seconds(wholeMs)} after its return`
+
+/** From the kill to a new order that was placed and settled, with nobody's help. */
+const flowsWithinMs = 60_000
+export const flowsAgain = ({ server, flowsMs }: Failover): Entry =>
+  judge({
+    name: `orders flow again after the leader of ${server} died`,
+    look: () => ({ faults: flowsMs <= flowsWithinMs ? [] : [seconds(flowsMs)], detail: seconds(flowsMs) }),
+  })
 
 const withinMs = 120_000
 

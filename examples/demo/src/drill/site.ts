@@ -15,7 +15,12 @@ export interface Site {
   readonly databases: Readonly<Record<'catalog' | 'orders' | 'fulfilment', string>>
 }
 
-export async function layOut(folder: string, name: string): Promise<Omit<Site, 'databases'>> {
+/** With `ha` no server of it is alone. */
+export async function layOut(
+  folder: string,
+  name: string,
+  { ha = false }: { readonly ha?: boolean } = {},
+): Promise<Omit<Site, 'databases'>> {
   const [shopPort, postgresPort] = [String(await freePort()), String(await freePort())]
   const env = ownStore({
     COMPOSE_PROJECT_NAME: `film-store-drill-${process.pid}-${name}`,
@@ -26,7 +31,8 @@ export async function layOut(folder: string, name: string): Promise<Omit<Site, '
   })
   // The folder must belong to the user of the containers, whatever his number is here.
   await asRoot(['--volume', `${folder}:/site`], 'install --directory --owner=postgres --group=postgres /site/backups')
-  return { folder, env, project: filmStore(['inspect'], env, allProfiles), shopUrl: `http://127.0.0.1:${shopPort}` }
+  const project = filmStore([...(ha ? (['ha'] as const) : []), 'inspect'], env, allProfiles)
+  return { folder, env, project, shopUrl: `http://127.0.0.1:${shopPort}` }
 }
 
 export async function withDatabases(site: Omit<Site, 'databases'>): Promise<Site> {
