@@ -29,3 +29,10 @@ it.each(['yesterday', '2026-01-31', '2026-01-31 12:00:00', '2026-13-31 12:00:00+
     await expect(restoring(to)).rejects.toThrow(`--to '${to}'`)
   },
 )
+
+it('makes the folders of the certificates before the engine could, whose they would be then', async () => {
+  writeSecrets(secrets)
+  const project = filmStore(['tls'], { DOCKER_HOST: 'unix:///nowhere' })
+  await expect(restore({ project, secrets, up: () => Promise.resolve(true), onProgress: () => {} })).rejects.toThrow('nothing was restored')
+  expect(readdirSync(join(secrets, 'tls'))).toContain('postgres')
+})

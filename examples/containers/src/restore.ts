@@ -1,6 +1,8 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { compose, type ComposeProject } from '@platform/stack/compose'
+import { prepareCertificates } from './certificates.ts'
+import { isPartOf } from './project.ts'
 import { writeSecrets } from './secrets.ts'
 
 export interface Restoring {
@@ -26,6 +28,7 @@ export async function restore({ project, secrets, to, up, onProgress }: Restorin
   if (to !== undefined) checkMoment(to)
   // What a newer version needs besides.
   writeSecrets(secrets)
+  if (isPartOf(project, 'tls')) prepareCertificates(secrets)
   const recovered = await compose(
     project,
     '--progress=quiet',
