@@ -20,7 +20,7 @@ describe('failures', () => {
   it('are chosen by the alerts that follow from them', () => {
     expect(failuresFor([])).toEqual(failures)
     expect(failuresFor(['OutboxLags']).map(({ what }) => what)).toEqual(['the broker is gone'])
-    expect(failuresFor(['ReplicationLags', 'DiskFills']).map(({ store }) => store)).toEqual(['ha', 'ha', undefined])
+    expect(failuresFor(['ReplicationLags', 'DiskFills']).map(({ store }) => store)).toEqual(['ha', undefined])
   })
 
   it('of an alert that there is not are refused', () => {

@@ -6,13 +6,10 @@ import { lockOrders } from './locked-orders.ts'
 const latency = { slo: 'orders-api-latency' } as const
 const lockedMs = 400_000
 
-/** Which of the two servers leads, and which follows. */
-async function roles({ compose }: Stage): Promise<{ leader: string; replica: string }> {
-  const isReplica = (await psql(compose, 'postgres', 'postgres', 'select pg_is_in_recovery()')) === 't'
-  return isReplica ? { leader: 'postgres-2', replica: 'postgres' } : { leader: 'postgres', replica: 'postgres-2' }
+/** Which of the two servers leads. */
+async function leaderOf({ compose }: Stage): Promise<string> {
+  return (await psql(compose, 'postgres', 'postgres', 'select pg_is_in_recovery()')) === 't' ? 'postgres-2' : 'postgres'
 }
-
-const lags = [{ labels: { alertname: 'ReplicationLags', job: 'postgres' }, to: 'page' }] as const
 
 export const ofDatabases: readonly Failure[] = [
   {
@@ -47,23 +44,13 @@ export const ofDatabases: readonly Failure[] = [
   {
     what: 'the second database is kept from its leader',
     store: 'ha',
-    alerts: lags,
+    alerts: [{ labels: { alertname: 'ReplicationLags', job: 'postgres' }, to: 'page' }],
     async inject(stage) {
-      const { leader } = await roles(stage)
+      const leader = await leaderOf(stage)
       const sql = (text: string) => psql(stage.compose, leader, 'postgres', text)
       await sql('alter role replicator nologin')
       await sql('select pg_terminate_backend(pid) from pg_stat_replication')
       return () => sql('alter role replicator login')
-    },
-  },
-  {
-    what: 'the second database takes the log and does not follow it',
-    store: 'ha',
-    alerts: lags,
-    async inject(stage) {
-      const { replica } = await roles(stage)
-      await psql(stage.compose, replica, 'postgres', 'select pg_wal_replay_pause()')
-      return () => psql(stage.compose, replica, 'postgres', 'select pg_wal_replay_resume()')
     },
   },
 ]
