@@ -24,6 +24,7 @@ interface Inspected {
   readonly Image: string
   readonly State: { readonly Running: boolean; readonly Pid: number }
   readonly Config: { readonly Labels: Record<string, string> }
+  readonly Mounts: { readonly Type: string; readonly Name?: string; readonly Destination: string }[]
   readonly HostConfig: {
     readonly ReadonlyRootfs: boolean
     readonly CapDrop: string[] | null
@@ -45,7 +46,7 @@ async function inspectAll(project: ComposeProject): Promise<Inspected[]> {
 /** What no container may have, and what each must. */
 export async function lockedDown(project: ComposeProject): Promise<string> {
   const all = await inspectAll(project)
-  const faults = all.flatMap(({ Config, HostConfig: host }) => {
+  const faults = all.flatMap(({ Config, HostConfig: host, Mounts }) => {
     const who = Config.Labels['com.docker.compose.service']!
     const rules: [string, boolean][] = [
       ['a writable root file system', !host.ReadonlyRootfs],
@@ -55,6 +56,8 @@ export async function lockedDown(project: ComposeProject): Promise<string> {
       ['no processor limit', host.NanoCpus === 0],
       ['no limit of processes', !host.PidsLimit],
       ['no cap of its log', !host.LogConfig.Config['max-size']],
+      // `down` leaves it behind, and nobody finds it again.
+      ['a volume without a name', Mounts.some(({ Type, Name }) => Type === 'volume' && /^[\da-f]{64}$/.test(Name ?? ''))],
       ['the wrong restart policy', host.RestartPolicy.Name !== (once.test(who) ? 'no' : 'unless-stopped')],
     ]
     return rules.filter(([, broken]) => broken).map(([what]) => `${who} has ${what}`)
