@@ -49,6 +49,7 @@ case $1 in
     exit $failed
     ;;
   schedule)
+    # In the midst of a backup as well: the next start makes it again.
     trap 'exit 0' TERM
     while :; do
       wait=60 due=()
@@ -56,7 +57,10 @@ case $1 in
         [ -n "$(find /metrics -name "$part.prom" -newermt "-$every seconds")" ] || due+=("$part")
       done
       # Each by itself: one that fails is tried again, whatever became of the others.
-      [ ${#due[@]} = 0 ] || "$0" now "${due[@]}" || wait=$retry
+      if [ ${#due[@]} -gt 0 ]; then
+        "$0" now "${due[@]}" &
+        wait $! || wait=$retry
+      fi
       sleep $wait & wait $!
     done
     ;;

@@ -1,5 +1,6 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
 import { allProfiles, filmStore } from '../../examples/containers/src/index.ts'
 import { compose, type ComposeProject, docker } from '../../packages/stack/src/compose.ts'
 import { must, seconds } from './check.ts'
@@ -194,7 +195,7 @@ export async function passwords(project: ComposeProject, secrets: string): Promi
 }
 
 /** PID 1 is the service itself, and SIGTERM ends it with 0 before the engine loses patience. */
-export async function leaves(project: ComposeProject, service: string): Promise<string> {
+export async function leaves(project: ComposeProject, service: string, program = 'node'): Promise<string> {
   const first = (await exec(project, service, 'cat', '/proc/1/cmdline')).split('\0')
   const id = (await compose(project, 'ps', '--quiet', service)).trim()
   const from = performance.now()
@@ -203,9 +204,25 @@ export async function leaves(project: ComposeProject, service: string): Promise<
   const code = (await docker(['inspect', '--format', '{{.State.ExitCode}}', id])).trim()
   return must(
     [
-      ...(first[0] === 'node' ? [] : [`process 1 is ${first.join(' ')}`]),
+      ...(first[0] === program ? [] : [`process 1 is ${first.join(' ')}`]),
       ...(code === '0' ? [] : [`code ${code} after ${seconds(tookMs)}`]),
     ],
     `code 0 after ${seconds(tookMs)}`,
   )
+}
+
+/** While it waits for a Consul that stands still. */
+export async function leavesAmidBackup(project: ComposeProject): Promise<string> {
+  await compose(project, 'stop', 'backup')
+  await compose(project, '--progress=quiet', 'run', '--rm', '--no-deps', '--entrypoint', 'rm', 'backup', '/metrics/consul.prom')
+  await compose(project, 'pause', 'consul')
+  try {
+    await compose(project, 'start', 'backup')
+    const asks = async () => (await docker(['top', (await compose(project, 'ps', '--quiet', 'backup')).trim()])).includes('/v1/snapshot')
+    for (const giveUpAt = performance.now() + 30_000; !(await asks()); await pause(200))
+      if (performance.now() > giveUpAt) throw new Error('no backup of Consul was begun')
+    return await leaves(project, 'backup', '/bin/bash')
+  } finally {
+    await compose(project, 'unpause', 'consul')
+  }
 }

@@ -41,8 +41,9 @@ export const ofSafety: readonly Failure[] = [
     ],
     async inject({ compose }) {
       await compose('exec', '-T', 'backup', 'backup', 'record', 'postgres', String(Math.floor(Date.now() / 1000) - 2 * 86_400))
-      await compose('exec', '-T', 'backup', 'rm', `${told}/consul.prom`)
+      // First, since it would make at once what it finds missing.
       await compose('stop', 'backup')
+      await compose('--progress=quiet', 'run', '--rm', '--no-deps', '--entrypoint', 'rm', 'backup', `${told}/consul.prom`)
       return async () => {
         // The one that is missing is made by itself.
         await compose('start', 'backup')
