@@ -25,7 +25,16 @@ import { logsChecks } from './compose/logs-checks.ts'
 import { operatorChecks } from './compose/operator-checks.ts'
 import { rehearsalChecks } from './compose/rehearsal-checks.ts'
 import { rolloutChecks, served } from './compose/rollout-checks.ts'
-import { leaves, leavesAmidBackup, lockedDown, oneGracePeriod, passwords, publishedPorts, secretsShown, services } from './compose/store-checks.ts'
+import {
+  leaves,
+  leavesAmidBackup,
+  lockedDown,
+  oneGracePeriod,
+  passwords,
+  publishedPorts,
+  secretsShown,
+  services,
+} from './compose/store-checks.ts'
 import { watchChecks } from './compose/watch-checks.ts'
 import { bin, requirePinnedNode, root } from './pinned-node.ts'
 import { run } from './step.ts'
@@ -141,7 +150,7 @@ async function store(): Promise<void> {
       const kept = await fetch(`${shopUrl}/orders/${id}`, { headers: await signedIn() })
       return must(codes.every((code) => code === 0) && kept.ok ? [] : [`exit codes ${codes.join(' ')}, status ${kept.status}`], id)
     })
-    await check('SIGTERM to backup amid a backup', () => leavesAmidBackup(project))
+    await check('the container of backups leaves amid a backup', () => leavesAmidBackup(project))
     for (const service of services.toReversed()) await check(`SIGTERM to ${service}`, () => leaves(project, service))
     await check('down --volumes leaves nothing', async () => {
       await infra('down', '--volumes')

@@ -49,8 +49,8 @@ case $1 in
     exit $failed
     ;;
   schedule)
-    # In the midst of a backup as well: the next start makes it again.
-    trap 'exit 0' TERM
+    # In the midst of a backup as well: the next start makes it again. This image is stopped by SIGINT.
+    trap 'exit 0' TERM INT
     while :; do
       wait=60 due=()
       for part in postgres rabbitmq consul; do

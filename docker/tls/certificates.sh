@@ -77,7 +77,7 @@ case $1 in
   renew) issue_where true ;;
   record) record ;;
   schedule)
-    trap 'exit 0' TERM
+    trap 'exit 0' TERM INT
     # The healthcheck looks for a record that is newer than this.
     touch /tmp/started
     while :; do

@@ -213,12 +213,14 @@ export async function leaves(project: ComposeProject, service: string, program =
 
 /** While it waits for a Consul that stands still. */
 export async function leavesAmidBackup(project: ComposeProject): Promise<string> {
+  const id = (await compose(project, 'ps', '--quiet', 'backup')).trim()
   await compose(project, 'stop', 'backup')
   await compose(project, '--progress=quiet', 'run', '--rm', '--no-deps', '--entrypoint', 'rm', 'backup', '/metrics/consul.prom')
   await compose(project, 'pause', 'consul')
   try {
-    await compose(project, 'start', 'backup')
-    const asks = async () => (await docker(['top', (await compose(project, 'ps', '--quiet', 'backup')).trim()])).includes('/v1/snapshot')
+    // By itself: Compose would start Consul first, which is there.
+    await docker(['start', id])
+    const asks = async () => (await docker(['top', id])).includes('/v1/snapshot')
     for (const giveUpAt = performance.now() + 30_000; !(await asks()); await pause(200))
       if (performance.now() > giveUpAt) throw new Error('no backup of Consul was begun')
     return await leaves(project, 'backup', '/bin/bash')

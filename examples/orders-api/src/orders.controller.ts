@@ -3,6 +3,7 @@ import { Body, Controller, Get, Headers, Inject, NotFoundException, Param, Post,
 import { ZodPipe } from '@platform/nestjs'
 import type { Response } from 'express'
 import { z } from 'zod'
+import { orUnavailable } from './database-away.ts'
 import type { Order } from './order.entity.ts'
 import { type NewOrder, OrdersService } from './orders.service.ts'
 import { SHOP } from './tokens.ts'
@@ -27,14 +28,14 @@ export class OrdersController {
     @Res({ passthrough: true }) response: Response,
   ): Promise<OrderView> {
     const key = await idempotencyKey.transform(header, { type: 'custom', data: 'idempotency-key' })
-    const { order, created } = await this.#orders.place(key, body)
+    const { order, created } = await orUnavailable(this.#orders.place(key, body))
     response.status(created ? 201 : 200).location(`/orders/${order.id}`)
     return this.#view(order)
   }
 
   @Get(':id')
   async show(@Param('id', new ZodPipe(orderId)) id: string): Promise<OrderView> {
-    const order = await this.#orders.find(id)
+    const order = await orUnavailable(this.#orders.find(id))
     if (!order) throw new NotFoundException({ message: 'order not found', errors: [{ pointer: '#/id', message: `no order is ${id}` }] })
     return this.#view(order)
   }
