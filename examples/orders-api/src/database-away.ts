@@ -1,3 +1,4 @@
+import type { ServerResponse } from 'node:http'
 import { ServiceUnavailableException } from '@nestjs/common'
 import { DbPoolError, type DbPoolErrorCode } from '@platform/db-pool'
 
@@ -6,11 +7,12 @@ const awayCodes = /^(ECONN\w+|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENOTFOUND|08\w{3}|57P
 const lost: readonly DbPoolErrorCode[] = ['ERR_DB_POOL_CONNECTION_LOST', 'ERR_DB_POOL_COMMIT_UNKNOWN']
 
 /** 503 when the database has gone away meanwhile: whoever asked may ask again, and an order has its key, by which it is placed once. */
-export async function orUnavailable<T>(work: Promise<T>): Promise<T> {
+export async function orUnavailable<T>(response: ServerResponse, work: Promise<T>): Promise<T> {
   try {
     return await work
   } catch (error) {
     if (!isAway(error)) throw error
+    response.setHeader('retry-after', '1')
     throw new ServiceUnavailableException('the database is away for now', { cause: error })
   }
 }

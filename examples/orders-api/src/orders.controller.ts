@@ -28,14 +28,14 @@ export class OrdersController {
     @Res({ passthrough: true }) response: Response,
   ): Promise<OrderView> {
     const key = await idempotencyKey.transform(header, { type: 'custom', data: 'idempotency-key' })
-    const { order, created } = await orUnavailable(this.#orders.place(key, body))
+    const { order, created } = await orUnavailable(response, this.#orders.place(key, body))
     response.status(created ? 201 : 200).location(`/orders/${order.id}`)
     return this.#view(order)
   }
 
   @Get(':id')
-  async show(@Param('id', new ZodPipe(orderId)) id: string): Promise<OrderView> {
-    const order = await orUnavailable(this.#orders.find(id))
+  async show(@Param('id', new ZodPipe(orderId)) id: string, @Res({ passthrough: true }) response: Response): Promise<OrderView> {
+    const order = await orUnavailable(response, this.#orders.find(id))
     if (!order) throw new NotFoundException({ message: 'order not found', errors: [{ pointer: '#/id', message: `no order is ${id}` }] })
     return this.#view(order)
   }
