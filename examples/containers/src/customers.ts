@@ -23,8 +23,8 @@ export async function customers(shopUrl: string): Promise<Customers> {
     all++
     try {
       const answer = await fetch(`${shopUrl}${path}`, { ...init, signal: AbortSignal.timeout(30_000) })
-      await answer.arrayBuffer()
-      if (answer.status >= 500) failed.push(`${init.method ?? 'GET'} ${path}: ${answer.status}`)
+      const text = await answer.text()
+      if (answer.status >= 500) failed.push(`${init.method ?? 'GET'} ${path}: ${answer.status} ${text.slice(0, 200)}`.trim())
     } catch (error) {
       failed.push(`${init.method ?? 'GET'} ${path}: ${String((error as Error).cause ?? error)}`)
     }

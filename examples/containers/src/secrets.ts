@@ -117,22 +117,20 @@ function secretFiles(folder: string): readonly (readonly [name: string, text: st
  */
 export function writeSecrets(folder: string): boolean {
   mkdirSync(folder, { recursive: true, mode: 0o700 })
-  const names = ours(folder)
+  const files = secretFiles(folder)
   const held = readdirSync(folder)
-  if (held.length > 0 && !held.some((name) => names.includes(name)))
+  if (held.length > 0 && !held.some((name) => name === 'tls' || files.some(([file]) => file === name)))
     throw new Error(`FILM_STORE_SECRETS: ${folder} holds other things (${held[0]}); it must be a folder for the passwords alone`)
   chmodSync(folder, 0o700)
   // What belongs together came together, so what a newer version needs besides is drawn alone.
-  const missing = secretFiles(folder).filter(([name]) => !existsSync(join(folder, name)))
+  const missing = files.filter(([name]) => !existsSync(join(folder, name)))
   for (const [name, text] of missing) writeFileSync(join(folder, name), text, { mode: 0o444 })
   return missing.length > 0
 }
 
-const ours = (folder: string): readonly string[] => [...secretFiles(folder).map(([name]) => name), 'tls']
-
 /** What was drawn, and the certificates beside it. Whatever else somebody keeps in the folder stays, and then the folder does. */
 export function removeSecrets(folder: string): void {
   if (!existsSync(folder)) return
-  for (const name of ours(folder)) rmSync(join(folder, name), { recursive: true, force: true })
+  for (const name of [...secretFiles(folder).map(([each]) => each), 'tls']) rmSync(join(folder, name), { recursive: true, force: true })
   if (readdirSync(folder).length === 0) rmdirSync(folder)
 }
