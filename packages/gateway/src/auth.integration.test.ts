@@ -2,7 +2,7 @@ import { createSecretKey, randomBytes } from 'node:crypto'
 import { testRedis } from '@platform/stack/testing'
 import { faultProxy } from '@platform/stack'
 import { Redis } from 'ioredis'
-import { exportJWK, SignJWT } from 'jose'
+import { SignJWT } from 'jose'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import {
   type EchoService,
@@ -198,7 +198,19 @@ describe('tokens', () => {
     expect(status).toBe(503)
     expect(headers.get('retry-after')).toBe('1')
     expect(await run.gateway.check()).toMatchObject({ status: 'warn' })
-    expect((await exportJWK(createSecretKey(randomBytes(8)))).kty).toBe('oct')
+  })
+
+  it('asks for the first keys once in a second, and has them as soon as the provider is there', { timeout: 60_000 }, async () => {
+    await using issuer = await identityIssuer()
+    issuer.answer = () => ({ status: 500, body: '' })
+    const run = await running(issuer)
+    const ask = async () => (await asking(run, '/orders', await issuer.sign())).status
+    const [startedAt, fetched] = [performance.now(), issuer.fetches]
+    while (performance.now() - startedAt < 2_500) expect(await ask()).toBe(503)
+    expect(issuer.fetches - fetched).toBeLessThanOrEqual(Math.ceil((performance.now() - startedAt) / 1_000))
+    issuer.answer = (keys) => ({ status: 200, body: JSON.stringify(keys) })
+    // Far below the ten seconds between two looks for another key.
+    await expect.poll(ask, { timeout: 5_000, interval: 100 }).toBe(200)
   })
 })
 

@@ -7,6 +7,8 @@ import type { LoggerLike } from '../logger-like.ts'
 const freshMs = 600_000
 /** A key that nobody knows, and a provider that does not answer, are asked after once in so long. */
 const cooldownMs = 10_000
+/** As long as there are no keys at all: the provider may be starting beside the gateway, and every request waits for it. */
+const firstCooldownMs = 1_000
 const fetchTimeoutMs = 3_000
 const longestBody = 1_048_576
 const mostKeys = 200
@@ -73,7 +75,7 @@ export class KeySet {
   #ask(): Promise<void> {
     if (this.#flight !== undefined) return this.#flight
     const now = performance.now()
-    if (now - this.#askedAt < cooldownMs) return Promise.resolve()
+    if (now - this.#askedAt < (this.isKnown ? cooldownMs : firstCooldownMs)) return Promise.resolve()
     this.#askedAt = now
     this.#flight = this.#fetch().finally(() => (this.#flight = undefined))
     return this.#flight
