@@ -68,6 +68,48 @@ it('what was stored while the bus was not confirmed may have missed a message, a
   expect(await cache.get('k')).toBeUndefined()
 })
 
+it('a bus that cannot send yet when its subscription stands is tried again soon, however rare its heartbeats are', async () => {
+  const bus = new MemoryChannel().bus(600_000)
+  let connected = false
+  const open: InvalidationBus['open'] = (options) => {
+    const transport = bus.open(options)
+    return { ...transport, publish: (payload) => (connected ? transport.publish(payload) : Promise.reject(new Error('not connected'))) }
+  }
+  const cache = cacheWith({ bus: { ...bus, open } })
+  await vi.advanceTimersByTimeAsync(10_000)
+  expect(cache.stats().coherence).toBe('suspect')
+  connected = true
+  await vi.advanceTimersByTimeAsync(1_000)
+  expect(cache.stats().coherence).toBe('coherent')
+})
+
+it.each<[string, (bus: ReturnType<typeof byHand>) => void]>([
+  ['a message is missing', ({ fromPeer }) => [1, 3].forEach((sequence) => fromPeer({ sequence, keys: ['other'] }))],
+  ['the subscription is lost', ({ lose }) => lose()],
+])('who waits for a load elsewhere asks again when %s: its end may have been told', async (_what, miss) => {
+  const place = new MemoryPlace()
+  const patient = { l2HardTimeoutMs: 5_000, leaseMs: 10_000_000, leaseWaitMs: 10_000_000 }
+  const byHandBus = byHand()
+  const [a, b] = [cacheWith({ l2: memoryStore(place), ...patient }), cacheWith({ l2: memoryStore(place), bus: byHandBus.bus, ...patient })]
+  await soon()
+  byHandBus.deliver(byHandBus.lastBeat())
+  const source = Promise.withResolvers<string>()
+  const loading = a.getOrSet('k', () => source.promise)
+  await soon()
+  let got: unknown
+  void b.getOrSet('k', () => 'loaded here').then((value) => (got = value))
+  // Longer than the one time that he asks by himself.
+  await vi.advanceTimersByTimeAsync(2_000)
+  byHandBus.deliver(byHandBus.lastBeat())
+  source.resolve('loaded')
+  await loading
+  await soon()
+  expect(got).toBeUndefined()
+  miss(byHandBus)
+  await soon()
+  expect(got).toBe('loaded')
+})
+
 it('copies are vouched for from the sending of a heartbeat, not from its echo', async () => {
   const { bus, lastBeat, deliver } = byHand()
   const cache = cacheWith({ bus })

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { backgroundInterval } from '@platform/kernel'
+import { backgroundInterval, backgroundTimeout, jittered } from '@platform/kernel'
 import { type BusMessage, formatMessage, parseMessage, splitNames } from './bus-message.ts'
 import { Delivery } from './delivery.ts'
 import type { Publisher } from './driver.ts'
@@ -10,6 +10,10 @@ import { limited } from './limited.ts'
 const peerIdleMs = 600_000
 /** More publishers than this at once are not real; the longest known is forgotten, as if it had been silent. */
 const maxPeers = 10_000
+
+/** After a heartbeat that could not be sent, while nothing is confirmed: the bus may be about to connect. Doubled up to the interval of heartbeats, or this. */
+const firstRetryMs = 25
+const longestRetryMs = 1_000
 
 const noNames: Invalidation = { keys: [], tags: [], all: false }
 /** What a payload needs beside the names. */
@@ -60,6 +64,9 @@ export class Coherence {
   #firstValidBeat = 1
   #sentAt = new Map<number, number>()
   #beating = false
+  /** Heartbeats that could not be sent, since the last one that could. */
+  #unsent = 0
+  #retry: NodeJS.Timeout | undefined
   /** Until here an unknown publisher may start anywhere in its numbering: it was there before us. */
   #learnUntil: number
   #waiting: PromiseWithResolvers<void>[] = []
@@ -149,6 +156,7 @@ export class Coherence {
   async close(error: unknown): Promise<void> {
     this.#closed = error
     clearInterval(this.#timer)
+    clearTimeout(this.#retry)
     this.delivery.close(error)
     for (const waiter of this.#waiting.splice(0)) waiter.reject(error)
     await this.#transport.close()
@@ -164,16 +172,24 @@ export class Coherence {
   async #sendHeartbeat(): Promise<void> {
     if (this.#beating || this.#closed !== undefined) return
     this.#beating = true
+    clearTimeout(this.#retry)
     const beat = ++this.#beat
     this.#sentAt.set(beat, performance.now())
     for (const old of this.#sentAt.keys()) if (old < beat - 8) this.#sentAt.delete(old)
     try {
       await this.#send({ kind: 'heartbeat', sequence: this.#acknowledged, beat, ...noNames })
+      this.#unsent = 0
     } catch {
-      // The next tick tries again; a missing echo is what counts.
+      // Tried again; a missing echo is what counts.
+      this.#unsent++
     }
     this.#beating = false
-    if (this.suspect && beat < this.#firstValidBeat) void this.#sendHeartbeat()
+    if (!this.suspect || this.#closed !== undefined) return
+    if (beat < this.#firstValidBeat) void this.#sendHeartbeat()
+    else if (this.#unsent > 0) {
+      const waitMs = Math.min(longestRetryMs, this.#bus.heartbeatMs, firstRetryMs * 2 ** Math.min(this.#unsent, 10))
+      this.#retry = backgroundTimeout(() => void this.#sendHeartbeat(), jittered(waitMs))
+    }
   }
 
   /** A failed attempt leaves a hole in the numbering: receivers flush, which is right, since nobody knows what arrived. */

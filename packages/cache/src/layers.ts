@@ -72,6 +72,11 @@ export class Layers {
     await Promise.all([this.shared?.delivery.idle(), this.coherence?.delivery.idle()])
   }
 
+  /** What they wait for may have been told already, and missed. */
+  #wakeAll(): void {
+    this.waits.wake({ keys: [], tags: [], all: true })
+  }
+
   #openShared(l2: NonNullable<ResolvedCacheOptions['l2']>, { namespace, serializer, l2HardTimeoutMs }: ResolvedCacheOptions): SharedLayer {
     const journal = this.#journal
     let told = false
@@ -110,6 +115,7 @@ export class Layers {
       onSuspect: (cause) => {
         journal.log('warn', 'the bus is not confirmed', { bus: bus.name, cause })
         this.local.distrust()
+        this.#wakeAll()
       },
       onCoherent: () => {
         journal.log('info', 'the bus is confirmed', { bus: bus.name })
@@ -119,6 +125,7 @@ export class Layers {
         journal.counts.invalidations.gap++
         journal.log('warn', 'a message of the bus is missing: l1 is flushed', { bus: bus.name })
         this.local.flush()
+        this.#wakeAll()
       },
       onForeign: () => journal.fault('bus', 'a message of the bus is not ours and is ignored'),
       onRefused: (err) => journal.log('error', 'the bus refuses an invalidation: the whole namespace goes instead', { err, bus: bus.name }),

@@ -53,13 +53,20 @@ function subscribe(
 ): BusTransport {
   const closing = new AbortController()
   let stop: (() => Promise<void>) | undefined
+  /** Messages count from when the loss of all before has been told: the answer and a message may come in one go. */
+  let listens = false
   const listening = (async () => {
     for (let delayMs = initialDelayMs; !closing.signal.aborted; delayMs = Math.min(maxDelayMs, delayMs * 2)) {
       try {
-        stop = await db.listen(channel, onMessage, () => {
+        const hear = (payload: string): void => {
+          if (listens) onMessage(payload)
+        }
+        stop = await db.listen(channel, hear, () => {
           if (!closing.signal.aborted) onLost('notifications may have been missed')
         })
-        if (!closing.signal.aborted) onLost('listening')
+        if (closing.signal.aborted) return
+        listens = true
+        onLost('listening')
         return
       } catch {
         await backgroundPause(delayMs, closing.signal)

@@ -36,15 +36,22 @@ function subscribe(
   onLost: (cause: unknown) => void,
 ): BusTransport {
   let closed = false
+  /** Its messages count from when the loss of all before has been told: an answer and a message may come in one go. */
+  let subscribed = false
   const subscriber = sibling(client, () => undefined)
-  subscriber.on('message', (_channel: string, payload: string) => onMessage(payload))
+  subscriber.on('message', (_channel: string, payload: string) => {
+    if (subscribed) onMessage(payload)
+  })
   subscriber.on('close', () => {
+    subscribed = false
     if (!closed) onLost('connection closed')
   })
   subscriber.on('ready', () => {
     subscriber.subscribe(channel).then(
       () => {
-        if (!closed) onLost('subscribed anew')
+        if (closed) return
+        subscribed = true
+        onLost('subscribed anew')
       },
       // The connection is of no use without its subscription: a new one tries again.
       () => {
