@@ -13,12 +13,22 @@ export interface Customers extends AsyncDisposable {
   readonly answers: { readonly all: number; readonly failed: readonly string[] }
 }
 
+/** Orders one of the films, whichever. */
+export function orderRequest(token: string): RequestInit {
+  return {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', 'idempotency-key': randomUUID(), authorization: `Bearer ${token}` },
+    body: JSON.stringify({ filmId: anyFilm(), quantity: 1 }),
+  }
+}
+
+const anyFilm = () => 1 + Math.floor(Math.random() * films)
+
 export async function customers(shopUrl: string): Promise<Customers> {
   const token = await signIn(shopUrl, 'customers')
   const leaving = new AbortController()
   const failed: string[] = []
   let all = 0
-  const film = () => 1 + Math.floor(Math.random() * films)
   const ask = async (path: string, init: RequestInit = {}) => {
     all++
     try {
@@ -29,19 +39,14 @@ export async function customers(shopUrl: string): Promise<Customers> {
       failed.push(`${init.method ?? 'GET'} ${path}: ${String((error as Error).cause ?? error)}`)
     }
   }
-  const placeOrder = () =>
-    ask('/orders', {
-      method: 'POST',
-      headers: { 'content-type': 'application/json', 'idempotency-key': randomUUID(), authorization: `Bearer ${token}` },
-      body: JSON.stringify({ filmId: film(), quantity: 1 }),
-    })
+  const placeOrder = () => ask('/orders', orderRequest(token))
   const stroll = async (act: () => Promise<void>) => {
     while (!leaving.signal.aborted) {
       await act()
       await pause(pauseMs, undefined, { signal: leaving.signal }).catch(() => {})
     }
   }
-  const strolling = [stroll(() => ask(`/films/${film()}`)), stroll(() => ask('/films?query=matrix')), stroll(placeOrder)]
+  const strolling = [stroll(() => ask(`/films/${anyFilm()}`)), stroll(() => ask('/films?query=matrix')), stroll(placeOrder)]
   return {
     async order(count) {
       await Promise.all(Array.from({ length: count }, placeOrder))

@@ -2,15 +2,17 @@ import { spawnSync } from 'node:child_process'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
 import { freePort } from '@platform/stack'
 import { docker } from '@platform/stack/compose'
-import { customers } from './customers.ts'
+import { customers, orderRequest } from './customers.ts'
 import { deploy, DeployRefused } from './deploy.ts'
 import { releasedImage } from './image-names.ts'
 import { filmStore } from './project.ts'
 import { oneNodeSwarm, removeStack } from './one-node-swarm.ts'
 import { writeSecrets } from './secrets.ts'
 import { ownStore } from './settings.ts'
+import { signIn } from './sign-in.ts'
 
 export interface Rehearsed {
   readonly what: string
@@ -46,6 +48,7 @@ export async function rehearseStack(onProgress: (line: string) => void, signal: 
   const startedAt = performance.now()
   await release(releases.first)
   note({ what: 'deployed from nothing', detail: seconds(startedAt) })
+  note(await firstOrder(shopUrl, signal))
   note(await served(shopUrl, 'another release under load', signal, () => release(releases.second)))
   note(
     await served(shopUrl, 'a release that does not start goes back', signal, async () => {
@@ -54,6 +57,26 @@ export async function rehearseStack(onProgress: (line: string) => void, signal: 
     }),
   )
   return results
+}
+
+const firstOrderWithinMs = 30_000
+
+/** All tasks of a first deploy run before the gateway has found its instances and the keys of its tokens. */
+async function firstOrder(shopUrl: string, signal: AbortSignal): Promise<Rehearsed> {
+  const what = 'the first order after that'
+  const startedAt = performance.now()
+  for (let last = ''; ; ) {
+    try {
+      const answer = await fetch(`${shopUrl}/orders`, { ...orderRequest(await signIn(shopUrl, 'the first')), signal })
+      if (answer.ok) return { what, detail: seconds(startedAt) }
+      last = `${answer.status} ${await answer.text()}`
+    } catch (error) {
+      signal.throwIfAborted()
+      last = String((error as Error).cause ?? error)
+    }
+    if (performance.now() - startedAt > firstOrderWithinMs) return { what, detail: '', fault: `not accepted within 30 s: ${last}` }
+    await pause(100, undefined, { signal })
+  }
 }
 
 const seconds = (since: number) => `${((performance.now() - since) / 1000).toFixed(1)} s`
