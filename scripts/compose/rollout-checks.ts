@@ -49,7 +49,9 @@ async function annotated(prometheusUrl: string, startedAt: number, wanted: reado
   for (;;) {
     const range = `query=${encodeURIComponent(deploysExpr)}&start=${startedAt / 1000}&end=${Date.now() / 1000}&step=5`
     const { result } = await askPrometheus<{ result: { metric: Record<string, string> }[] }>(prometheusUrl, `query_range?${range}`)
-    const found = result.map(({ metric }) => `${metric['service']} ${metric['outcome']}`)
+    const found = result.map(({ metric: { service, outcome, job, service_version: version } }) =>
+      service === undefined ? `${job} ${version}` : `${service} ${outcome}`,
+    )
     const missing = wanted.filter((each) => !found.includes(each))
     if (missing.length === 0 || performance.now() > giveUpAt) {
       return must(
