@@ -84,6 +84,30 @@ describe('invalidateAfterCommit', () => {
     await expect.poll(intents).toEqual([])
   })
 
+  it('what is left behind is delivered soon, though the database was away when the process started and sweeps are rare', async () => {
+    let away = true
+    let refused = 0
+    const later = {
+      async query(text: string, values?: readonly unknown[]): Promise<unknown> {
+        if (!away) return db.query(text, values)
+        refused += 1
+        throw new Error('not connected')
+      },
+    }
+    const a = cacheWith({ namespace: 'away', intents: { db: later, sweepIntervalMs: 600_000 } })
+    await db.query(invalidationSchema)
+    await db.query(
+      `insert into platform_cache_invalidations (id, namespace, keys, tags, created_at)
+       values (gen_random_uuid(), 'away', '["key"]', '[]', now() - interval '1 minute')`,
+    )
+    await a.set('key', 'old')
+    await expect.poll(() => refused).toBeGreaterThan(0)
+    expect(await a.get('key')).toBe('old')
+    away = false
+    await expect.poll(() => a.get('key'), { timeout: 20_000 }).toBeUndefined()
+    await expect.poll(intents).toEqual([])
+  })
+
   it('a row that no cache has written costs itself and not the others', async () => {
     const a = processOn('poison', 100)
     await a.ready()

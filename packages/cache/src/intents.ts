@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { backgroundInterval, guarded, settlesWithin } from '@platform/kernel'
+import { backgroundUpkeep, guarded, settlesWithin } from '@platform/kernel'
 import { CacheError, withoutRequest } from './errors.ts'
 import type { Invalidation, QueryableLike } from './invalidation.ts'
 import type { Journal } from './journal.ts'
@@ -39,7 +39,7 @@ const leftovers = `select id, keys, tags from platform_cache_invalidations
 export class Intents {
   readonly #db: QueryableLike
   readonly #options: IntentsOptions
-  readonly #timer: NodeJS.Timeout
+  readonly #endSweeps: () => void
   readonly #inFlight = new Set<Promise<void>>()
   #prepared: Promise<void> | undefined
   #sweeping: Promise<void> | undefined
@@ -48,8 +48,7 @@ export class Intents {
   constructor(db: QueryableLike, sweepIntervalMs: number, options: IntentsOptions) {
     this.#db = db
     this.#options = options
-    this.#timer = backgroundInterval(() => this.#sweepQuietly(), sweepIntervalMs)
-    this.#sweepQuietly()
+    this.#endSweeps = backgroundUpkeep(() => this.#sweepQuietly(), sweepIntervalMs, 0)
   }
 
   /** Creates the table if it is missing. */
@@ -108,12 +107,17 @@ export class Intents {
   /** Ends the sweeps, and waits for what is under way, at most so long: the rows stay for others. */
   async close(timeoutMs: number): Promise<void> {
     this.#closed = true
-    clearInterval(this.#timer)
+    this.#endSweeps()
     await settlesWithin(Promise.allSettled([...this.#inFlight, this.#sweeping]), timeoutMs)
   }
 
-  #sweepQuietly(): void {
-    this.sweep().catch((error: unknown) => this.#options.journal.log('debug', 'intents could not be swept', { err: withoutRequest(error) }))
+  async #sweepQuietly(): Promise<void> {
+    try {
+      await this.sweep()
+    } catch (error) {
+      this.#options.journal.log('debug', 'intents could not be swept; trying again', { err: withoutRequest(error) })
+      throw error
+    }
   }
 
   async #sweep(): Promise<void> {

@@ -1,4 +1,4 @@
-import { backgroundInterval } from '@platform/kernel'
+import { backgroundUpkeep } from '@platform/kernel'
 import type { Item } from './load.ts'
 import type { SharedLayer } from './shared-layer.ts'
 
@@ -13,7 +13,7 @@ export class Lease {
   readonly #shared: SharedLayer
   readonly #leaseMs: number
   readonly #items: readonly Item[]
-  #renewing: NodeJS.Timeout | undefined
+  #endRenewals: (() => void) | undefined
 
   constructor(shared: SharedLayer, leaseMs: number, token: string, items: readonly Item[]) {
     this.#shared = shared
@@ -24,19 +24,14 @@ export class Lease {
 
   keep(): void {
     const startedAt = performance.now()
-    let under: Promise<void> | undefined
-    this.#renewing ??= backgroundInterval(() => {
-      const yielded = performance.now() - startedAt > leasesUntilYield * this.#leaseMs
-      under ??= this.#renew(yielded).finally(() => {
-        under = undefined
-      })
-    }, this.#leaseMs / 3)
+    const renew = (): Promise<void> => this.#renew(performance.now() - startedAt > leasesUntilYield * this.#leaseMs)
+    this.#endRenewals ??= backgroundUpkeep(renew, this.#leaseMs / 3)
   }
 
   /** All at once, each cycle after the one before: a lease that is lost costs a load of the others. */
   async #renew(yielded: boolean): Promise<void> {
     const renew = (keys: string[]): Promise<void> => this.#shared.renew(keys, this.token, this.#leaseMs, yielded)
-    await Promise.allSettled([...slicesOf(this.#items)].map(renew))
+    await Promise.all([...slicesOf(this.#items)].map(renew))
   }
 
   release(some: readonly Item[]): void {
@@ -45,7 +40,7 @@ export class Lease {
   }
 
   end(): void {
-    clearInterval(this.#renewing)
+    this.#endRenewals?.()
   }
 }
 

@@ -96,6 +96,30 @@ describe('a value that is too long for l2', () => {
   })
 })
 
+it('a load keeps its lease when l2 is back before that ends: nobody else loads', async () => {
+  // l2 that failed is left alone for two seconds at most.
+  const longLeaseMs = 30_000
+  const place = new MemoryPlace()
+  let away = false
+  const l2 = faultyDriver(memoryStore(place), (operation) => ({ kind: away && operation === 'renew' ? 'fails' : 'none' }))
+  const [cache, other] = [
+    cacheWith({ l2, leaseMs: longLeaseMs }),
+    cacheWith({ l2: memoryStore(place), leaseMs: longLeaseMs, leaseWaitMs: 10 * longLeaseMs }),
+  ]
+  const load = Promise.withResolvers<string>()
+  const loaded = cache.getOrSet('k', () => load.promise)
+  await vi.advanceTimersByTimeAsync(0)
+  away = true
+  await vi.advanceTimersByTimeAsync(0.8 * longLeaseMs)
+  away = false
+  const asked = other.getOrSet('k', () => 'loaded twice')
+  await vi.advanceTimersByTimeAsync(0.5 * longLeaseMs)
+  load.resolve('loaded once')
+  await loaded
+  await vi.advanceTimersByTimeAsync(longLeaseMs)
+  expect(await atOnce(asked)).toBe('loaded once')
+})
+
 it('a key of a batch that l2 did not take is held no longer than its lease, however long the others of the batch take', async () => {
   const place = new MemoryPlace()
   const other = cacheWith({ l2: memoryStore(place), leaseWaitMs: 60_000 })

@@ -1,4 +1,4 @@
-import { backoffMs, pause } from '@platform/kernel'
+import { backoffMs, pause, upkeep } from '@platform/kernel'
 import { QueueError } from '../../errors.ts'
 import { leaseSeconds } from './boss.ts'
 import { isConflict, isConnectionLoss, type Connections } from './connection.ts'
@@ -20,6 +20,8 @@ interface PendingAck {
 
 const renewIntervalMs = 2_500
 const leaseMs = leaseSeconds * 1_000
+/** A renewal on a connection that is dead is given up in time for another one. */
+const renewTimeoutMs = leaseMs / 2
 
 /**
  * The rows that this process holds in one queue. Every statement names the attempt it was fetched at: once another process has the row,
@@ -33,7 +35,7 @@ export class Leases {
   readonly #held = new Set<Held>()
   #acks: PendingAck[] = []
   #flushing = false
-  #timer: NodeJS.Timeout | undefined
+  #endRenewals: (() => void) | undefined
 
   constructor(connections: Connections, schema: string, queue: string, onFreed: () => void) {
     this.#connections = connections
@@ -49,7 +51,7 @@ export class Leases {
   hold(id: string, retryCount: number, tries: Tries, fetchedAt: number): Held {
     const held = { id, retryCount, tries, lost: new AbortController(), renewedAt: fetchedAt }
     this.#held.add(held)
-    this.#timer ??= setInterval(() => void this.#renew(), renewIntervalMs)
+    this.#endRenewals ??= upkeep(() => this.#renew(), renewIntervalMs)
     return held
   }
 
@@ -96,7 +98,7 @@ export class Leases {
 
   /** Gives back what is still held; these attempts did begin and are counted. */
   async close(): Promise<void> {
-    clearInterval(this.#timer)
+    this.#endRenewals?.()
     const rest = [...this.#held]
     this.#held.clear()
     for (const held of rest) held.lost.abort(lostError(held))
@@ -165,8 +167,8 @@ export class Leases {
 
   async #renew(): Promise<void> {
     if (this.#held.size === 0) {
-      clearInterval(this.#timer)
-      this.#timer = undefined
+      this.#endRenewals?.()
+      this.#endRenewals = undefined
       return
     }
     const asked = [...this.#held]
@@ -175,14 +177,16 @@ export class Leases {
       const { rows } = await this.#connections.query<{ id: string }>(
         `update ${this.#job} set heartbeat_on = now() where ${fence} returning id`,
         this.#fenceValues(asked),
+        renewTimeoutMs,
       )
       const ours = new Set(rows.map(({ id }) => id))
       for (const held of asked) {
         if (ours.has(held.id)) held.renewedAt = startedAt
         else if (this.#held.has(held)) held.lost.abort(lostError(held))
       }
-    } catch {
+    } catch (error) {
       for (const held of asked) if (performance.now() - held.renewedAt > leaseMs) held.lost.abort(lostError(held))
+      throw error
     }
   }
 

@@ -1,4 +1,4 @@
-import { pause } from '@platform/kernel'
+import { pause, upkeep } from '@platform/kernel'
 import type {
   DeadLetterStore,
   DriverContext,
@@ -42,7 +42,7 @@ class PostgresSession implements DriverSession {
   readonly #presence: Presence
   readonly #publisher: BatchPublisher
   readonly #broadcasts = new Map<string, Subscription>()
-  #renewal: NodeJS.Timeout | undefined
+  #endRenewals: (() => void) | undefined
 
   constructor(options: ResolvedPostgresOptions, context: DriverContext) {
     const { service, logger, alone } = context
@@ -91,7 +91,7 @@ class PostgresSession implements DriverSession {
     this.#presence.begin()
     if (subscription.broadcast) {
       this.#broadcasts.set(queue, subscription)
-      this.#renewal ??= setInterval(() => void this.#renew(), (broadcastLeaseSeconds * 1_000) / 4)
+      this.#endRenewals ??= upkeep(() => this.#renew(), (broadcastLeaseSeconds * 1_000) / 4)
     }
     const { boss, connections, registry, listener } = {
       boss: this.#boss,
@@ -122,7 +122,7 @@ class PostgresSession implements DriverSession {
 
   async close({ signal }: Cancellable): Promise<void> {
     signal?.addEventListener('abort', () => this.#connections.cut(), { once: true })
-    clearInterval(this.#renewal)
+    this.#endRenewals?.()
     await Promise.all([this.#presence.close(), this.#listener.close()])
     // Before the tables were ever reached nothing can be on its way.
     if (this.#boss.running !== undefined) await this.#publisher.flushed()
@@ -157,6 +157,7 @@ class PostgresSession implements DriverSession {
       await this.#registry.sweep()
     } catch (error) {
       this.#logger.debug({ err: error }, 'broadcast leases could not be renewed; retrying')
+      throw error
     }
   }
 }

@@ -1,4 +1,4 @@
-import { backoffMs, pause } from '@platform/kernel'
+import { backoffMs, pause, upkeep } from '@platform/kernel'
 import { QueueError } from '../../errors.ts'
 import type { Connection } from './connection.ts'
 import { acknowledge, bury, leave, noteAlone, postpone, release, renew } from './delivery-scripts.ts'
@@ -45,7 +45,7 @@ export class Leases {
   readonly #held = new Set<Held>()
   #acks: PendingAck[] = []
   #flushing = false
-  #timer: NodeJS.Timeout | undefined
+  #endRenewals: (() => void) | undefined
 
   constructor(connection: Connection, { base, group, member }: { base: string; group: string; member: string }) {
     this.#connection = connection
@@ -62,7 +62,7 @@ export class Leases {
   hold(delivery: Omit<Held, 'lost' | 'tried' | 'renewedAt'>, claimedAt: number): Held {
     const held = { ...delivery, lost: new AbortController(), tried: false, renewedAt: claimedAt }
     this.#held.add(held)
-    this.#timer ??= setInterval(() => void this.#renew(), renewIntervalMs)
+    this.#endRenewals ??= upkeep(() => this.#renew(), renewIntervalMs)
     return held
   }
 
@@ -95,7 +95,7 @@ export class Leases {
 
   /** Gives back what is still held, and leaves the group; tries that did begin are counted. */
   async close(): Promise<void> {
-    clearInterval(this.#timer)
+    this.#endRenewals?.()
     const rest = [...this.#held]
     this.#held.clear()
     for (const held of rest) held.lost.abort(lostError(held))
@@ -156,8 +156,8 @@ export class Leases {
 
   async #renew(): Promise<void> {
     if (this.#held.size === 0) {
-      clearInterval(this.#timer)
-      this.#timer = undefined
+      this.#endRenewals?.()
+      this.#endRenewals = undefined
       return
     }
     const asked = [...this.#held]
@@ -169,8 +169,9 @@ export class Leases {
         if (kept[index] === 1) held.renewedAt = startedAt
         else if (this.#held.has(held)) held.lost.abort(lostError(held))
       }
-    } catch {
+    } catch (error) {
       for (const held of asked) if (performance.now() - held.renewedAt > leaseMs) held.lost.abort(lostError(held))
+      throw error
     }
   }
 }

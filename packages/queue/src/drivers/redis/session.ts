@@ -1,4 +1,4 @@
-import { orAborted, withDeadline } from '@platform/kernel'
+import { orAborted, upkeep, withDeadline } from '@platform/kernel'
 import type {
   DeadLetterStore,
   DriverContext,
@@ -45,7 +45,7 @@ class RedisSession implements DriverSession {
   readonly #expiry: Expiry
   readonly #restored = createRestoreCounter('redis')
   readonly #broadcasts = new Set<Subscription>()
-  #renewal: NodeJS.Timeout | undefined
+  #endRenewals: (() => void) | undefined
 
   constructor(options: ResolvedRedisOptions, context: DriverContext) {
     const { logger, alone } = context
@@ -90,7 +90,7 @@ class RedisSession implements DriverSession {
     this.#expiry.watch(subscription.destination, subscription.expiresAfterMs)
     if (subscription.broadcast) {
       this.#broadcasts.add(subscription)
-      this.#renewal ??= setInterval(() => void this.#renew(), broadcastLeaseMs / 4)
+      this.#endRenewals ??= upkeep(() => this.#renew(), broadcastLeaseMs / 4)
     }
     const running = new RedisSubscription(subscription, member, receive, {
       connection: this.#connection,
@@ -122,7 +122,7 @@ class RedisSession implements DriverSession {
   }
 
   async close({ signal }: Cancellable): Promise<void> {
-    clearInterval(this.#renewal)
+    this.#endRenewals?.()
     this.#expiry.close()
     await orAborted(this.#publisher.flushed(), signal).catch(() => {})
     this.#wakeCalls.close()
@@ -150,8 +150,7 @@ class RedisSession implements DriverSession {
   async #renew(): Promise<void> {
     for (const { destination, group } of this.#broadcasts) {
       // Whether it is still there is seen when it is read.
-      const renewing = this.#connection.run(renewBroadcast, baseKey(this.#prefix, destination), encodeURIComponent(group))
-      const wasAlive = await renewing.catch(() => 1)
+      const wasAlive = await this.#connection.run(renewBroadcast, baseKey(this.#prefix, destination), encodeURIComponent(group))
       if (wasAlive === 1) continue
       this.#logger.warn({ destination }, 'broadcast subscription had run out; messages of the outage are lost to this process')
     }
