@@ -1,4 +1,4 @@
-import { backgroundPause, pause } from '@platform/kernel'
+import { backgroundPause } from '@platform/kernel'
 import type { ConsumeMessage } from 'amqplib'
 import type { Lease, Receive } from '../../driver.ts'
 import type { LoggerLike } from '../../shapes.ts'
@@ -12,6 +12,8 @@ import { earlierDeliveries, factsOf, fromWire } from './wire.ts'
 
 /** For what a member left behind that died in a trial. */
 const lookIntervalMs = 5_000
+/** After a look that failed. */
+const againMs = 500
 
 /**
  * Messages whose earlier try did not end. Each is fetched only at the moment when it may run, and runs alone in this process: so the trial
@@ -74,15 +76,16 @@ export class Trials {
     const { signal } = this.#stop
     while (!signal.aborted) {
       this.#wake = new AbortController()
+      let waitMs = lookIntervalMs
       try {
         const name = trialQueue(this.#queue)
         const waiting = await queueCounts(this.#link, name, signal)
         while ((waiting?.messages ?? 0) > 0 && !signal.aborted) if (!(await this.#alone(() => this.#tryNext(name)))) break
       } catch (error) {
         if (!signal.aborted) this.#logger.debug({ err: error, queue: this.#queue }, 'messages set apart cannot be looked at; trying again')
-        await pause(500, signal).catch(() => {})
+        waitMs = againMs
       }
-      await backgroundPause(lookIntervalMs * (0.8 + Math.random() * 0.4), this.#wake.signal)
+      await backgroundPause(waitMs * (0.8 + Math.random() * 0.4), this.#wake.signal)
     }
   }
 

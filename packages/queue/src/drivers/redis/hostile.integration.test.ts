@@ -55,12 +55,14 @@ describe('redis driver and a server that is not as it should be', { timeout: 60_
   })
 
   it('knows no script after a restart or a flush, and sends it again', async () => {
-    const own = broker()
+    await using alone = await startRedis({ fresh: true })
+    const own = broker({ url: alone.url })
     const seen: number[] = []
     await own.consume(sold, async ({ body }) => void seen.push(body.n), { group: 'g' })
-    await raw.script('FLUSH')
+    await opened(new Redis(alone.url)).script('FLUSH')
     await own.publish(sold, { film: 'a', n: 1 })
     await vi.waitFor(() => expect(seen).toEqual([1]), patience)
+    await own.close()
   })
 
   it.each([false, true])('makes a dead letter of what somebody wrote into its keys, and goes on (ordered: %s)', async (ordered) => {

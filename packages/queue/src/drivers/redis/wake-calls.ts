@@ -19,11 +19,7 @@ export class WakeCalls {
     let wakes = this.#sleepers.get(channel)
     if (wakes === undefined) {
       this.#sleepers.set(channel, (wakes = new Set()))
-      // What was told before anybody listened.
-      void client.subscribe(channel).then(
-        () => this.#wake(channel),
-        () => {},
-      )
+      this.#subscribe(client, channel)
     }
     wakes.add(wake)
     return () => {
@@ -46,9 +42,17 @@ export class WakeCalls {
     const client = makeClient(this.#options, { patient: true }, this.#onError)
     client.on('message', (channel: string) => this.#wake(channel))
     client.on('ready', () => {
-      for (const channel of this.#sleepers.keys()) this.#wake(channel)
+      for (const channel of this.#sleepers.keys()) this.#subscribe(client, channel)
     })
     return client
+  }
+
+  /** Whoever sleeps looks once it is heard: what was told before was told to nobody. */
+  #subscribe(client: Redis | Cluster, channel: string): void {
+    void client.subscribe(channel).then(
+      () => this.#wake(channel),
+      () => {},
+    )
   }
 
   #wake(channel: string): void {
