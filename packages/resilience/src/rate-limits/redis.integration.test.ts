@@ -1,4 +1,5 @@
-import { faultProxy } from '@platform/stack'
+import { once } from 'node:events'
+import { faultProxy, startRedis } from '@platform/stack'
 import { testRedis } from '@platform/stack/testing'
 import { Redis } from 'ioredis'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
@@ -96,8 +97,36 @@ describe('redisRateLimiter', () => {
   })
 
   it('survives a flush of the script cache', async () => {
-    await client.script('FLUSH')
-    expect((await limiterOf().acquire('flushed')).allowed).toBe(true)
+    await using alone = await startRedis({ fresh: true })
+    const own = new Redis(alone.url)
+    const limiter = limiterOf({ client: own })
+    expect((await limiter.acquire('flushed')).allowed).toBe(true)
+    await own.script('FLUSH')
+    expect((await limiter.acquire('flushed')).allowed).toBe(true)
+    own.disconnect()
+  })
+
+  it('asks as soon as there is a connection, when there was none yet', async () => {
+    const late = new Redis(server.url, { enableOfflineQueue: false })
+    const limiter = limiterOf({ client: late, prefix: 'late:' })
+    expect((await limiter.acquire('k')).allowed).toBe(false)
+    await once(late, 'ready')
+    expect((await limiter.acquire('k')).allowed).toBe(true)
+    late.disconnect()
+  })
+
+  it('is counted among those that share a limit soon after its first connection', async () => {
+    const late = new Redis(server.url, { enableOfflineQueue: false })
+    const limiter = limiterOf({ client: late, prefix: 'soon:', whenDown: 'local-share' })
+    await limiter.acquire('k')
+    await once(late, 'ready')
+    const counted = async (): Promise<number> => {
+      await limiter.acquire('k')
+      return client.zcard('soon:instances')
+    }
+    // By itself it says so every five seconds.
+    await expect.poll(counted, { timeout: 4_000 }).toBe(1)
+    late.disconnect()
   })
 
   it("ends with the caller's own reason, also while Redis is silent", async () => {

@@ -30,7 +30,7 @@ export interface RedisRateLimiterOptions {
   prefix?: string | undefined
 }
 
-/** After a failure one call in so many milliseconds asks Redis again; the others are decided at once. */
+/** After a failure one call in so many milliseconds asks Redis again; the others are decided at once. For the want of a connection it ends with that. */
 const RETRY_MS = 500
 const PRESENCE_EVERY_MS = 5000
 const PRESENCE_LIFE_MS = 15_000
@@ -80,6 +80,8 @@ class RedisLimiter implements KeyedRateLimiter {
   #presentAt = Number.NEGATIVE_INFINITY
   /** 0 while Redis answers. */
   #downUntil = 0
+  /** There was no connection when Redis was asked last. */
+  #unconnected = false
 
   constructor(options: ResolvedRedisRateLimiterOptions) {
     this.#options = options
@@ -98,11 +100,13 @@ class RedisLimiter implements KeyedRateLimiter {
     numberOption(refuse, 'cost', cost, 0, this.#options.burst)
     const now = performance.now()
     const alone = (): Promise<RateDecision> => this.#decideAlone(key, { signal, cost, maxWaitMs })
+    const { status } = this.#client
     if (this.#downUntil !== 0) {
-      if (now < this.#downUntil) return alone()
+      if (now < this.#downUntil && !(this.#unconnected && status === 'ready')) return alone()
       this.#downUntil = now + RETRY_MS
     }
-    if (disconnected.has(this.#client.status)) {
+    this.#unconnected = status !== 'ready'
+    if (disconnected.has(status)) {
       this.#record('not-sent')
       return alone()
     }
@@ -131,11 +135,15 @@ class RedisLimiter implements KeyedRateLimiter {
     const startedAt = performance.now()
     const late = eventLoop.enter(startedAt)
     return new Promise((resolve, reject) => {
+      let left = false
       const finish = (verdict: Verdict, settle: () => void): void => {
+        // What comes late tells of Redis all the same.
+        this.#record(verdict)
+        if (left) return
+        left = true
         clearTimeout(timer)
         signal?.removeEventListener('abort', onAbort)
         eventLoop.leave()
-        this.#record(verdict)
         settle()
       }
       const onAbort = (): void => finish('not-wanted', () => reject(signal?.reason as Error))
@@ -214,7 +222,8 @@ class RedisLimiter implements KeyedRateLimiter {
     this.#presentAt = now
     this.#presence.run(this.#client, `${this.#options.prefix}instances`, this.#id, PRESENCE_LIFE_MS).then(
       (count) => void (this.#seenInstances = Math.max(1, Number(count))),
-      () => {},
+      // Whoever asks next tries again.
+      () => void (this.#presentAt = now - PRESENCE_EVERY_MS + RETRY_MS),
     )
   }
 }
