@@ -7,6 +7,8 @@ import { type Outcome, Verdict } from './verdict.ts'
 
 /** A deadline that fires later than this many of itself was our own stall: the answer may already be waiting to be read. */
 const stallFactor = 1.5
+/** Before the second run of what has not passed yet, which may be about to connect; doubled up to the interval. */
+const firstRetryMs = 100
 
 /**
  * One check in the background. At most one run at a time: a run that ignores its signal and hangs keeps its place, and every interval that
@@ -20,6 +22,8 @@ export class CheckLoop {
   readonly #verdict: Verdict
   readonly #closed = new AbortController()
   #running: Promise<void> | undefined
+  /** Until the first run that does not fail. */
+  #retryMs = firstRetryMs
   #timer: NodeJS.Timeout | undefined
 
   constructor(check: ResolvedCheck, { logger, slots, changed }: { logger: LoggerLike; slots: Slots; changed: () => void }) {
@@ -77,7 +81,7 @@ export class CheckLoop {
       clearTimeout(deadline)
       release()
       this.#record(outcome)
-      this.#schedule(this.check.intervalMs * (0.9 + 0.2 * Math.random()))
+      this.#schedule(this.#pauseAfter(outcome) * (0.9 + 0.2 * Math.random()))
     }
     const abort = new AbortController()
     const giveUp = (): void => abort.abort(this.#closed.signal.reason)
@@ -93,6 +97,13 @@ export class CheckLoop {
       release()
       this.#closed.signal.removeEventListener('abort', giveUp)
     }
+  }
+
+  #pauseAfter({ status }: Outcome): number {
+    if (status !== 'fail') this.#retryMs = this.check.intervalMs
+    const pauseMs = Math.min(this.check.intervalMs, this.#retryMs)
+    this.#retryMs *= 2
+    return pauseMs
   }
 
   #deadline(

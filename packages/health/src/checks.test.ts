@@ -57,6 +57,33 @@ describe('checks', () => {
     expect(runs).toBe(1)
   })
 
+  it('that have not passed yet run again soon, however rare they are, and once they have passed every interval', async () => {
+    vi.useFakeTimers()
+    try {
+      let connected = false
+      let runs = 0
+      const run = async (): Promise<void> => {
+        runs += 1
+        if (!connected) throw new Error('not connected yet')
+      }
+      const one = health({ db: { kind: 'critical', intervalMs: 60_000, run } }, silent)
+      one.setState('ready')
+      await vi.advanceTimersByTimeAsync(1_000)
+      expect(runs).toBeGreaterThanOrEqual(3)
+      connected = true
+      await vi.advanceTimersByTimeAsync(1_000)
+      expect(one.readiness().status).toBe('pass')
+      connected = false
+      runs = 0
+      await vi.advanceTimersByTimeAsync(50_000)
+      expect(runs).toBe(0)
+      await vi.advanceTimersByTimeAsync(250_000)
+      expect(runs).toBeLessThanOrEqual(5)
+    } finally {
+      vi.useRealTimers()
+    }
+  })
+
   it('run once an interval beside a thousand probes at the same time', async () => {
     let runs = 0
     const run = async (): Promise<void> => {
