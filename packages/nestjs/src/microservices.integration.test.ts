@@ -40,15 +40,19 @@ async function transportOf(name: string): Promise<MicroserviceOptions & object> 
     const proxy = await faultProxy(redis.url)
     cleanups.push(() => proxy.close())
     if (name === 'slow redis') proxy.delay(50)
-    const { hostname: host, port, username, password, pathname } = new URL(proxy.url)
-    const login = { ...(username ? { username } : {}), ...(password ? { password: decodeURIComponent(password) } : {}) }
-    return { transport: Transport.REDIS, options: { host, port: Number(port), db: Number(pathname.slice(1) || 0), ...login } }
+    return redisAt(proxy.url)
   }
   const server = createServer()
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const { port } = server.address() as { port: number }
   await new Promise((resolve) => server.close(resolve))
   return { transport: Transport.TCP, options: { host: '127.0.0.1', port } }
+}
+
+function redisAt(url: string): MicroserviceOptions & object {
+  const { hostname: host, port, username, password, pathname } = new URL(url)
+  const login = { ...(username ? { username } : {}), ...(password ? { password: decodeURIComponent(password) } : {}) }
+  return { transport: Transport.REDIS, options: { host, port: Number(port), db: Number(pathname.slice(1) || 0), ...login } }
 }
 
 /** A class of its own for each test: what a decorator says stays with the class. Channels of Redis are shared by all databases, hence the names. */
@@ -164,4 +168,20 @@ describe.each(['alone', 'beside HTTP'] as const)('a microservice %s', (kind) => 
     expect(Prices.hooks).toContain('destroy')
     Prices.gate.resolve()
   })
+})
+
+it('a microservice over Redis that is ready hears what is sent at once, however late its subscriptions reach the server', async () => {
+  const proxy = await faultProxy(redis.url)
+  cleanups.push(() => proxy.close())
+  proxy.delay(300)
+  const client: ClientProxy = ClientProxyFactory.create(redisAt(redis.url) as TcpClientOptions)
+  cleanups.push(async () => client.close())
+  await client.connect()
+  const { Prices, AppModule } = pricesClass()
+  Prices.gate.resolve()
+  const nest = nestContext(await NestFactory.createMicroservice<MicroserviceOptions>(AppModule, { ...redisAt(proxy.url), ...quiet }))
+  cleanups.push(() => nest.close())
+  await nest.ready()
+  client.emit(Prices.names.changed, 'Nosferatu').subscribe()
+  await vi.waitFor(() => expect(Prices.told).toEqual(['Nosferatu']), patience)
 })

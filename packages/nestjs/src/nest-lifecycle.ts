@@ -32,11 +32,12 @@ export function nestLifecycle(app: INestApplicationContext): NestLifecycle {
     return modules.map(({ providers }) => providers.get(type as unknown as Type)?.instance as T | undefined).find(Boolean)
   }
 
-  function watchTransports(): void {
+  function watchTransports(): TransportServer[] {
     const servers: TransportServer[] = []
     const registry = app.get(ModulesContainer, { strict: false }).getRpcTargetRegistry<TransportServer>()
     registry.subscribe((server) => servers.push(server)).unsubscribe()
     transports.watch(servers)
+    return servers
   }
 
   async function closeApp(timeoutMs: number): Promise<void> {
@@ -75,7 +76,7 @@ export function nestLifecycle(app: INestApplicationContext): NestLifecycle {
     async listen(start, signal) {
       watchTransports()
       await orAborted(start(), signal)
-      watchTransports()
+      await orAborted(transports.subscribed(watchTransports()), signal)
     },
     consumers: () => own(PlatformConsumers),
     async drain(options) {

@@ -1,5 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import { orAborted } from '@platform/kernel'
+import { guarded, orAborted } from '@platform/kernel'
 
 type Handler = (...args: unknown[]) => unknown
 
@@ -8,6 +8,8 @@ export interface TransportServer {
   getHandlers(): Map<string, Handler>
   /** Has the values of a stream answered one after the other: each when `respond` of the one before has settled. */
   send?(stream: unknown, respond: (answer: unknown) => unknown): unknown
+  /** What it stands on: of Redis the two clients. Throws before it listens. */
+  unwrap?(): unknown
 }
 
 /** An observable of rxjs, by what is used of it. */
@@ -31,6 +33,16 @@ export class Transports {
       const handlers = server.getHandlers()
       for (const [pattern, handler] of handlers) if (!this.#counted.has(handler)) handlers.set(pattern, this.#count(handler))
     }
+  }
+
+  /**
+   * Nest's transport over Redis says that it listens before its subscriptions have reached the server, and what is sent until then is lost. A server
+   * answers in order: who answers this has them.
+   */
+  async subscribed(servers: Iterable<TransportServer>): Promise<void> {
+    const clients = [...servers].flatMap((server) => guarded(() => server.unwrap?.())).filter(isRedisClient)
+    // One whose connection is lost subscribes anew by itself.
+    await Promise.allSettled(clients.map((client) => client.ping()))
   }
 
   /** Waits until nothing is in hand. */
@@ -102,6 +114,11 @@ export class Transports {
     this.#inHand -= 1
     if (this.#inHand === 0) for (const resolve of this.#idle.splice(0)) resolve()
   }
+}
+
+function isRedisClient(client: unknown): client is { ping(): Promise<unknown> } {
+  const { ping, subscribe } = (client ?? {}) as { ping?: unknown; subscribe?: unknown }
+  return typeof ping === 'function' && typeof subscribe === 'function'
 }
 
 function isStream(value: unknown): value is Stream {
