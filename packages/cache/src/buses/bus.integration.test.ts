@@ -1,6 +1,6 @@
 import { inspect } from 'node:util'
 import { createDbPool, type DbPool } from '@platform/db-pool'
-import { faultProxy } from '@platform/stack'
+import { faultProxy, startRedis, type Server } from '@platform/stack'
 import { testPostgres, testRedis } from '@platform/stack/testing'
 import { Redis } from 'ioredis'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
@@ -258,6 +258,17 @@ describe('coherence', () => {
 })
 
 describe('a load that another process runs', () => {
+  // One of its own: who forgets the scripts of a shared one makes the messages of others come twice.
+  let alone: Server
+  let own: Redis
+  beforeAll(async () => {
+    alone = await startRedis({ fresh: true })
+    own = new Redis(alone.url)
+  })
+  afterAll(async () => {
+    own.disconnect()
+    await alone.stop()
+  })
   const ends: [string, (gate: PromiseWithResolvers<string>, loading: Cache) => unknown, string][] = [
     ['has stored its value', (gate) => gate.resolve('loaded'), 'loaded'],
     ['has failed', (gate) => gate.reject(new Error('failed on purpose')), 'loaded here'],
@@ -266,19 +277,19 @@ describe('a load that another process runs', () => {
   it.each(ends)('is waited for by push: who waits goes on as soon as it %s', async (_how, end, expected) => {
     // Asked again by himself, he would wait for hours.
     const patient = { leaseMs: 10_000_000, leaseWaitMs: 10_000_000 }
-    const options = () => ({ l2: redis({ client }), ...patient })
+    const options = () => ({ l2: redis({ client: own }), ...patient })
     // Nor does a machine that stands still for a while make the bus suspect, which voids what is being loaded.
-    const [a, b] = (await processes(2, () => redisBus({ client, heartbeatMs: 20_000 }), options)) as [Cache, Cache]
+    const [a, b] = (await processes(2, () => redisBus({ client: own, heartbeatMs: 20_000 }), options)) as [Cache, Cache]
     const gate = Promise.withResolvers<string>()
     const loading = a.getOrSet('k', () => gate.promise).catch(() => undefined)
     const lease = `{bus-${spaces}}:l:k`
-    await expect.poll(() => client.exists(lease)).toBe(1)
+    await expect.poll(() => own.exists(lease)).toBe(1)
     const waiting = b.getOrSet('k', () => 'loaded here')
-    await expect.poll(async () => (await client.get(lease))?.[0]).toBe('!')
+    await expect.poll(async () => (await own.get(lease))?.[0]).toBe('!')
     // Longer than the one time that he asks by himself.
     await new Promise((resolve) => setTimeout(resolve, 100))
     // What is sent twice for the want of its script leaves a hole in the numbers of the messages.
-    await client.script('FLUSH')
+    await own.script('FLUSH')
     await end(gate, a)
     expect(await waiting).toBe(expected)
     gate.resolve('too late')
