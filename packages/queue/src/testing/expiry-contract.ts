@@ -48,16 +48,22 @@ export function describeExpiry({ api: { describe, it, expect }, broker, name, un
       await visit('gone', false, expiresAfterMs)
       await visit('gone-ordered', true, expiresAfterMs)
       await process.publish(message, { n: 1 })
-      await new Promise((resolve) => setTimeout(resolve, expiresAfterMs * 0.6))
+      await new Promise((resolve) => setTimeout(resolve, expiresAfterMs * 0.6 - (performance.now() - goneSince)))
       expect(told).toEqual([])
       // What it has waited for is not counted any more, whether a look has found it there or not.
-      await visit('back', true, expiresAfterMs)
-      await until('the groups to be removed', () => told.length === 2)
+      let backAt = Number.NEGATIVE_INFINITY
+      await until('the groups to be removed', async () => {
+        if (performance.now() - backAt > expiresAfterMs * 0.3) {
+          await visit('back', true, expiresAfterMs)
+          backAt = performance.now()
+        }
+        return told.length === 2
+      })
       expect(performance.now() - goneSince >= expiresAfterMs).toBe(true)
       expect(told.map(({ group }) => group).toSorted()).toEqual(['gone', 'gone-ordered'])
       expect(told[0]).toEqual({ destination: `${message.name}.v1`, group: told[0]?.group, messages: 1 })
       await process.publish(message, { n: 2 })
-      for (const group of ['kept', 'changed', 'back', 'gone', 'gone-ordered'])
+      for (const group of ['back', 'kept', 'changed', 'gone', 'gone-ordered'])
         await join(group, group === 'back' || group === 'gone-ordered')
       await process.publish(message, { n: 3 })
       const expected = { staying: [1, 2, 3], kept: [1, 2, 3], changed: [1, 2, 3], back: [1, 2, 3], gone: [3], 'gone-ordered': [3] }
