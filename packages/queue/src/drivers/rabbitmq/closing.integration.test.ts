@@ -100,6 +100,33 @@ describe('a member that closes', { timeout: 60_000 }, () => {
     expect(await comesAgain('clean')).toEqual([])
   })
 
+  it('of a group without order has handed over what it did not begin before it is gone, though a handler ends while it stops', async () => {
+    await using proxy = await faultProxy(vhost.url)
+    const group = 'handed-over'
+    const gate = Promise.withResolvers<void>()
+    const ids = Array.from({ length: 20 }, (_, n) => `${group}-${n}`)
+    const begun: string[] = []
+    const handler = async ({ id }: { id: string }): Promise<void> => {
+      begun.push(id)
+      await gate.promise
+    }
+    const member = open(proxy.url)
+    const consumer = await member.consume(sold, handler, { group, concurrency: 1, prefetch: 20 })
+    await Promise.all(ids.map((id, n) => member.publish(sold, { film: 'a', n }, { id })))
+    const channel = await raw.createChannel()
+    const waiting = async (): Promise<number> => (await channel.checkQueue(groupName(destination, group))).messageCount
+    await vi.waitFor(async () => expect([await waiting(), begun.length]).toEqual([0, 1]), patience)
+    // The copies take a second more than an answer of the broker: they have a connection of their own.
+    proxy.delay(200)
+    proxy.throttle(6_000, { direction: 'to-server' })
+    const closing = consumer.close()
+    gate.resolve()
+    await closing
+    proxy.restore()
+    expect(await comesAgain(group)).toEqual(ids.filter((id) => !begun.includes(id)).toSorted())
+    await channel.close()
+  })
+
   it('of a group without order and is cut off meanwhile leaves behind what it had in hand, and nothing that it had done before', async () => {
     await using proxy = await faultProxy(vhost.url)
     const { consumer, gates, held } = await memberAtWork(proxy.url, 'cut', 20, 200)

@@ -58,6 +58,8 @@ export class PlainSubscription implements DriverSubscription {
   readonly #held = new Shelf<Held>()
   readonly #unsettled = new Map<NodeJS.Timeout, Held>()
   #waiting: Held[] = []
+  /** What was waiting when it stopped, on its way to whoever comes next. */
+  readonly #handingOver = new Set<Promise<void>>()
   #running = 0
   #stopped = false
 
@@ -97,7 +99,8 @@ export class PlainSubscription implements DriverSubscription {
     this.#stopped = true
     this.#trials?.stop()
     await this.#intake.cancel()
-    await Promise.all(this.#waiting.splice(0).map((held) => this.#handOver(held)))
+    this.#handOverWaiting()
+    await Promise.all(this.#handingOver)
   }
 
   async close(): Promise<void> {
@@ -135,7 +138,14 @@ export class PlainSubscription implements DriverSubscription {
       held.begun = true
       void this.#receive(this.#lease(held)).then(this.#handled)
     }
-    if (this.#stopped) for (const held of this.#waiting.splice(0)) void this.#handOver(held)
+    if (this.#stopped) this.#handOverWaiting()
+  }
+
+  #handOverWaiting(): void {
+    for (const held of this.#waiting.splice(0)) {
+      const over = this.#handOver(held).finally(() => this.#handingOver.delete(over))
+      this.#handingOver.add(over)
+    }
   }
 
   readonly #handled = (): void => {
