@@ -21,6 +21,8 @@ const config: ViteUserConfig = defineConfig({
   test: {
     testTimeout: 30_000,
     hookTimeout: 120_000,
+    // The second that it is by default is short for servers and processes on a machine that has other work to do.
+    expect: { poll: { timeout: 10_000 } },
     maxWorkers: 2,
     projects: globSync('{packages,examples}/*/package.json', { cwd: import.meta.dirname })
       .map((file) => join(import.meta.dirname, file))

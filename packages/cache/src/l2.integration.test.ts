@@ -176,20 +176,23 @@ describe('l2', () => {
   })
 
   it('a right to load that arrives too late is given back', async () => {
-    const options = { ...base(), l2HardTimeoutMs: 50 }
+    const options = { ...base(), l2HardTimeoutMs: 500 }
     const late = Promise.withResolvers<unknown>()
+    const answered = Promise.withResolvers<void>()
     const l2 = tampered((store) => ({
       read: async (lookups) => {
         const reads = await store.read(lookups)
         if (!lookups[0]?.lease) return reads
-        await new Promise((resolve) => setTimeout(resolve, 150))
+        await answered.promise
         late.resolve(reads[0]?.lease)
         return reads
       },
     }))
     const cache = createCache({ ...options, l2 })
     await using([cache], async () => {
+      await cache.ready()
       expect(await cache.getOrSet('k', () => 1)).toBe(1)
+      answered.resolve()
       expect(await late.promise).toBe('held')
       await expect.poll(() => client.exists(`{${options.namespace}}:l:k`)).toBe(0)
     })

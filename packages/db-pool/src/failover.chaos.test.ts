@@ -117,7 +117,7 @@ describe('a promotion under load', () => {
       () => heard.push('gap'),
     )
     const hanging = db.query('select pg_sleep(600)').catch((error: { code: string }) => error.code)
-    await vi.waitFor(() => expect(db.stats().inUse).toBe(1))
+    await vi.waitFor(() => expect(db.stats().inUse).toBe(1), { timeout: 10_000 })
     primary.freeze()
     await on(standby, 'select pg_promote()')
     const { told, stop } = load(db)
@@ -212,7 +212,9 @@ describe('while the primary stays', () => {
     await on(primary, 'insert into seats values (1)')
     await vi.waitFor(async () => expect(await count(db)).toEqual({ n: 1, standby: true }), { timeout: 30_000 })
     const read = db.replica.query('select id, pg_is_in_recovery() as standby, pg_sleep(2) from seats')
-    await vi.waitFor(async () => expect(await on(standby, "select 1 from pg_stat_activity where wait_event = 'PgSleep'")).toHaveLength(1))
+    await vi.waitFor(async () => expect(await on(standby, "select 1 from pg_stat_activity where wait_event = 'PgSleep'")).toHaveLength(1), {
+      timeout: 10_000,
+    })
     await on(primary, 'alter table seats add column title text')
     expect((await read).rows).toMatchObject([{ id: 1, standby: false }])
   }, 60_000)

@@ -8,6 +8,7 @@ import { redisRateLimiter, type RedisRateLimiterOptions } from './redis.ts'
 import { runFourProcesses } from './redis-processes.fixture.ts'
 
 const hour = 3_600_000
+const patience = { timeout: 10_000 }
 const settled = async (promise: Promise<unknown>): Promise<unknown> => promise.catch((error: unknown) => error)
 let server: Awaited<ReturnType<typeof testRedis>>
 let client: Redis
@@ -67,10 +68,10 @@ describe('redisRateLimiter', () => {
     const far = limiterOf({ maxWaitMs: hour, burst: 1 })
     await far.acquire('left')
     const left = settled(far.acquire('left', { signal: controller.signal }))
-    await vi.waitFor(async () => expect(await client.pttl('rate:key:left')).toBeGreaterThan(hour / 10))
+    await vi.waitFor(async () => expect(await client.pttl('rate:key:left')).toBeGreaterThan(hour / 10), patience)
     controller.abort('left')
     expect(await left).toBe('left')
-    await vi.waitFor(async () => expect(await client.pttl('rate:key:left')).toBeLessThanOrEqual(hour / 10))
+    await vi.waitFor(async () => expect(await client.pttl('rate:key:left')).toBeLessThanOrEqual(hour / 10), patience)
     await far.reset('left')
     expect((await far.acquire('left')).allowed).toBe(true)
     const plain = limiterOf()
@@ -212,7 +213,7 @@ describe('while Redis is silent', () => {
     const others = [1, 2, 3].map(() => redisRateLimiter({ client, limit: 100, periodMs: hour, whenDown: 'local-share', timeoutMs: 10_000 }))
     for (const other of others) await other.acquire('present')
     await behindProxy({ whenDown: 'local-share', timeoutMs: 2000 }, async (limiter, proxy) => {
-      await vi.waitFor(async () => expect(await client.zcard('rate:instances')).toBe(4))
+      await vi.waitFor(async () => expect(await client.zcard('rate:instances')).toBe(4), patience)
       await limiter.acquire('answered after the presence')
       proxy.cut()
       expect(await count(limiter)).toBe(25)
