@@ -22,7 +22,9 @@ describe('close', () => {
     await expect(db.transaction(async () => {})).rejects.toMatchObject({ code: 'ERR_DB_POOL_CLOSED' })
     await expect(db.listen('x', () => {})).rejects.toMatchObject({ code: 'ERR_DB_POOL_CLOSED' })
     await until(
-      async () => (await database.admin.query(`select 1 from pg_stat_activity where application_name = 'closing'`)).rowCount === 0,
+      async () =>
+        (await database.admin.query(`select 1 from pg_stat_activity where datname = current_database() and application_name = 'closing'`))
+          .rowCount === 0,
     )
   })
 
@@ -74,8 +76,11 @@ describe('close', () => {
     expect(await settled).toHaveLength(calls.length)
     await until(
       async () =>
-        (await database.admin.query('select 1 from pg_stat_activity where application_name like $1', [`${applicationName}%`])).rowCount ===
-        0,
+        (
+          await database.admin.query('select 1 from pg_stat_activity where datname = current_database() and application_name like $1', [
+            `${applicationName}%`,
+          ])
+        ).rowCount === 0,
     )
   })
 

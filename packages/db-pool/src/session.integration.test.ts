@@ -15,7 +15,7 @@ describe('cancellation', () => {
     await expect(running).rejects.toBe(reason)
     await until(async () => {
       const { rows } = await database.admin.query(
-        `select 1 from pg_stat_activity where application_name = 'cancelled' and state = 'active'`,
+        `select 1 from pg_stat_activity where datname = current_database() and application_name = 'cancelled' and state = 'active'`,
       )
       return rows.length === 0 && db.stats().inUse === 0
     })

@@ -75,7 +75,11 @@ it('a statement that takes long is no leak, and 0 tells of nobody', async () => 
 it('minIdle connections stay, beyond idleTimeoutMs and when they are lost', async () => {
   const db = open({ minIdle: 3, maxSize: 5, idleTimeoutMs: 200, applicationName: 'kept' })
   const backends = async () =>
-    (await admin.query<{ pid: number }>("select pid from pg_stat_activity where application_name = 'kept'")).rows.map(({ pid }) => pid)
+    (
+      await admin.query<{ pid: number }>(
+        "select pid from pg_stat_activity where datname = current_database() and application_name = 'kept'",
+      )
+    ).rows.map(({ pid }) => pid)
   expect(await backends()).toEqual([])
   await Promise.all(Array.from({ length: 5 }, () => db.query('select pg_sleep(0.1)')))
   await until(async () => (await backends()).length === 3)

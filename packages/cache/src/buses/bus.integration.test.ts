@@ -211,7 +211,7 @@ describe('coherence', () => {
   })
 
   it('a server that refuses to publish: what was to be said is not in the error', async () => {
-    const user = `mute-${++spaces}`
+    const user = `bus-mute-${++spaces}`
     await client.call('ACL', 'SETUSER', user, 'on', '>password', '~*', '&*', '+@all', '-publish')
     const { hostname, port } = new URL(server.url)
     const mute = new Redis({ host: hostname, port: Number(port), username: user, password: 'password' })

@@ -80,7 +80,7 @@ describe('l2 and bus on one server', () => {
     ['the command', ['&*', '-publish']],
     ['the channel', ['resetchannels']],
   ])('a user who may not publish, for want of %s: l2 takes it and stays in use, the call tells what is missing', async (_name, rules) => {
-    const user = `mute-${++spaces}`
+    const user = `one-step-mute-${++spaces}`
     await client.call('ACL', 'SETUSER', user, 'on', '>password', '~*', '+@all', ...rules)
     const mute = new Redis(Object.assign(new URL(server.url), { username: user, password: 'password' }).href)
     mute.on('error', () => undefined)

@@ -150,9 +150,17 @@ describe('migrate', () => {
     const second = new AbortController()
     const migrating = migrate(db, { directory, signal: first.signal })
     await expect
-      .poll(async () => (await db.query(`select 1 from pg_stat_activity where state = 'active' and query like '%pg_sleep(60)'`)).rowCount, {
-        timeout: 20_000,
-      })
+      .poll(
+        async () =>
+          (
+            await db.query(
+              `select 1 from pg_stat_activity where datname = current_database() and state = 'active' and query like '%pg_sleep(60)'`,
+            )
+          ).rowCount,
+        {
+          timeout: 20_000,
+        },
+      )
       .toBe(1)
     const waiting = migrate(db, { directory, signal: second.signal })
     const reason = new Error('no time')
@@ -235,9 +243,17 @@ describe('migrate', () => {
     const logger = { debug: ignore, info: (fields: object) => told.push(fields), warn: ignore, error: ignore }
     await using other = createDbPool({ url: database.url, logger })
     await expect
-      .poll(async () => (await db.query("select 1 from pg_stat_activity where state = 'active' and query like '%pg_sleep(60)'")).rowCount, {
-        timeout: 20_000,
-      })
+      .poll(
+        async () =>
+          (
+            await db.query(
+              "select 1 from pg_stat_activity where datname = current_database() and state = 'active' and query like '%pg_sleep(60)'",
+            )
+          ).rowCount,
+        {
+          timeout: 20_000,
+        },
+      )
       .toBe(1)
     await expect(migrate(other, { directory, waitTimeoutMs: 100 })).rejects.toMatchObject({
       code: 'ERR_DB_POOL_MIGRATION_LOCKED',
