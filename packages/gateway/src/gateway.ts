@@ -78,6 +78,8 @@ class NginxGateway implements Gateway {
   #inForce: InForce | undefined
   #version = ''
   #pending: NodeJS.Timeout | undefined
+  /** Instances have changed since the text for nginx was made. */
+  #behind = false
   #tookAt = Number.NEGATIVE_INFINITY
 
   constructor(options: ResolvedGatewayOptions) {
@@ -134,7 +136,7 @@ class NginxGateway implements Gateway {
     if (process.getuid?.() === 0) openToWorkers(folder)
     this.#version = await this.#nginx.version()
     const byDns = this.#usesDns()
-    this.#endpoints = byDns ? dnsEndpoints(discovery, logger) : textEndpoints(discovery, logger, () => this.#schedule())
+    this.#endpoints = byDns ? dnsEndpoints(discovery, logger) : textEndpoints(discovery, logger, () => this.#changed())
     this.#logFile.open()
     await this.#endpoints.ready()
     await this.#server.listen(socketsOf(folder).verifier)
@@ -145,6 +147,7 @@ class NginxGateway implements Gateway {
     await this.#inTurn(() => this.#take({ file, contents, revision: randomUUID() }))
     if (this.#ending.signal.aborted) return
     this.#state = 'serving'
+    if (this.#behind) this.#schedule()
     await this.#control.listen(folder)
     this.#upkeep.push(
       this.#watchCertificates(),
@@ -231,6 +234,7 @@ class NginxGateway implements Gateway {
     const generation = randomUUID()
     const endpoints = this.#endpoints!
     endpoints.follow(Object.keys(file.services))
+    this.#behind = false
     const text = compileGateway(file, {
       folder,
       generation,
@@ -257,6 +261,12 @@ class NginxGateway implements Gateway {
     this.#tookAt = performance.now()
     writeFileSync(`${this.#keptFile()}.new`, contents, { mode: 0o600 })
     renameSync(`${this.#keptFile()}.new`, this.#keptFile())
+  }
+
+  /** While it starts this waits until nginx is there. */
+  #changed(): void {
+    this.#behind = true
+    this.#schedule()
   }
 
   /** Gathers changes of instances: at most one reload in an interval, and the last state always comes. */

@@ -40,6 +40,28 @@ it('serves the file that was last in force where the one at the start is wrong, 
   await expect.poll(async () => (await fetch(`${run.url}/movies`)).status, { timeout: 20_000 }).toBe(200)
 })
 
+it('serves instances that come while nginx starts', { timeout: 60_000 }, async () => {
+  await using early = await echoService('films', 1)
+  await using late = await echoService('films', 2)
+  const discovery = settableDiscovery({ films: [early.port] })
+  let said = false
+  const changing: typeof discovery = {
+    ...discovery,
+    watch(service, onChange) {
+      const unwatch = discovery.watch(service, onChange)
+      return () => {
+        unwatch()
+        // Who waited for the first sets has them: the text for nginx is made at once, and nginx begins with it.
+        if (!said) setTimeout(() => discovery.say('films', [late.port]), 0)
+        said = true
+      }
+    },
+  }
+  await using run = await runGateway(routes, { discovery: changing, endpoints: 'reload', reloadIntervalMs: 200 })
+  const answers = async () => ((await (await fetch(`${run.url}/films`)).json()) as { instance: number }).instance
+  await expect.poll(answers, { timeout: 20_000 }).toBe(2)
+})
+
 it('does not start with a wrong file where none was in force before', async () => {
   const discovery = settableDiscovery()
   await expect(runGateway(routes.replace('[{ name: films }]', '[{ name: film }]'), { discovery })).rejects.toMatchObject({
