@@ -127,6 +127,32 @@ describe('watch', () => {
     first.set()
     await vi.waitFor(async () => expect(ports(await discovery.resolve('shop'))).toEqual([2]), POLL)
   })
+
+  it.each([
+    ['has others', [at(2)]],
+    ['has none', []],
+  ])('takes it though a later one that %s answers sooner', async (_what, others) => {
+    const [first, second] = [scriptedRegistry(), scriptedRegistry()]
+    first.state.silent = true
+    second.set(...others)
+    const discovery = discoveryOn([first.driver, second.driver])
+    const seen: (number[] | undefined)[] = []
+    discovery.watch('shop', (instances) => seen.push(ports(instances)))
+    await vi.waitFor(() => expect(second.state.answered).toHaveLength(1), POLL)
+    first.state.silent = false
+    first.set(at(1))
+    expect(ports(await discovery.resolve('shop'))).toEqual([1])
+    expect(seen).toEqual([[1]])
+  })
+
+  it('does not wait for one that fails, nor for long for one that is silent', async () => {
+    const [failing, silent, last] = [scriptedRegistry(), scriptedRegistry(), scriptedRegistry()]
+    failing.fail(new Error('down'))
+    silent.state.silent = true
+    last.set(at(3))
+    expect(ports(await discoveryOn([failing.driver, last.driver]).resolve('shop'))).toEqual([3])
+    expect(ports(await discoveryOn([silent.driver, last.driver]).resolve('shop'))).toEqual([3])
+  })
 })
 
 describe('resolve', () => {
@@ -195,6 +221,24 @@ describe('snapshot', () => {
     const { driver, state } = scriptedRegistry()
     state.silent = true
     expect(ports(await discoveryOn(driver, { snapshotFile }).resolve('shop'))).toEqual([7])
+  })
+
+  it.each(['is down', 'is silent'])('serves it too when the registry %s and another one has no instances', async (how) => {
+    const snapshotFile = await snapshotPath()
+    await writeFile(snapshotFile, JSON.stringify({ format: 1, services: { shop: [at(7)] } }))
+    const [first, second] = [scriptedRegistry(), scriptedRegistry()]
+    if (how === 'is down') first.fail(new Error('down'))
+    else first.state.silent = true
+    const discovery = discoveryOn([first.driver, second.driver], { snapshotFile, emptyConfirmMs: 20 })
+    expect(ports(await discovery.resolve('shop'))).toEqual([7])
+    const { length } = second.state.answered
+    second.set()
+    await vi.waitFor(() => expect(second.state.answered.length).toBeGreaterThan(length), POLL)
+    expect(ports(await discovery.resolve('shop'))).toEqual([7])
+    first.fail(undefined)
+    first.state.silent = false
+    first.set()
+    await vi.waitFor(async () => expect(await discovery.resolve('shop')).toEqual([]), POLL)
   })
 
   it('is ignored when it cannot be read', async () => {

@@ -27,6 +27,8 @@ export class ServiceWatch {
   readonly #events: DiscoveryEvents
   readonly #listeners = new Set<(instances: readonly Instance[]) => void>()
   readonly #silence: NodeJS.Timeout
+  /** Who has not spoken by now is not waited for. */
+  #overdue = false
   #instances: readonly Instance[] | undefined
   #fingerprint = ''
   #stale = false
@@ -42,7 +44,10 @@ export class ServiceWatch {
     this.#sources = registries.map(
       ({ name, connection }) => new Source({ service, registry: name, connection, emptyConfirmMs, events, onUpdate }),
     )
-    this.#silence = backgroundTimeout(() => void this.#recall(undefined), SILENCE_MS)
+    this.#silence = backgroundTimeout(() => {
+      this.#overdue = true
+      this.#update()
+    }, SILENCE_MS)
   }
 
   /** Undefined until a registry or the snapshot has spoken. */
@@ -79,16 +84,22 @@ export class ServiceWatch {
     this.#listeners.clear()
   }
 
+  /** Their order decides, not that of their answers: the first set waits for those that come before, and for all before it is empty. */
   #update(): void {
     if (this.#closed) return
-    const answers = this.#sources.filter((source) => source.instances !== undefined)
-    const best = answers.find((source) => source.instances!.length > 0) ?? answers[0]
-    const failed = this.#sources.find((source) => source.failure !== undefined)
-    if (best?.instances !== undefined) this.#publish(best.instances, false)
-    else if (failed !== undefined) void this.#recall(failed.failure)
+    const isFirst = this.#instances === undefined
+    for (const { instances, failure } of this.#sources) {
+      if (instances !== undefined && instances.length > 0) return this.#publish(instances, false)
+      if (isFirst && instances === undefined && failure === undefined && !this.#overdue) return
+    }
+    const empty = this.#sources.find(({ instances }) => instances !== undefined)?.instances
+    const unheard = this.#sources.find(({ instances }) => instances === undefined)
+    if (isFirst && unheard !== undefined) void this.#recall(this.#sources.find(({ failure }) => failure !== undefined)?.failure, empty)
+    // Of what the last run knew, those may have been that have not been heard.
+    else if (empty !== undefined && !(this.#stale && unheard !== undefined)) this.#publish(empty, false)
   }
 
-  async #recall(failure: unknown): Promise<void> {
+  async #recall(failure: unknown, empty: readonly Instance[] | undefined): Promise<void> {
     if (this.#instances !== undefined) return
     const remembered = await this.#snapshot?.read(this.#service)
     if (this.#closed || this.#instances !== undefined) return
@@ -98,6 +109,8 @@ export class ServiceWatch {
         'no registry answers; using the instances of the last run',
       )
       this.#publish(Object.freeze(remembered.map((instance) => Object.freeze(instance))), true)
+    } else if (empty !== undefined) {
+      this.#publish(empty, false)
     } else if (failure !== undefined) {
       this.#reject(
         new DiscoveryError('ERR_DISCOVERY_UNAVAILABLE', `no registry answers for ${this.#service}`, {
