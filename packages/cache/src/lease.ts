@@ -31,7 +31,9 @@ export class Lease {
   /** All at once, each cycle after the one before: a lease that is lost costs a load of the others. */
   async #renew(yielded: boolean): Promise<void> {
     const renew = (keys: string[]): Promise<void> => this.#shared.renew(keys, this.token, this.#leaseMs, yielded)
-    await Promise.all([...slicesOf(this.#items)].map(renew))
+    const renewed = await Promise.allSettled([...slicesOf(this.#items)].map(renew))
+    const failed = renewed.find(({ status }) => status === 'rejected')
+    if (failed) throw (failed as PromiseRejectedResult).reason
   }
 
   release(some: readonly Item[]): void {
