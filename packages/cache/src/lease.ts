@@ -1,4 +1,4 @@
-import { backgroundUpkeep } from '@platform/kernel'
+import { allDone, backgroundUpkeep } from '@platform/kernel'
 import type { Item } from './load.ts'
 import type { SharedLayer } from './shared-layer.ts'
 
@@ -31,9 +31,7 @@ export class Lease {
   /** All at once, each cycle after the one before: a lease that is lost costs a load of the others. */
   async #renew(yielded: boolean): Promise<void> {
     const renew = (keys: string[]): Promise<void> => this.#shared.renew(keys, this.token, this.#leaseMs, yielded)
-    const renewed = await Promise.allSettled([...slicesOf(this.#items)].map(renew))
-    const failed = renewed.find(({ status }) => status === 'rejected')
-    if (failed) throw (failed as PromiseRejectedResult).reason
+    await allDone([...slicesOf(this.#items)].map(renew))
   }
 
   release(some: readonly Item[]): void {

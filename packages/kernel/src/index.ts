@@ -13,4 +13,4 @@ export {
   pause,
   timerMs,
 } from './timers.ts'
-export { backgroundUpkeep, upkeep } from './upkeep.ts'
+export { allDone, backgroundUpkeep, upkeep } from './upkeep.ts'

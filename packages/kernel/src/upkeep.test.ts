@@ -1,7 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { spawnSync } from 'node:child_process'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
-import { backgroundUpkeep, upkeep } from './upkeep.ts'
+import { allDone, backgroundUpkeep, upkeep } from './upkeep.ts'
 
 beforeEach(() => void vi.useFakeTimers())
 afterEach(() => void vi.useRealTimers())
@@ -83,4 +83,16 @@ test('it holds the process, unless it is in the background', () => {
     spawnSync(process.execPath, ['--input-type=module', '-e', program(name)], { encoding: 'utf8' }),
   )
   expect(ran.map(({ stdout }) => stdout)).toEqual(['done\n', ''])
+})
+
+test('all parts are waited for though one of them fails, and its error is told then', async () => {
+  const last = Promise.withResolvers<void>()
+  let told: unknown
+  const all = allDone([Promise.reject(new Error('one')), last.promise]).catch((error: unknown) => (told = error))
+  await vi.advanceTimersByTimeAsync(1_000)
+  expect(told).toBeUndefined()
+  last.resolve()
+  await all
+  expect(told).toMatchObject({ message: 'one' })
+  await expect(allDone([last.promise])).resolves.toBeUndefined()
 })

@@ -45,3 +45,9 @@ function repeat(begin: Begin, work: () => Promise<unknown>, everyMs: number, fir
     clearTimeout(timer)
   }
 }
+
+/** Waits for all, whatever becomes of each; rejects with the first failure then. For work of which one part must not keep the others from being done. */
+export async function allDone(work: Iterable<Promise<unknown>>): Promise<void> {
+  const failed = (await Promise.allSettled(work)).find(({ status }) => status === 'rejected')
+  if (failed) throw (failed as PromiseRejectedResult).reason
+}

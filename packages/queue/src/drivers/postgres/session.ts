@@ -1,4 +1,4 @@
-import { pause, upkeep } from '@platform/kernel'
+import { allDone, pause, upkeep } from '@platform/kernel'
 import type {
   DeadLetterStore,
   DriverContext,
@@ -149,15 +149,18 @@ class PostgresSession implements DriverSession {
 
   async #renew(): Promise<void> {
     try {
-      for (const [queue, subscription] of this.#broadcasts) {
-        if (await this.#registry.renew(queue)) continue
-        this.#logger.warn({ queue }, 'broadcast subscription had run out; messages of the outage are lost to this process')
-        if (this.#broadcasts.has(queue)) await this.#registry.declare(subscription)
-      }
+      // One that cannot be renewed keeps no other from it. What is ours is renewed before what has run out is swept away.
+      await allDone([...this.#broadcasts].map(([queue, subscription]) => this.#renewOne(queue, subscription)))
       await this.#registry.sweep()
     } catch (error) {
       this.#logger.debug({ err: error }, 'broadcast leases could not be renewed; retrying')
       throw error
     }
+  }
+
+  async #renewOne(queue: string, subscription: Subscription): Promise<void> {
+    if (await this.#registry.renew(queue)) return
+    this.#logger.warn({ queue }, 'broadcast subscription had run out; messages of the outage are lost to this process')
+    if (this.#broadcasts.has(queue)) await this.#registry.declare(subscription)
   }
 }

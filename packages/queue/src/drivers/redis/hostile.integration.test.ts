@@ -127,6 +127,24 @@ describe('redis driver and a server that is not as it should be', { timeout: 60_
     ])
   })
 
+  it('renews a broadcast subscription though another one cannot be', async () => {
+    const added = defineMessage('film.added', { version: 1, schema: z.object({ n: z.number() }) })
+    const own = broker()
+    const leasesOf = (name: string): string => `{platform-queue:${name}.v1}:leases`
+    const endsAt = async (name: string): Promise<number> => Number((await raw.zrange(leasesOf(name), '0', '-1', 'WITHSCORES'))[1])
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    try {
+      await own.consume(sold, async () => {}, { group: 'broadcast' })
+      await own.consume(added, async () => {}, { group: 'broadcast' })
+      const before = await endsAt('film.added')
+      await raw.set(leasesOf('film.sold'), 'what somebody wrote')
+      vi.advanceTimersByTime(20_000)
+      await expect.poll(() => endsAt('film.added'), { timeout: 20_000 }).toBeGreaterThan(before)
+    } finally {
+      vi.useRealTimers()
+    }
+  })
+
   it('goes on consuming when memory is full, where publishes wait for it', async () => {
     await using server = await startRedis({ fresh: true })
     const admin = opened(new Redis(server.url))

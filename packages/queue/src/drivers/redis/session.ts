@@ -1,4 +1,4 @@
-import { orAborted, upkeep, withDeadline } from '@platform/kernel'
+import { allDone, orAborted, upkeep, withDeadline } from '@platform/kernel'
 import type {
   DeadLetterStore,
   DriverContext,
@@ -147,12 +147,15 @@ class RedisSession implements DriverSession {
     this.#restored.add(1, { [attribute.destination]: destination })
   }
 
-  async #renew(): Promise<void> {
-    for (const { destination, group } of this.#broadcasts) {
-      // Whether it is still there is seen when it is read.
-      const wasAlive = await this.#connection.run(renewBroadcast, baseKey(this.#prefix, destination), encodeURIComponent(group))
-      if (wasAlive === 1) continue
-      this.#logger.warn({ destination }, 'broadcast subscription had run out; messages of the outage are lost to this process')
-    }
+  /** One that cannot be renewed keeps no other from it. */
+  #renew(): Promise<void> {
+    return allDone(
+      [...this.#broadcasts].map(async ({ destination, group }) => {
+        // Whether it is still there is seen when it is read.
+        const wasAlive = await this.#connection.run(renewBroadcast, baseKey(this.#prefix, destination), encodeURIComponent(group))
+        if (wasAlive === 1) return
+        this.#logger.warn({ destination }, 'broadcast subscription had run out; messages of the outage are lost to this process')
+      }),
+    )
   }
 }
